@@ -1,0 +1,221 @@
+r"""Denoisers: functions that predict the noise in a state, and exact ones to test against.
+
+A denoiser is any callable ``(x, t) -> epsilon`` with ``x`` of shape ``[B, ...]`` (float64) and
+``t`` of shape ``[B]``. A network that predicts something else says so in its attribute
+``prediction`` (see :func:`predicting`), and samplers convert. One that carries a condition per row also has
+``select(rows) -> Denoiser``, so that an inverter may call it on some rows, or on several time
+points of every row at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from .schedule import Schedule
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+
+
+@runtime_checkable
+class Selectable(Protocol):
+    """A denoiser whose rows have their own conditions."""
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor: ...
+
+    def select(self, rows: Tensor) -> Denoiser: ...
+
+
+def select(denoiser: Denoiser, rows: Tensor) -> Denoiser:
+    """The denoiser of the given rows (indices into its conditions, repeats allowed)."""
+    return denoiser.select(rows) if isinstance(denoiser, Selectable) else denoiser
+
+
+@dataclass(frozen=True)
+class Guided:
+    r"""Classifier-free guidance in one batched network call.
+
+    .. math:: \epsilon_w(x, t) = \epsilon(x, t, \varnothing)
+              + w\,\bigl(\epsilon(x, t, c) - \epsilon(x, t, \varnothing)\bigr)
+
+    Attributes:
+        network: ``(x, t, condition) -> prediction``.
+        condition: one condition per row, ``[B, ...]``.
+        null: the empty condition, ``[1, ...]``.
+        scale: guidance scale w; 1 makes a single, conditional call.
+        prediction: what the network predicts; guidance is the same formula for all kinds.
+    """
+
+    network: Network
+    condition: Tensor
+    null: Tensor
+    scale: float
+    prediction: Prediction = "epsilon"
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        if len(self.condition) != len(x):
+            raise ValueError(
+                f"{len(x)} rows but {len(self.condition)} conditions; give one condition per row"
+            )
+        if self.scale == 1:
+            return self.network(x, t, self.condition)
+        null = self.null.expand_as(self.condition)
+        both = self.network(
+            torch.cat([x, x]), torch.cat([t, t]), torch.cat([self.condition, null])
+        )
+        conditional, unconditional = both.chunk(2)
+        return unconditional + self.scale * (conditional - unconditional)
+
+    def select(self, rows: Tensor) -> Guided:
+        """The same guidance with the conditions of ``rows``."""
+        return replace(self, condition=self.condition[rows])
+
+
+def guided(
+    network: Network,
+    condition: Tensor,
+    null: Tensor,
+    scale: float,
+    *,
+    prediction: Prediction = "epsilon",
+) -> Guided:
+    """Classifier-free guidance of ``network``; see :class:`Guided`.
+
+    Raises:
+        ValueError: if the scale is below 1 or not finite, or the shapes do not fit.
+    """
+    if not 1 <= scale < float("inf"):
+        raise ValueError(f"guidance scale must be a finite number >= 1, got {scale}")
+    if null.shape != (1, *condition.shape[1:]):
+        raise ValueError(f"null has shape {tuple(null.shape)}, not (1, *{condition.shape[1:]})")
+    _check_prediction(prediction)
+    return Guided(network, condition, null, float(scale), prediction)
+
+
+@dataclass(frozen=True)
+class Predicting:
+    """A plain network together with what it predicts."""
+
+    network: Denoiser
+    prediction: Prediction
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.network(x, t)
+
+    def select(self, rows: Tensor) -> Predicting:
+        """The same network on the selected rows."""
+        return replace(self, network=select(self.network, rows))
+
+
+def predicting(network: Denoiser, prediction: Prediction) -> Predicting:
+    """Say that a network predicts the noise, v, the data or a flow velocity.
+
+    Raises:
+        ValueError: if the prediction type is unknown.
+    """
+    _check_prediction(prediction)
+    return Predicting(network, prediction)
+
+
+def convert(
+    output: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor, source: Prediction, target: Prediction
+) -> Tensor:
+    r"""Rewrite a prediction at state x as another kind of prediction.
+
+    .. math:: x = \alpha x_0 + \sigma\epsilon, \quad v = \alpha\epsilon - \sigma x_0,
+              \quad u = \epsilon - x_0
+
+    Args:
+        output: prediction of kind ``source``, ``[B, ...]``.
+        x: state, ``[B, ...]``.
+        alpha: signal level of each row, ``[B]``.
+        sigma: noise level of each row, ``[B]``.
+        source: kind of the given prediction.
+        target: kind of the wanted prediction.
+    """
+    if source == target:
+        return output
+    alpha, sigma = _column(alpha, x), _column(sigma, x)
+    if source == "sample":
+        x0, noise = output, (x - alpha * output) / sigma
+    else:
+        if source == "epsilon":
+            noise = output
+        elif source == "v_prediction":
+            noise = (alpha * output + sigma * x) / (alpha**2 + sigma**2)
+        else:
+            noise = (x + alpha * output) / (alpha + sigma)
+        x0 = (x - sigma * noise) / alpha
+    if target == "v_prediction":
+        return alpha * noise - sigma * x0
+    return {"epsilon": noise, "sample": x0, "flow": noise - x0}[target]
+
+
+def _check_prediction(prediction: str) -> None:
+    if prediction not in get_args(Prediction):
+        raise ValueError(
+            f"unknown prediction {prediction!r}; use one of {', '.join(get_args(Prediction))}"
+        )
+
+
+@dataclass(frozen=True)
+class Mixture:
+    r"""The exact denoiser of an isotropic Gaussian mixture with a common variance.
+
+    .. math:: D(x, t) = \sum_k p_k(x) \Bigl(\mu_k
+              + \tfrac{\alpha s^2}{\alpha^2 s^2 + \sigma^2}(x - \alpha\mu_k)\Bigr),
+              \quad p_k(x) \propto w_k
+              e^{-\|x - \alpha\mu_k\|^2 / 2(\alpha^2 s^2 + \sigma^2)}
+
+    With ``std=0`` and the means a data set it is that data set's ideal denoiser. Called with
+    classes it uses only the components of each row's class (-1: all), so that
+    ``guided(mixture, classes, torch.tensor([-1]), w)`` is classifier-free guidance.
+
+    Attributes:
+        schedule: the noise schedule.
+        means: centres, ``[K, ...]``.
+        std: standard deviation s of every component.
+        labels: class of each component, ``[K]``; by default all are of class 0.
+        weights: positive weights, ``[K]``; equal by default.
+    """
+
+    schedule: Schedule
+    means: Tensor
+    std: float
+    labels: Tensor | None = None
+    weights: Tensor | None = None
+
+    def __call__(self, x: Tensor, t: Tensor, classes: Tensor | None = None) -> Tensor:
+        alpha, sigma = self.schedule.alpha_t(t)[:, None], self.schedule.sigma_t(t)[:, None]
+        flat, means = x.flatten(1), self.means.flatten(1).to(x)
+        variance = alpha**2 * self.std**2 + sigma**2
+        square = ((flat[:, None] - alpha[:, :, None] * means) ** 2).sum(-1)
+        logits = -square / (2 * variance)
+        if self.weights is not None:
+            logits = logits + self.weights.to(x).log()
+        if classes is not None:
+            labels = torch.zeros(len(means)) if self.labels is None else self.labels
+            allowed = (classes[:, None] == labels.to(x.device)) | (classes[:, None] < 0)
+            logits = logits.masked_fill(~allowed, -torch.inf)
+        mean = torch.softmax(logits, 1) @ means
+        return (sigma / variance * (flat - alpha * mean)).view_as(x)
+
+
+def gaussian(schedule: Schedule, mean: Tensor, std: float) -> Mixture:
+    """The exact denoiser of one Gaussian with centre ``mean [...]``."""
+    return Mixture(schedule, mean[None], std)
+
+
+def ideal(schedule: Schedule, data: Tensor) -> Mixture:
+    """The ideal denoiser of the data set ``data [K, ...]``: a mixture of points."""
+    return Mixture(schedule, data, 0.0)
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.ndim - 1))

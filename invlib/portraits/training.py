@@ -1,0 +1,99 @@
+"""One training loop for every network: EMA, cosine decay, resumable checkpoints."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+
+def fit(
+    network: nn.Module,
+    loss: Callable[[int], Tensor],
+    *,
+    steps: int,
+    checkpoint: Path,
+    lr: float = 1e-3,
+    ema: float = 0.999,
+    save_every: float = 120.0,
+    description: str = "training",
+) -> float:
+    """Minimise ``loss(step)`` and leave the averaged weights in ``network``.
+
+    Args:
+        network: the module to train, in place.
+        loss: called once a step; draws its own batch from torch's generator.
+        steps: number of optimiser steps of the whole run.
+        checkpoint: file that is written every ``save_every`` seconds and resumed from.
+        lr: peak learning rate (100 steps of warm-up, flat to 30 %, cosine to zero).
+        ema: decay of the exponential average of the weights.
+        save_every: seconds between two checkpoints.
+        description: name on the progress bar.
+
+    Returns:
+        Seconds of training, summed over all runs that resumed this checkpoint.
+    """
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr, weight_decay=0.01)
+    average = [p.detach().clone() for p in parameters]
+    step, seconds = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True, map_location=parameters[0].device)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        average, step, seconds = state["average"], state["step"], state["seconds"]
+        torch.manual_seed(step)
+
+    def save() -> None:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "average": average,
+            "step": step,
+            "seconds": seconds,
+        }
+        torch.save(state, checkpoint.with_suffix(".part"))
+        os.replace(checkpoint.with_suffix(".part"), checkpoint)
+
+    network.train()
+    bar = tqdm(total=steps, initial=step, desc=description, mininterval=20)
+    running, clock, saved = None, time.monotonic(), time.monotonic()
+    while step < steps:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * _decay(step, steps)
+        value = loss(step)
+        if not torch.isfinite(value):
+            raise FloatingPointError(f"{description}: the loss is {value.item()} at step {step}")
+        optimizer.zero_grad()
+        value.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        step += 1
+        decay = min(ema, (1 + step) / (10 + step))
+        for mean, parameter in zip(average, parameters, strict=True):
+            mean.lerp_(parameter.detach(), 1 - decay)
+        running = value.item() if running is None else 0.98 * running + 0.02 * value.item()
+        bar.set_postfix(loss=f"{running:.4f}", refresh=False)
+        bar.update()
+        now = time.monotonic()
+        seconds, clock = seconds + now - clock, now
+        if now - saved > save_every or step == steps:
+            save()
+            saved = now
+    bar.close()
+    for mean, parameter in zip(average, parameters, strict=True):
+        parameter.data.copy_(mean)
+    network.eval()
+    return seconds
+
+
+def _decay(step: int, steps: int) -> float:
+    warm, done = min(1.0, (step + 1) / 100), step / steps
+    return warm * (1.0 if done < 0.3 else 0.5 * (1 + math.cos(math.pi * (done - 0.3) / 0.7)) + 1e-3)

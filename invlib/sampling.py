@@ -1,0 +1,80 @@
+"""Sampling: from noise to image, by reading a solver's table forwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .denoisers import Denoiser
+from .solvers import Solver
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Everything a sampler passed through.
+
+    Attributes:
+        states: y_0 (scaled noise) ... y_n (image), float64 ``[n+1, B, ...]``.
+        outputs: network outputs m_0 ... m_{n-1}, ``[n, B, ...]``.
+        nfe: network evaluations that each sample paid for, ``[B]``.
+        scale: y_0 is ``scale`` times the noise.
+    """
+
+    states: Tensor
+    outputs: Tensor
+    nfe: Tensor
+    scale: float
+
+    @property
+    def noise(self) -> Tensor:
+        """The noise, ``[B, ...]``."""
+        return self.states[0] / self.scale
+
+    @property
+    def image(self) -> Tensor:
+        """The image (or latent) at the end, ``[B, ...]``."""
+        return self.states[-1]
+
+
+def sample(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Trajectory:
+    r"""Run a deterministic sampler.
+
+    .. math:: y_{i+1} = a_i\,y_i + \sum_{j \le i} b_{ij}\,m(y_j, t_j)
+
+    Args:
+        denoiser: the network; see :mod:`invlib.denoisers`.
+        noise: starting noise, ``[B, ...]``; cast to float64.
+        solver: the sampler's table.
+
+    Raises:
+        ValueError: if the noise or the network's output is not finite.
+    """
+    y = as_state(noise, "noise") * solver.scale
+    rows = torch.arange(len(y), device=y.device)
+    states, outputs = [y], []
+    for i in range(solver.steps):
+        m = solver.output(denoiser, y, torch.full_like(rows, i), rows)
+        if m.shape != y.shape:
+            raise ValueError(f"the network returned {tuple(m.shape)} for states {tuple(y.shape)}")
+        if not torch.isfinite(m).all():
+            raise ValueError(f"the network's output is not finite at step {i} (t = {solver.t[i]:g})")
+        outputs.append(m)
+        y = solver.step(i, y, outputs)
+        states.append(y)
+    nfe = torch.full((len(y),), solver.steps)
+    return Trajectory(torch.stack(states), torch.stack(outputs), nfe, solver.scale)
+
+
+def as_state(x: Tensor, name: str) -> Tensor:
+    """Check a batch of states and cast it to float64.
+
+    Raises:
+        ValueError: if it is not a finite floating-point batch.
+    """
+    if not x.is_floating_point() or x.ndim < 2:
+        raise ValueError(f"{name} must be a floating-point batch [B, ...], got {x.dtype} {x.shape}")
+    if not torch.isfinite(x).all():
+        raise ValueError(f"{name} contains NaN or infinity")
+    return x.double()

@@ -1,0 +1,244 @@
+r"""Noise schedules: how much signal and how much noise a state holds at time t.
+
+A state is :math:`x_t = \alpha_t x_0 + \sigma_t \epsilon` with
+:math:`\alpha_t^2 + \sigma_t^2 = 1` (variance preserving). Everything is float64.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Spacing = Literal["linspace", "leading", "trailing", "logsnr", "karras"]
+Final = Literal["sigma_min", "zero"]
+
+
+class Levels(Protocol):
+    """Anything that tells signal and noise level at a time."""
+
+    @property
+    def times(self) -> int: ...
+
+    def alpha_t(self, t: Tensor | float) -> Tensor: ...
+
+    def sigma_t(self, t: Tensor | float) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The N+1 time points of an N-step sampler, from noise (index 0) to image (index N).
+
+    Attributes:
+        t: time labels given to the network, ``[N+1]``.
+        alpha: signal levels, ``[N+1]``.
+        sigma: noise levels, ``[N+1]``; the last one is 0 with ``final="zero"``.
+        schedule: the schedule between the points.
+    """
+
+    t: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    schedule: Levels
+
+    def __post_init__(self) -> None:
+        if len(self.t) < 2:
+            raise ValueError("a grid needs at least one step; ask for steps >= 1")
+        if (self.lambda_.diff() <= 0).any():
+            raise ValueError(
+                "the signal-to-noise ratio must rise at every step; "
+                "ask for fewer steps or another spacing"
+            )
+
+    @property
+    def steps(self) -> int:
+        """The number N of steps."""
+        return len(self.t) - 1
+
+    @property
+    def lambda_(self) -> Tensor:
+        r"""Half log-SNR :math:`\lambda = \log(\alpha/\sigma)`, ``[N+1]``; infinite at sigma 0."""
+        return torch.log(self.alpha) - torch.log(self.sigma)
+
+
+@dataclass(frozen=True)
+class FlowSchedule:
+    r"""The straight path of flow matching, :math:`\alpha_t = 1 - t/T,\ \sigma_t = t/T`."""
+
+    times: int = 1000
+
+    def alpha_t(self, t: Tensor | float) -> Tensor:
+        """Signal level at time t, any shape."""
+        return 1 - self.sigma_t(t)
+
+    def sigma_t(self, t: Tensor | float) -> Tensor:
+        """Noise level at time t, any shape."""
+        return torch.as_tensor(t, dtype=torch.float64) / self.times
+
+
+@dataclass(frozen=True)
+class Schedule:
+    r"""A variance-preserving schedule, given at integer times and linear in lambda between.
+
+    .. math:: \lambda_t = \log(\alpha_t / \sigma_t), \quad
+              \alpha_t = (1 + e^{-2\lambda_t})^{-1/2}, \quad
+              \sigma_t = (1 + e^{2\lambda_t})^{-1/2}
+
+    Attributes:
+        lambdas: :math:`\lambda_t` at t = 0, 1, ..., T-1, decreasing, float64 ``[T]``.
+    """
+
+    lambdas: Tensor
+
+    def __post_init__(self) -> None:
+        if self.lambdas.dtype != torch.float64 or self.lambdas.ndim != 1 or len(self.lambdas) < 2:
+            raise ValueError("lambdas must be a float64 vector with at least two entries")
+        if not (self.lambdas.diff() < 0).all():
+            raise ValueError("lambdas must decrease strictly: more noise at later times")
+
+    @classmethod
+    def from_betas(cls, betas: Tensor) -> Schedule:
+        r"""The schedule of a diffusion with step variances beta, :math:`\alpha_t^2=\prod(1-\beta)`.
+
+        Args:
+            betas: variances in (0, 1), ``[T]``.
+        """
+        if not ((betas > 0) & (betas < 1)).all():
+            raise ValueError("betas must lie strictly between 0 and 1")
+        log_abar = torch.log1p(-betas.double()).cumsum(0)
+        return cls(0.5 * (log_abar - torch.log(-torch.expm1(log_abar))))
+
+    @classmethod
+    def scaled_linear(
+        cls, beta_start: float = 0.00085, beta_end: float = 0.012, times: int = 1000
+    ) -> Schedule:
+        """Stable Diffusion's schedule: betas linear in their square roots."""
+        roots = torch.linspace(beta_start**0.5, beta_end**0.5, times, dtype=torch.float64)
+        return cls.from_betas(roots**2)
+
+    @classmethod
+    def linear(
+        cls, beta_start: float = 0.0001, beta_end: float = 0.02, times: int = 1000
+    ) -> Schedule:
+        """The original DDPM schedule: betas linear in time."""
+        return cls.from_betas(torch.linspace(beta_start, beta_end, times, dtype=torch.float64))
+
+    @classmethod
+    def cosine(cls, times: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> Schedule:
+        """Nichol and Dhariwal's cosine schedule, with betas capped as in diffusers."""
+        u = torch.arange(times + 1, dtype=torch.float64) / times
+        abar = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
+        return cls.from_betas((1 - abar[1:] / abar[:-1]).clamp(max=max_beta))
+
+    @classmethod
+    def from_scheduler(cls, scheduler: object) -> Schedule:
+        """Read ``alphas_cumprod`` of a diffusers scheduler.
+
+        Raises:
+            ValueError: if it has none (flow matching and pure-sigma schedulers).
+        """
+        abar = getattr(scheduler, "alphas_cumprod", None)
+        if abar is None:
+            raise ValueError(
+                f"{type(scheduler).__name__} has no alphas_cumprod, so it is not variance "
+                "preserving; use invlib.from_scheduler, which reads any deterministic scheduler"
+            )
+        log_abar = torch.as_tensor(abar).double().log()
+        return cls(0.5 * (log_abar - torch.log(-torch.expm1(log_abar))))
+
+    @property
+    def times(self) -> int:
+        """The number T of integer times."""
+        return len(self.lambdas)
+
+    def lambda_t(self, t: Tensor | float) -> Tensor:
+        r"""Half log-SNR at (fractional) time t, any shape."""
+        t = torch.as_tensor(t, dtype=torch.float64)
+        lambdas = self.lambdas.to(t.device)
+        if not ((t >= 0) & (t <= self.times - 1)).all():
+            raise ValueError(f"time outside [0, {self.times - 1}]: {t.min():g} to {t.max():g}")
+        low = t.floor().long().clamp(max=self.times - 2)
+        return torch.lerp(lambdas[low], lambdas[low + 1], t - low)
+
+    def alpha_t(self, t: Tensor | float) -> Tensor:
+        """Signal level at time t, any shape."""
+        return torch.sigmoid(2 * self.lambda_t(t)).sqrt()
+
+    def sigma_t(self, t: Tensor | float) -> Tensor:
+        """Noise level at time t, any shape."""
+        return torch.sigmoid(-2 * self.lambda_t(t)).sqrt()
+
+    def t_lambda(self, lambda_: Tensor | float) -> Tensor:
+        """The (fractional) time at which the half log-SNR is ``lambda_``, any shape."""
+        lambda_ = torch.as_tensor(lambda_, dtype=torch.float64)
+        rising = self.lambdas.flip(0).to(lambda_.device)
+        high = torch.searchsorted(rising, lambda_.contiguous()).clamp(1, self.times - 1)
+        part = (lambda_ - rising[high - 1]) / (rising[high] - rising[high - 1])
+        return (self.times - 1) - (high - 1 + part).clamp(0, self.times - 1)
+
+    def grid(
+        self,
+        steps: int,
+        *,
+        spacing: Spacing = "linspace",
+        final: Final = "sigma_min",
+        t_max: float | None = None,
+        offset: int = 0,
+        rho: float = 7.0,
+        integer_times: bool = False,
+    ) -> Grid:
+        """The time points of a sampler with ``steps`` steps.
+
+        Args:
+            steps: number N of steps.
+            spacing: ``linspace``, ``leading`` and ``trailing`` as in diffusers' multistep
+                schedulers; ``logsnr`` uniform in lambda; ``karras`` uniform in sigma^(1/rho).
+            final: land on the smallest noise level (``sigma_min``) or on no noise (``zero``).
+            t_max: where ``logsnr`` and ``karras`` start, default T-1. A cosine schedule with a
+                noise-predicting network needs about 0.9946 T.
+            offset: ``steps_offset`` of the ``leading`` spacing.
+            rho: exponent of the ``karras`` spacing.
+            integer_times: round the labels given to the network, as diffusers does.
+
+        Returns:
+            A :class:`Grid` with N+1 points.
+        """
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        last = self.times - 1
+        if spacing == "linspace":
+            t = torch.linspace(0, last, steps + 1, dtype=torch.float64).round().flip(0)[:-1]
+        elif spacing == "leading":
+            ratio = self.times // (steps + 1)
+            t = (torch.arange(steps + 1, dtype=torch.float64) * ratio).flip(0)[:-1] + offset
+        elif spacing == "trailing":
+            t = (self.times - torch.arange(steps, dtype=torch.float64) * self.times / steps) - 1
+            t = t.round()
+        elif spacing in ("logsnr", "karras"):
+            t = self._lambda_grid(steps, spacing, last if t_max is None else t_max, final, rho)
+        else:
+            raise ValueError(
+                f"unknown spacing {spacing!r}; use linspace, leading, trailing, logsnr or karras"
+            )
+        if final not in ("sigma_min", "zero"):
+            raise ValueError(f"unknown final {final!r}; use 'sigma_min' or 'zero'")
+        t = torch.cat([t, t.new_zeros(1)])
+        alpha, sigma = self.alpha_t(t), self.sigma_t(t)
+        if final == "zero":
+            alpha, sigma = alpha.clone(), sigma.clone()
+            alpha[-1], sigma[-1] = 1.0, 0.0
+        return Grid(t.round() if integer_times else t, alpha, sigma, self)
+
+    def _lambda_grid(
+        self, steps: int, spacing: Spacing, t_max: float, final: Final, rho: float
+    ) -> Tensor:
+        ends = self.lambda_t(torch.tensor([t_max, 0.0]))
+        count = steps + 1 if final == "sigma_min" else steps
+        u = torch.linspace(0, 1, count, dtype=torch.float64)[:steps]
+        if spacing == "logsnr":
+            return self.t_lambda(torch.lerp(ends[0], ends[1], u))
+        roots = torch.exp(-ends / rho)
+        return self.t_lambda(-rho * torch.log(torch.lerp(roots[0], roots[1], u)))

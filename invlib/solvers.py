@@ -1,0 +1,224 @@
+r"""Solvers: every deterministic sampler is a lower-triangular table of coefficients.
+
+.. math:: y_{i+1} = a_i\,y_i + \sum_{j \le i} b_{ij}\,m_j, \qquad m_j = m(y_j, t_j)
+
+where y_0 is the noise, y_n the image and m_j the network's output at y_j: the data prediction
+for DPM-Solver++, the noise prediction for DDIM and DPM-Solver. The forward step and its inverse
+read the same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .denoisers import Denoiser, Prediction, convert, select
+from .schedule import Grid, Levels
+
+Kind = Literal["midpoint", "heun"]
+
+
+@dataclass(frozen=True)
+class Solver:
+    """A deterministic sampler with n network calls, as a table.
+
+    Attributes:
+        name: what to print.
+        a: weight of the previous state, float64 ``[n]``.
+        b: weights of the network's outputs, lower triangular float64 ``[n, n]``.
+        t: time labels given to the network, ``[n]``.
+        alpha: signal level of every state, ``[n+1]``.
+        sigma: noise level of every state, ``[n+1]``.
+        prediction: what the outputs m_j are.
+        schedule: the schedule between the states.
+        scale: the first state is ``scale`` times the noise.
+    """
+
+    name: str
+    a: Tensor
+    b: Tensor
+    t: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    prediction: Prediction
+    schedule: Levels
+    scale: float = 1.0
+
+    @property
+    def steps(self) -> int:
+        """Number n of network calls."""
+        return len(self.a)
+
+    @property
+    def order_one(self) -> bool:
+        """Whether every step uses the newest network output only."""
+        return not self.b.tril(-1).any()
+
+    def output(self, denoiser: Denoiser, y: Tensor, nodes: Tensor, rows: Tensor) -> Tensor:
+        """The outputs m of the network at states ``y [k, ...]``.
+
+        Args:
+            denoiser: the network.
+            y: states, ``[k, ...]``.
+            nodes: index i of each state, ``[k]``.
+            rows: which sample (condition) each state belongs to, ``[k]``.
+        """
+        raw = select(denoiser, rows)(y, self.t.to(y)[nodes]).to(y.dtype)
+        levels = self.alpha.to(y)[nodes], self.sigma.to(y)[nodes]
+        return convert(raw, y, *levels, getattr(denoiser, "prediction", "epsilon"), self.prediction)
+
+    def step(self, i: int, y: Tensor, outputs: list[Tensor]) -> Tensor:
+        """State i+1 from state i and the outputs m_0 ... m_i."""
+        y = self.a[i].item() * y
+        for weight, m in zip(self.b[i, : i + 1].tolist(), outputs, strict=True):
+            if weight:
+                y = y + weight * m
+        return y
+
+
+def ddim(grid: Grid) -> Solver:
+    r"""DDIM, the first-order exponential integrator, in noise prediction.
+
+    .. math:: x_{i+1} = \frac{\alpha_{i+1}}{\alpha_i} x_i
+              + \Bigl(\sigma_{i+1} - \frac{\alpha_{i+1}}{\alpha_i}\sigma_i\Bigr)\epsilon_i
+
+    Source: Song, Meng, Ermon, ICLR 2021.
+    """
+    a = grid.alpha[1:] / grid.alpha[:-1]
+    b = torch.diag(grid.sigma[1:] - a * grid.sigma[:-1])
+    return _solver("DDIM", grid, a, b, "epsilon")
+
+
+def dpm_solver_pp_1(grid: Grid) -> Solver:
+    r"""DPM-Solver++(1): DDIM in data prediction.
+
+    .. math:: x_{i+1} = \frac{\sigma_{i+1}}{\sigma_i} x_i
+              - \alpha_{i+1}(e^{-h_i} - 1)\,x_\theta(x_i)
+    """
+    return _multistep("DPM-Solver++(1)", grid, 1, "midpoint", True, _data_row)
+
+
+def dpm_solver_pp_2m(
+    grid: Grid, *, kind: Kind = "midpoint", lower_order_final: bool | None = None
+) -> Solver:
+    r"""DPM-Solver++(2M), second-order multistep in data prediction.
+
+    .. math:: x_{i+1} = \frac{\sigma_{i+1}}{\sigma_i} x_i - \alpha_{i+1}(e^{-h_i} - 1)
+              \Bigl(D_i + \frac{D_i - D_{i-1}}{2 r_i}\Bigr),\quad r_i = h_{i-1}/h_i
+
+    Args:
+        grid: time points.
+        kind: ``midpoint`` (as above) or ``heun`` weights of the difference.
+        lower_order_final: last step of order 1; by default as in diffusers, when N < 15.
+
+    Source: Lu et al., DPM-Solver++, arXiv 2211.01095.
+    """
+    return _multistep("DPM-Solver++(2M)", grid, 2, kind, lower_order_final, _data_row)
+
+
+def dpm_solver_pp_3m(grid: Grid, *, lower_order_final: bool | None = None) -> Solver:
+    r"""DPM-Solver++(3M), third-order multistep in data prediction.
+
+    .. math:: x_{i+1} = \frac{\sigma_{i+1}}{\sigma_i} x_i - \alpha_{i+1}\varphi_1 D^{(0)}
+              + \alpha_{i+1}\varphi_2 D^{(1)} - \alpha_{i+1}\varphi_3 D^{(2)}
+
+    with :math:`\varphi_1=e^{-h}-1,\ \varphi_2=\varphi_1/h+1,\ \varphi_3=\varphi_2/h-1/2` and the
+    divided differences of the last three outputs. Arguments as :func:`dpm_solver_pp_2m`.
+    """
+    return _multistep("DPM-Solver++(3M)", grid, 3, "midpoint", lower_order_final, _data_row)
+
+
+def dpm_solver_1(grid: Grid) -> Solver:
+    r"""DPM-Solver-1: DDIM written with :math:`e^{h}`, in noise prediction."""
+    return _multistep("DPM-Solver-1", grid, 1, "midpoint", True, _noise_row)
+
+
+def dpm_solver_2m(
+    grid: Grid, *, kind: Kind = "midpoint", lower_order_final: bool | None = None
+) -> Solver:
+    r"""DPM-Solver-2, second-order multistep in noise prediction.
+
+    .. math:: x_{i+1} = \frac{\alpha_{i+1}}{\alpha_i} x_i - \sigma_{i+1}(e^{h_i} - 1)
+              \Bigl(\epsilon_i + \frac{\epsilon_i - \epsilon_{i-1}}{2 r_i}\Bigr)
+
+    Arguments as :func:`dpm_solver_pp_2m`. Source: Lu et al., NeurIPS 2022.
+    """
+    return _multistep("DPM-Solver-2M", grid, 2, kind, lower_order_final, _noise_row)
+
+
+Row = Callable[[Grid, Tensor, int, int, Kind], tuple[Tensor, Tensor]]
+
+
+def _multistep(
+    name: str, grid: Grid, order: int, kind: Kind, lower_order_final: bool | None, row: Row
+) -> Solver:
+    if kind not in ("midpoint", "heun"):
+        raise ValueError(f"unknown kind {kind!r}; use 'midpoint' or 'heun'")
+    n, h = grid.steps, grid.lambda_.diff()
+    few = n < 15 if lower_order_final is None else lower_order_final
+    a, b = torch.zeros(n, dtype=torch.float64), torch.zeros(n, n, dtype=torch.float64)
+    for i in range(n):
+        p = min(order, i + 1)
+        if few:
+            p = min(p, n - i)
+        if grid.sigma[i + 1] == 0:
+            p = 1
+        a[i], weights = row(grid, h, i, p, kind)
+        b[i, i + 1 - p : i + 1] = weights.flip(0)
+    prediction: Prediction = "sample" if row is _data_row else "epsilon"
+    return _solver(name, grid, a, b, prediction)
+
+
+def _data_row(grid: Grid, h: Tensor, i: int, p: int, kind: Kind) -> tuple[Tensor, Tensor]:
+    """Weights of x_i and of D_i, D_{i-1}, ... in one data-prediction step of order p."""
+    phi_1 = torch.expm1(-h[i])
+    weights = _differences(h, i, p).T @ _phis(phi_1, h[i], p, kind, sign=-1)
+    return grid.sigma[i + 1] / grid.sigma[i], grid.alpha[i + 1] * weights
+
+
+def _noise_row(grid: Grid, h: Tensor, i: int, p: int, kind: Kind) -> tuple[Tensor, Tensor]:
+    """Weights of x_i and of eps_i, eps_{i-1}, ... in one noise-prediction step of order p."""
+    if grid.sigma[i + 1] == 0:
+        ratio = grid.alpha[i + 1] / grid.alpha[i]
+        return ratio, -ratio * grid.sigma[i : i + 1]
+    phi_1 = torch.expm1(h[i])
+    weights = _differences(h, i, p).T @ _phis(phi_1, h[i], p, kind, sign=1)
+    return grid.alpha[i + 1] / grid.alpha[i], grid.sigma[i + 1] * weights
+
+
+def _phis(phi_1: Tensor, h: Tensor, p: int, kind: Kind, *, sign: int) -> Tensor:
+    """Weights of the divided differences D0, D1, D2."""
+    phis = [-phi_1]
+    if p == 2 and kind == "midpoint":
+        phis.append(-0.5 * phi_1)
+    elif p >= 2:
+        phis.append(phi_1 / h + 1 if sign < 0 else 1 - phi_1 / h)
+    if p == 3:
+        phis.append(0.5 - (phi_1 + h) / h**2)
+    return torch.stack(phis)
+
+
+def _differences(h: Tensor, i: int, p: int) -> Tensor:
+    """Rows: D0, D1, D2 as combinations of the last p outputs, newest first."""
+    d0 = torch.eye(p, dtype=torch.float64)[0]
+    if p == 1:
+        return d0[None]
+    r0 = h[i - 1] / h[i]
+    if p == 2:
+        return torch.stack([d0, torch.stack([1 / r0, -1 / r0])])
+    r1 = h[i - 2] / h[i]
+    zero = torch.zeros((), dtype=torch.float64)
+    first = torch.stack([1 / r0, -1 / r0, zero])
+    second = torch.stack([zero, 1 / r1, -1 / r1])
+    d2 = (first - second) / (r0 + r1)
+    return torch.stack([d0, first + r0 * d2, d2])
+
+
+def _solver(name: str, grid: Grid, a: Tensor, b: Tensor, prediction: Prediction) -> Solver:
+    return Solver(
+        f"{name}-{grid.steps}", a, b, grid.t[:-1], grid.alpha, grid.sigma, prediction, grid.schedule
+    )
