@@ -50,14 +50,14 @@ def from_scheduler(
     for option in ("thresholding", "clip_sample"):
         if getattr(scheduler.config, option, False):
             raise NotInvertible(f"{name}: {option}=True is not affine; set {option}=False")
-    first, t = _probe(scheduler, steps, 1.0, 0, set_timesteps)
+    first, ready = _probe(scheduler, steps, 1.0, 0, set_timesteps)
     again, _ = _probe(scheduler, steps, 1.0, 1, set_timesteps)
     if not torch.equal(first, again):
         raise NotInvertible(f"{name} adds fresh noise in its steps: stochastic, so not invertible")
     scaled, _ = _probe(scheduler, steps, 64.0, 0, set_timesteps)
     if not torch.allclose(first, scaled, rtol=1e-3, atol=1e-4):
         raise NotInvertible(f"{name}: the step is not affine in past states and outputs")
-    return _solver(scheduler, f"{name}-{steps}", first, t)
+    return _solver(ready, f"{name}-{steps}", first)
 
 
 def _probe(
@@ -66,8 +66,8 @@ def _probe(
     size: float,
     seed: int,
     set_timesteps: Callable[[Any, int], None] | None,
-) -> tuple[Tensor, Tensor]:
-    """Rows ``[n+1, n+1]`` of (A, B) for y_0 ... y_n, and the time labels ``[n]``."""
+) -> tuple[Tensor, Any]:
+    """Rows ``[n+1, n+1]`` of (A, B) for y_0 ... y_n, and the scheduler that was run."""
     scheduler = copy.deepcopy(scheduler)
     try:
         (set_timesteps or type(scheduler).set_timesteps)(scheduler, steps)
@@ -86,10 +86,11 @@ def _probe(
     except Exception as error:
         reason = f"{type(scheduler).__name__} cannot be run: {type(error).__name__}: {error}"
         raise NotInvertible(reason) from error
-    return torch.stack([*rows, x.flatten()]).double() / size, torch.as_tensor(t).double()
+    return torch.stack([*rows, x.flatten()]).double() / size, scheduler
 
 
-def _solver(scheduler: Any, name: str, rows: Tensor, t: Tensor) -> Solver:
+def _solver(scheduler: Any, name: str, rows: Tensor) -> Solver:
+    t = torch.as_tensor(scheduler.timesteps).double()
     prediction, schedule = _kind(scheduler)
     scale = rows[0, 0].item()
     rows = torch.cat([rows[:, :1] / scale, rows[:, 1:]], 1)
