@@ -1,0 +1,27 @@
+"""invlib: exact inversion of diffusion models.
+
+Three nouns (:class:`Schedule`, ``Denoiser``, :class:`Solver`) and two verbs (:func:`sample`,
+:func:`invert`); :func:`certify` says how exact a result is.
+"""
+
+from .certificate import Certificate, certify, singular_values
+from .claims import claim
+from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
+from .inversion import Inversion, invert
+from .inverters import algorithm1, algorithm2, naive, stepwise, whole_trajectory
+from .metrics import decibel, nmse
+from .probing import NotInvertible, from_scheduler
+from .rootfind import anderson, fixed_point, forward_step, gradient_descent
+from .sampling import Trajectory, sample
+from .schedule import FlowSchedule, Grid, Schedule
+from .solvers import (
+    Solver,
+    ddim,
+    dpm_solver_1,
+    dpm_solver_2m,
+    dpm_solver_pp_1,
+    dpm_solver_pp_2m,
+    dpm_solver_pp_3m,
+)
+
+__version__ = "0.1.0"

@@ -2,9 +2,20 @@ r"""Denoisers: functions that predict the noise in a state, and exact ones to te
 
 A denoiser is any callable ``(x, t) -> epsilon`` with ``x`` of shape ``[B, ...]`` (float64) and
 ``t`` of shape ``[B]``. A network that predicts something else says so in its attribute
-``prediction`` (see :func:`predicting`), and samplers convert. One that carries a condition per row also has
-``select(rows) -> Denoiser``, so that an inverter may call it on some rows, or on several time
-points of every row at once.
+``prediction`` (see :func:`predicting`), and samplers convert. One that carries a condition per
+row also has ``select(rows) -> Denoiser``, so that an inverter may call it on some rows, or on
+several time points of every row at once.
+
+With :math:`x = \alpha x_0 + \sigma\epsilon` a prediction is one of
+
+============  =========================================================================
+epsilon       the noise :math:`\epsilon`
+sample        the data :math:`x_0`
+v_prediction  :math:`v = \alpha\epsilon - \sigma x_0`
+flow          the velocity :math:`\epsilon - x_0` of flow matching
+edm           :math:`-v`, the raw network of Karras et al. (data over ``sigma_data``)
+reverse_flow  :math:`x_0 - \epsilon`
+============  =========================================================================
 """
 
 from __future__ import annotations
@@ -16,11 +27,11 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 import torch
 from torch import Tensor
 
-from .schedule import Schedule
+from .schedule import Levels
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
-Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+Prediction = Literal["epsilon", "v_prediction", "sample", "flow", "edm", "reverse_flow"]
 
 
 @runtime_checkable
@@ -83,9 +94,16 @@ def guided(
     null: Tensor,
     scale: float,
     *,
-    prediction: Prediction = "epsilon",
+    prediction: Prediction | None = None,
 ) -> Guided:
     """Classifier-free guidance of ``network``; see :class:`Guided`.
+
+    Args:
+        network: ``(x, t, condition) -> prediction``.
+        condition: one condition per row, ``[B, ...]``.
+        null: the empty condition, ``[1, ...]``.
+        scale: guidance scale.
+        prediction: what the network predicts; by default what it says itself, or the noise.
 
     Raises:
         ValueError: if the scale is below 1 or not finite, or the shapes do not fit.
@@ -94,6 +112,7 @@ def guided(
         raise ValueError(f"guidance scale must be a finite number >= 1, got {scale}")
     if null.shape != (1, *condition.shape[1:]):
         raise ValueError(f"null has shape {tuple(null.shape)}, not (1, *{condition.shape[1:]})")
+    prediction = prediction or getattr(network, "prediction", "epsilon")
     _check_prediction(prediction)
     return Guided(network, condition, null, float(scale), prediction)
 
@@ -128,8 +147,9 @@ def convert(
 ) -> Tensor:
     r"""Rewrite a prediction at state x as another kind of prediction.
 
-    .. math:: x = \alpha x_0 + \sigma\epsilon, \quad v = \alpha\epsilon - \sigma x_0,
-              \quad u = \epsilon - x_0
+    .. math:: x = \alpha x_0 + \sigma\epsilon, \quad m = p\,x_0 + q\,\epsilon \;\Rightarrow\;
+              x_0 = \frac{q x - \sigma m}{\alpha q - \sigma p}, \quad
+              \epsilon = \frac{\alpha m - p x}{\alpha q - \sigma p}
 
     Args:
         output: prediction of kind ``source``, ``[B, ...]``.
@@ -142,19 +162,23 @@ def convert(
     if source == target:
         return output
     alpha, sigma = _column(alpha, x), _column(sigma, x)
-    if source == "sample":
-        x0, noise = output, (x - alpha * output) / sigma
-    else:
-        if source == "epsilon":
-            noise = output
-        elif source == "v_prediction":
-            noise = (alpha * output + sigma * x) / (alpha**2 + sigma**2)
-        else:
-            noise = (x + alpha * output) / (alpha + sigma)
-        x0 = (x - sigma * noise) / alpha
-    if target == "v_prediction":
-        return alpha * noise - sigma * x0
-    return {"epsilon": noise, "sample": x0, "flow": noise - x0}[target]
+    p, q = parts(source, alpha, sigma)
+    new_p, new_q = parts(target, alpha, sigma)
+    scale = 1 / (alpha * q - sigma * p)
+    return scale * ((new_p * q - new_q * p) * x + (new_q * alpha - new_p * sigma) * output)
+
+
+def parts(prediction: Prediction, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """What a prediction is made of: its weights p of the data and q of the noise."""
+    zero, one = torch.zeros_like(alpha), torch.ones_like(alpha)
+    return {
+        "epsilon": (zero, one),
+        "sample": (one, zero),
+        "v_prediction": (-sigma, alpha),
+        "flow": (-one, one),
+        "edm": (sigma, -alpha),
+        "reverse_flow": (one, -one),
+    }[prediction]
 
 
 def _check_prediction(prediction: str) -> None:
@@ -183,13 +207,15 @@ class Mixture:
         std: standard deviation s of every component.
         labels: class of each component, ``[K]``; by default all are of class 0.
         weights: positive weights, ``[K]``; equal by default.
+        prediction: what to return: the noise, or another kind.
     """
 
-    schedule: Schedule
+    schedule: Levels
     means: Tensor
     std: float
     labels: Tensor | None = None
     weights: Tensor | None = None
+    prediction: Prediction = "epsilon"
 
     def __call__(self, x: Tensor, t: Tensor, classes: Tensor | None = None) -> Tensor:
         alpha, sigma = self.schedule.alpha_t(t)[:, None], self.schedule.sigma_t(t)[:, None]
@@ -204,15 +230,17 @@ class Mixture:
             allowed = (classes[:, None] == labels.to(x.device)) | (classes[:, None] < 0)
             logits = logits.masked_fill(~allowed, -torch.inf)
         mean = torch.softmax(logits, 1) @ means
-        return (sigma / variance * (flat - alpha * mean)).view_as(x)
+        rest = (flat - alpha * mean) / variance
+        p, q = parts(self.prediction, alpha, sigma)
+        return (p * (mean + alpha * self.std**2 * rest) + q * sigma * rest).view_as(x)
 
 
-def gaussian(schedule: Schedule, mean: Tensor, std: float) -> Mixture:
+def gaussian(schedule: Levels, mean: Tensor, std: float) -> Mixture:
     """The exact denoiser of one Gaussian with centre ``mean [...]``."""
     return Mixture(schedule, mean[None], std)
 
 
-def ideal(schedule: Schedule, data: Tensor) -> Mixture:
+def ideal(schedule: Levels, data: Tensor) -> Mixture:
     """The ideal denoiser of the data set ``data [K, ...]``: a mixture of points."""
     return Mixture(schedule, data, 0.0)
 

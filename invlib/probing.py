@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .denoisers import Prediction
-from .schedule import FlowSchedule, Levels, Schedule
+from .denoisers import Prediction, convert, parts
+from .schedule import AngleSchedule, FlowSchedule, Levels, Schedule
 from .solvers import Solver
+
+Respond = Callable[[int, Tensor], Tensor]
 
 
 class NotInvertible(ValueError):
@@ -42,128 +45,174 @@ def from_scheduler(
 
     Raises:
         NotInvertible: if a step is stochastic, clips, thresholds, is not affine in states and
-            outputs, or cannot be run with these arguments.
+            outputs, needs further arguments, or follows an unknown noise schedule.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     name = type(scheduler).__name__
-    for option in ("thresholding", "clip_sample"):
-        if getattr(scheduler.config, option, False):
-            raise NotInvertible(f"{name}: {option}=True is not affine; set {option}=False")
-    first, ready = _probe(scheduler, steps, 1.0, 0, set_timesteps)
-    again, _ = _probe(scheduler, steps, 1.0, 1, set_timesteps)
-    if not torch.equal(first, again):
-        raise NotInvertible(f"{name} adds fresh noise in its steps: stochastic, so not invertible")
-    scaled, _ = _probe(scheduler, steps, 64.0, 0, set_timesteps)
-    if not torch.allclose(first, scaled, rtol=1e-3, atol=1e-4):
-        raise NotInvertible(f"{name}: the step is not affine in past states and outputs")
-    return _solver(ready, f"{name}-{steps}", first)
-
-
-def _probe(
-    scheduler: Any,
-    steps: int,
-    size: float,
-    seed: int,
-    set_timesteps: Callable[[Any, int], None] | None,
-) -> tuple[Tensor, Any]:
-    """Rows ``[n+1, n+1]`` of (A, B) for y_0 ... y_n, and the scheduler that was run."""
+    _check_interface(scheduler)
     scheduler = copy.deepcopy(scheduler)
     try:
         (set_timesteps or type(scheduler).set_timesteps)(scheduler, steps)
-        t = scheduler.timesteps
-        basis = size * torch.eye(len(t) + 1, dtype=torch.float64).view(-1, 1, 1, 1, len(t) + 1)
-        x = basis[0] * float(getattr(scheduler, "init_noise_sigma", 1.0))
-        takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-        rows = []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            options = {"generator": torch.Generator().manual_seed(seed)} if takes_generator else {}
-            for i, time in enumerate(t):
-                scale = getattr(scheduler, "scale_model_input", None)
-                rows.append((scale(x, time) if scale else x).flatten())
-                x = scheduler.step(basis[i + 1], time, x, **options).prev_sample
+        scale = _check_affine(scheduler)
+    except NotInvertible:
+        raise
     except Exception as error:
-        reason = f"{type(scheduler).__name__} cannot be run: {type(error).__name__}: {error}"
+        reason = f"{name} needs other arguments: {type(error).__name__}: {error}"
         raise NotInvertible(reason) from error
-    return torch.stack([*rows, x.flatten()]).double() / size, scheduler
 
-
-def _solver(scheduler: Any, name: str, rows: Tensor) -> Solver:
+    native, schedule = _kind(scheduler)
+    alpha, sigma = _levels(scheduler, native, schedule, scale)
+    base: Prediction = {"edm": "v_prediction", "reverse_flow": "flow"}.get(native, native)
+    tables = []
+    for kind in dict.fromkeys((base, "sample", "epsilon")):
+        p, q = parts(kind, alpha[:-1], sigma[:-1])
+        if kind == native or (alpha[:-1] * q - sigma[:-1] * p).abs().min() > 1e-3:
+            rows = _rows(scheduler, _feed(native, kind, alpha, sigma))
+            tables.append((kind, *_recursion(torch.cat([rows[:, :1] / scale, rows[:, 1:]], 1))))
+    kind, a, b = min(tables, key=lambda table: int((table[2] != 0).sum()))
     t = torch.as_tensor(scheduler.timesteps).double()
-    prediction, schedule = _kind(scheduler)
-    scale = rows[0, 0].item()
-    rows = torch.cat([rows[:, :1] / scale, rows[:, 1:]], 1)
-    alpha, sigma = _levels(rows, prediction, *_first_level(scheduler, schedule, t))
-    candidates = [(prediction, rows)]
-    if prediction != "sample" and (sigma[:-1] > 0).all() and (alpha[:-1] > 0).all():
-        candidates.append(("sample", _in_data_prediction(rows, alpha, sigma, prediction)))
-    tables = [(p, *_recursion(r)) for p, r in candidates]
-    best, a, b = min(tables, key=lambda table: int((table[2] != 0).sum()))
-    return Solver(name, a, b, t, alpha, sigma, best, schedule, scale)
+    return Solver(f"{name}-{steps}", a, b, t, alpha, sigma, kind, schedule, scale)
+
+
+def network_prediction(scheduler: Any) -> Prediction:
+    """What the networks made for this scheduler predict; give it to ``predicting``.
+
+    Raises:
+        NotInvertible: if the scheduler's noise schedule is unknown.
+    """
+    return _kind(scheduler)[0]
+
+
+def _check_interface(scheduler: Any) -> None:
+    """Refuse what cannot be called as ``step(output, time, state)`` or is known not to be affine."""
+    name, config = type(scheduler).__name__, scheduler.config
+    if not hasattr(scheduler, "step"):
+        raise NotInvertible(f"{name} has no method step(output, time, state)")
+    arguments = inspect.signature(scheduler.step).parameters.values()
+    if any("LongTensor" in str(a.annotation) for a in arguments):
+        raise NotInvertible(f"{name} works on discrete tokens, not on real numbers")
+    needed = {a.name for a in arguments if a.default is a.empty and a.kind is not a.VAR_KEYWORD}
+    if extra := needed - {"model_output", "timestep", "sample"}:
+        raise NotInvertible(f"{name} needs arguments in step: {', '.join(sorted(extra))}")
+    for option in ("thresholding", "clip_sample", "clip_denoised"):
+        if config.get(option, False):
+            raise NotInvertible(f"{name}: {option}=True is not affine; set {option}=False")
+
+
+def _check_affine(scheduler: Any) -> float:
+    """Run the loop on basis inputs with two seeds, then on random inputs; return y_0 / noise."""
+    name = type(scheduler).__name__
+    rows = _rows(scheduler, lambda inputs: lambda i, y: inputs[i + 1])
+    if not torch.isfinite(rows).all():
+        raise NotInvertible(f"{name}: its coefficients are not finite")
+    if not torch.equal(rows, _rows(scheduler, lambda inputs: lambda i, y: inputs[i + 1], seed=1)):
+        raise NotInvertible(f"{name} adds fresh noise in its steps: stochastic, so not invertible")
+    generator = torch.Generator().manual_seed(0)
+    inputs = 64 * torch.randn(rows.shape[1], 16, dtype=torch.float64, generator=generator)
+    states = _run(scheduler, inputs[0], lambda i, y: inputs[i + 1])
+    if ((states - rows @ inputs).abs() > 1e-4 * (rows.abs() @ inputs.abs()) + 1e-4).any():
+        raise NotInvertible(f"{name}: the step is not affine in past states and outputs")
+    return rows[0, 0].item()
+
+
+def _run(scheduler: Any, noise: Tensor, respond: Respond, *, seed: int = 0) -> Tensor:
+    """Network inputs y_0 ... y_{n-1} and the image, ``[n+1, K]``, of the scheduler's own loop.
+
+    Args:
+        scheduler: a scheduler with its time steps set.
+        noise: starting noise, ``[K]``.
+        respond: the network, ``(i, y_i) -> output``.
+        seed: seed of whatever the scheduler draws.
+    """
+    scheduler = copy.deepcopy(scheduler)
+    scale = getattr(scheduler, "scale_model_input", lambda x, time: x)
+    x = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
+    states = []
+    options: dict[str, Any] = {}
+    if "generator" in inspect.signature(scheduler.step).parameters:
+        options["generator"] = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for i, time in enumerate(scheduler.timesteps):
+            states.append(scale(x.view(1, 1, 1, -1), time).flatten())
+            output = respond(i, states[-1]).view(1, 1, 1, -1)
+            x = scheduler.step(output, time, x.view(1, 1, 1, -1), **options).prev_sample.flatten()
+    return torch.stack([*states, x]).double()
+
+
+def _rows(scheduler: Any, feed: Callable[[Tensor], Respond], *, seed: int = 0) -> Tensor:
+    """Rows ``[n+1, n+1]`` of (A, B) for y_0 ... y_n."""
+    basis = torch.eye(len(scheduler.timesteps) + 1, dtype=torch.float64)
+    return _run(scheduler, basis[0], feed(basis), seed=seed)
+
+
+def _feed(
+    native: Prediction, kind: Prediction, alpha: Tensor, sigma: Tensor
+) -> Callable[[Tensor], Respond]:
+    """Networks that return inputs[i + 1] as a prediction of ``kind`` in the native one."""
+
+    def feed(inputs: Tensor) -> Respond:
+        def respond(i: int, y: Tensor) -> Tensor:
+            levels = alpha[i].expand(len(y)), sigma[i].expand(len(y))
+            return convert(inputs[i + 1], y, *levels, kind, native)
+
+        return respond
+
+    return feed
 
 
 def _kind(scheduler: Any) -> tuple[Prediction, Levels]:
     """What the scheduler expects of the network, and its schedule."""
-    config = scheduler.config
-    if "FlowMatch" in type(scheduler).__name__ or "flow" in str(config.get("prediction_type")):
-        return "flow", FlowSchedule(config.get("num_train_timesteps", 1000))
+    name, config = type(scheduler).__name__, scheduler.config
+    times = config.get("num_train_timesteps", 1000)
     prediction = config.get("prediction_type", "epsilon")
+    flow = config.get("use_flow_sigmas", False)
+    if name == "MiniMaxH3Scheduler":
+        return "reverse_flow", FlowSchedule(1, image=1.0)
+    if name == "IPNDMScheduler":
+        return "v_prediction", AngleSchedule(lambda t: t * math.pi / 2, times)
+    if name.startswith("Flow") or (flow and prediction == "flow_prediction"):
+        return "flow", FlowSchedule(times)
     if prediction not in ("epsilon", "sample", "v_prediction"):
-        raise NotInvertible(f"{type(scheduler).__name__}: prediction type {prediction!r} is unknown")
+        raise NotInvertible(f"{name}: prediction type {prediction!r} on this schedule is unknown")
+    if flow:
+        return prediction, FlowSchedule(times)
+    if "sigma_data" in config:
+        data = config["sigma_data"]
+        kind: Prediction = "v_prediction" if prediction == "v_prediction" else "edm"
+        return kind, AngleSchedule(lambda t: torch.atan(torch.exp(4 * t) / data), times)
+    if getattr(scheduler, "alphas_cumprod", None) is None:
+        raise NotInvertible(f"{name}: unknown noise schedule (it has no alphas_cumprod)")
     return prediction, Schedule.from_scheduler(scheduler)
 
 
-def _first_level(scheduler: Any, schedule: Levels, t: Tensor) -> tuple[float, float]:
-    """Signal and noise level of y_0."""
-    sigmas = getattr(scheduler, "sigmas", None)
-    if isinstance(schedule, Schedule) and sigmas is not None:
-        ratio = torch.as_tensor(sigmas).double()[0]  # sigma / alpha
-        alpha = torch.rsqrt(1 + ratio**2)
-        return alpha.item(), (alpha * ratio).item()
-    return schedule.alpha_t(t[0]).item(), schedule.sigma_t(t[0]).item()
-
-
 def _levels(
-    rows: Tensor, prediction: Prediction, alpha: float, sigma: float
+    scheduler: Any, native: Prediction, schedule: Levels, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Signal and noise level of every state: where constant data and noise would end up."""
-    levels = [torch.tensor([alpha, sigma], dtype=torch.float64)]
-    outputs: list[Tensor] = []
-    for row in rows[1:]:
-        a, s = levels[-1]
-        zero, one = torch.zeros_like(a), torch.ones_like(a)
-        constant = {
-            "epsilon": (zero, one),
-            "sample": (one, zero),
-            "v_prediction": (-s, a),
-            "flow": (-one, one),
-        }
-        outputs.append(torch.stack(constant[prediction]))
-        past = torch.stack(outputs)
-        levels.append(row[0] * levels[0] + row[1 : len(past) + 1] @ past)
-    alphas, sigmas = torch.stack(levels).T
-    return alphas, torch.where(sigmas.abs() < 1e-5, 0.0, sigmas)
+    """Signal and noise level of every state: where constant data and noise end up."""
+
+    def respond(i: int, y: Tensor) -> Tensor:
+        return torch.stack(parts(native, y[0], y[1]))
+
+    first = torch.tensor(_first_level(scheduler, schedule), dtype=torch.float64)
+    alpha, sigma = _run(scheduler, first / scale, respond).T
+    return alpha, torch.where(sigma.abs() < 1e-4, 0.0, sigma)
 
 
-def _in_data_prediction(
-    rows: Tensor, alpha: Tensor, sigma: Tensor, prediction: Prediction
-) -> Tensor:
-    r"""Rewrite rows in terms of :math:`D_j`: an output is p_j y_j + q_j D_j."""
-    a, s = alpha[:-1], sigma[:-1]
-    p, q = {
-        "epsilon": (1 / s, -a / s),
-        "v_prediction": (a / s, -(a**2) / s - s),
-        "flow": (1 / s, -a / s - 1),
-    }[prediction]
-    new = rows.clone()
-    for i in range(len(rows)):
-        new[i, 1:] = 0.0
-        new[i, 0] = rows[i, 0]
-        for j in range(i):
-            new[i] += rows[i, 1 + j] * p[j] * new[j]
-            new[i, 1 + j] += rows[i, 1 + j] * q[j]
-    return new
+def _first_level(scheduler: Any, schedule: Levels) -> tuple[float, float]:
+    """Signal and noise level of y_0."""
+    if hasattr(scheduler, "initial_alpha_cumprod"):  # DDIMInverseScheduler starts at the image
+        abar = float(scheduler.initial_alpha_cumprod)
+        return abar**0.5, (1 - abar) ** 0.5
+    if getattr(scheduler, "sigmas", None) is None:
+        t = scheduler.timesteps[0]
+        return schedule.alpha_t(t).item(), schedule.sigma_t(t).item()
+    sigma = float(scheduler.sigmas[0])
+    if isinstance(schedule, FlowSchedule):
+        return 1 - sigma, sigma
+    angle = math.atan(sigma / scheduler.config.get("sigma_data", 1.0))  # sigmas are sigma / alpha
+    return math.cos(angle), math.sin(angle)
 
 
 def _recursion(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,4 +221,5 @@ def _recursion(rows: Tensor) -> tuple[Tensor, Tensor]:
     usable = first[:, 0].abs() > 1e-12
     a = torch.where(usable, later[:, 0] / torch.where(usable, first[:, 0], 1.0), 0.0)
     b = later[:, 1:] - a[:, None] * first[:, 1:]
-    return a, torch.where(b.abs() > 1e-6 * b.abs().amax(1, keepdim=True), b, 0.0)
+    size = later.abs().amax(1) + (a[:, None] * first).abs().amax(1)
+    return a, torch.where(b.abs() > 4e-7 * size[:, None], b, 0.0)

@@ -7,6 +7,7 @@ A state is :math:`x_t = \alpha_t x_0 + \sigma_t \epsilon` with
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -66,9 +67,15 @@ class Grid:
 
 @dataclass(frozen=True)
 class FlowSchedule:
-    r"""The straight path of flow matching, :math:`\alpha_t = 1 - t/T,\ \sigma_t = t/T`."""
+    r"""The straight path of flow matching, :math:`\sigma_t = |t - t_0|/T,\ \alpha_t = 1-\sigma_t`.
+
+    Attributes:
+        times: length T of the path in time labels.
+        image: label :math:`t_0` of the image.
+    """
 
     times: int = 1000
+    image: float = 0.0
 
     def alpha_t(self, t: Tensor | float) -> Tensor:
         """Signal level at time t, any shape."""
@@ -76,7 +83,28 @@ class FlowSchedule:
 
     def sigma_t(self, t: Tensor | float) -> Tensor:
         """Noise level at time t, any shape."""
-        return torch.as_tensor(t, dtype=torch.float64) / self.times
+        return (torch.as_tensor(t, dtype=torch.float64) - self.image).abs() / self.times
+
+
+@dataclass(frozen=True)
+class AngleSchedule:
+    r"""A variance-preserving schedule :math:`\alpha_t = \cos\varphi_t,\ \sigma_t = \sin\varphi_t`.
+
+    Attributes:
+        angle: the formula of the angle :math:`\varphi_t`.
+        times: number of training times.
+    """
+
+    angle: Callable[[Tensor], Tensor]
+    times: int = 1000
+
+    def alpha_t(self, t: Tensor | float) -> Tensor:
+        """Signal level at time t, any shape."""
+        return torch.cos(self.angle(torch.as_tensor(t, dtype=torch.float64)))
+
+    def sigma_t(self, t: Tensor | float) -> Tensor:
+        """Noise level at time t, any shape."""
+        return torch.sin(self.angle(torch.as_tensor(t, dtype=torch.float64)))
 
 
 @dataclass(frozen=True)
@@ -137,6 +165,8 @@ class Schedule:
     def from_scheduler(cls, scheduler: object) -> Schedule:
         """Read ``alphas_cumprod`` of a diffusers scheduler.
 
+        Zero terminal signal is read as an alpha of 1e-10, so that lambda stays finite.
+
         Raises:
             ValueError: if it has none (flow matching and pure-sigma schedulers).
         """
@@ -146,7 +176,7 @@ class Schedule:
                 f"{type(scheduler).__name__} has no alphas_cumprod, so it is not variance "
                 "preserving; use invlib.from_scheduler, which reads any deterministic scheduler"
             )
-        log_abar = torch.as_tensor(abar).double().log()
+        log_abar = torch.as_tensor(abar).double().clamp(min=1e-20).log()
         return cls(0.5 * (log_abar - torch.log(-torch.expm1(log_abar))))
 
     @property
@@ -215,8 +245,8 @@ class Schedule:
             ratio = self.times // (steps + 1)
             t = (torch.arange(steps + 1, dtype=torch.float64) * ratio).flip(0)[:-1] + offset
         elif spacing == "trailing":
-            t = (self.times - torch.arange(steps, dtype=torch.float64) * self.times / steps) - 1
-            t = t.round()
+            passed = torch.arange(steps, dtype=torch.float64) * self.times / steps
+            t = (self.times - passed).round() - 1
         elif spacing in ("logsnr", "karras"):
             t = self._lambda_grid(steps, spacing, last if t_max is None else t_max, final, rho)
         else:
@@ -235,7 +265,7 @@ class Schedule:
     def _lambda_grid(
         self, steps: int, spacing: Spacing, t_max: float, final: Final, rho: float
     ) -> Tensor:
-        ends = self.lambda_t(torch.tensor([t_max, 0.0]))
+        ends = self.lambda_t(torch.tensor([t_max, 0.0], dtype=torch.float64))
         count = steps + 1 if final == "sigma_min" else steps
         u = torch.linspace(0, 1, count, dtype=torch.float64)[:steps]
         if spacing == "logsnr":

@@ -1,0 +1,72 @@
+# Every target builds its own virtual environment first; nothing has to be activated.
+PYTHON ?= python3
+PROFILE ?= tiny
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+INSTALLING := $(VENV)/.installing
+NOTEBOOKS = $(wildcard book/*.ipynb)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help figures test lint unit notebooks book bench train clean distclean
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# The stamp is written last. A run that was killed half-way leaves .installing behind, and the
+# next one starts from an empty environment.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "invlib needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
+	@if [ -e $(INSTALLING) ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  echo "$(PYTHON) -m venv --clear $(VENV)"; $(PYTHON) -m venv --clear $(VENV); fi
+	@touch $(INSTALLING)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[book,test,train]" || \
+	  { rm -f $(INSTALLING); exit 1; }
+	@rm -f $(INSTALLING) && touch $@
+
+figures: $(STAMP) ## regenerate the figures of the paper (PROFILE=tiny or paper)
+	$(BIN)/python -m invlib.reproduce --profile $(PROFILE)
+
+test: lint unit notebooks ## lint, types, unit tests, and the book's stored outputs
+
+lint: $(STAMP) ## style and types only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(STAMP) ## the unit tests only
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+notebooks: $(STAMP) ## run the chapters and compare every output with the stored one
+ifneq ($(NOTEBOOKS),)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-current-env $(NOTEBOOKS)
+else
+	@echo "no chapters in book/ yet"
+endif
+
+# Cold, because the execution cache does not see changes in invlib; and the page must be new.
+book: $(STAMP) ## build the book in _build/html with warnings as errors
+	$(BIN)/jupyter-book clean . --all
+	@touch $(VENV)/.book-started
+	$(BIN)/jupyter-book build . -W -n --keep-going
+	@for page in index book/intro; do \
+	  [ -s _build/html/$$page.html ] && [ _build/html/$$page.html -nt $(VENV)/.book-started ] || \
+	    { echo "no new _build/html/$$page.html: the book was not built"; exit 1; }; done
+
+bench: $(STAMP) ## compare the inversion methods on the embedded model
+	$(BIN)/python -m invlib.bench
+
+train: $(STAMP) ## train the embedded models again
+	$(BIN)/python -m invlib.portraits.train
+
+clean: ## remove the book and every cache; the environment and training checkpoints stay
+	rm -rf _build build dist invlib.egg-info
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find invlib tests book -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environment as well
+	rm -rf $(VENV)

@@ -1,0 +1,145 @@
+"""The result of an inversion, and the one door to all inverters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .denoisers import Denoiser
+from .newton import forward_mode
+from .sampling import as_state
+from .solvers import Solver
+
+FLOORS = {torch.float64: 1e-13, torch.float32: 5e-7, torch.bfloat16: 1e-2, torch.float16: 2e-3}
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """The noise that an image came from, as far as a method could find it.
+
+    Attributes:
+        noise: recovered noise, float64 ``[B, ...]``.
+        states: recovered y_0 ... y_n, ``[n+1, B, ...]``.
+        residuals: size of each equation's residual relative to its state, ``[B, n]``; NaN where
+            a method does not evaluate it.
+        iterations: iterations of the root finder, summed over the steps, ``[B]``.
+        nfe: network evaluations that each sample paid for, ``[B]``.
+        reason: why each sample's search ended: ``converged``, ``stalled``, ``diverged``,
+            ``budget``, or ``explicit`` for methods that do not search.
+        method: name of the method.
+    """
+
+    noise: Tensor
+    states: Tensor
+    residuals: Tensor
+    iterations: Tensor
+    nfe: Tensor
+    reason: tuple[str, ...]
+    method: str
+
+    @property
+    def converged(self) -> Tensor:
+        """Which samples reached the tolerance, ``[B]``."""
+        return torch.tensor([r == "converged" for r in self.reason])
+
+
+class Inverter(Protocol):
+    """The signature that all inverters share; options are keywords with defaults."""
+
+    def __call__(self, denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion: ...
+
+
+@dataclass
+class Tally:
+    """A denoiser, a solver, and the evaluations that every sample paid for.
+
+    One evaluation is one call on one sample; with guidance the conditional and the empty prompt
+    go in one batch and count once. A Jacobian-vector product counts twice.
+    """
+
+    denoiser: Denoiser
+    solver: Solver
+    nfe: Tensor
+    max_batch: int | None = None
+    cost: int = field(default=1, init=False)
+
+    @classmethod
+    def start(
+        cls, denoiser: Denoiser, image: Tensor, solver: Solver, *, max_batch: int | None = None
+    ) -> tuple[Tally, Tensor]:
+        """Check the image and begin a count."""
+        image = as_state(image, "image")
+        return cls(denoiser, solver, torch.zeros(len(image), dtype=torch.long), max_batch), image
+
+    def output(self, y: Tensor, node: int | Tensor, rows: Tensor) -> Tensor:
+        """Outputs of the network at states ``y [k, ...]`` of samples ``rows``, nodes counted."""
+        nodes = torch.full_like(rows, node) if isinstance(node, int) else node
+        self.nfe += self.cost * torch.bincount(rows.cpu(), minlength=len(self.nfe))
+        size = self.max_batch or len(y)
+        parts = zip(y.split(size), nodes.split(size), rows.split(size), strict=True)
+        return torch.cat([self.solver.output(self.denoiser, *part) for part in parts])
+
+    def jvp(self, function: object, x: Tensor, v: Tensor) -> Tensor:
+        """A forward-mode product through the network, at twice the cost of an evaluation."""
+        self.cost = 2
+        try:
+            return forward_mode(function, x, v)  # type: ignore[arg-type]
+        finally:
+            self.cost = 1
+
+
+def floor(denoiser: Denoiser) -> float:
+    """Relative residual at round-off of the network's dtype (its ``dtype``, or float64)."""
+    dtype = getattr(denoiser, "dtype", None)
+    if dtype is None:
+        dtype = getattr(getattr(denoiser, "network", None), "dtype", torch.float64)
+    return FLOORS[dtype]
+
+
+def merge(first: Inversion, second: Inversion, rows: Sequence[int]) -> Inversion:
+    """Put the results ``second`` of the samples ``rows`` into ``first``; costs add up."""
+    index = torch.tensor(list(rows))
+    reason = list(first.reason)
+    for k, row in enumerate(rows):
+        reason[row] = second.reason[k]
+    put = {}
+    for name, axis in (("noise", 0), ("states", 1), ("residuals", 0)):
+        value = getattr(first, name).clone()
+        put[name] = value.index_copy_(axis, index.to(value.device), getattr(second, name))
+    for name in ("iterations", "nfe"):
+        put[name] = getattr(first, name).index_add(0, index, getattr(second, name))
+    return replace(first, reason=tuple(reason), **put)
+
+
+def invert(
+    denoiser: Denoiser, image: Tensor, solver: Solver, *, method: str | Inverter = "exact"
+) -> Inversion:
+    r"""Find the noise from which ``solver`` made ``image``.
+
+    .. math:: \text{given } y_n,\ \text{solve } y_{i+1} = a_i y_i + \sum_{j\le i} b_{ij} m(y_j)
+              \text{ for } y_0 \dots y_{n-1}
+
+    Args:
+        denoiser: the network that the image was made with, prompt and guidance included.
+        image: the image (or latent) that the sampler returned, ``[B, ...]``.
+        solver: the sampler's table.
+        method: ``exact`` (default), ``naive``, ``algorithm1``, ``algorithm2``, or any inverter.
+
+    Returns:
+        An :class:`Inversion`; :func:`invlib.certify` proves how exact it is.
+
+    Raises:
+        ValueError: if the image is not a finite batch or the method is unknown.
+    """
+    from .inverters import METHODS
+
+    if isinstance(method, str):
+        if method not in METHODS:
+            raise ValueError(f"unknown method {method!r}; use one of {', '.join(METHODS)}")
+        method = METHODS[method]
+    with torch.no_grad():
+        return method(denoiser, image, solver)

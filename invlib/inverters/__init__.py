@@ -1,0 +1,19 @@
+"""The inverters: ways to attack the same N equations."""
+
+from ..inversion import Inverter
+from .algorithm2 import algorithm2
+from .exact import exact
+from .naive import naive
+from .stepwise import algorithm1, stepwise
+from .whole_trajectory import whole_trajectory
+
+METHODS: dict[str, Inverter] = {
+    "exact": exact,
+    "naive": naive,
+    "algorithm1": algorithm1,
+    "algorithm2": algorithm2,
+    "stepwise": stepwise,
+    "whole_trajectory": whole_trajectory,
+}
+
+__all__ = [*METHODS, "METHODS"]

@@ -1,0 +1,160 @@
+"""Inverting a first-order sampler step by step: the paper's Algorithm 1, and ours."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..denoisers import Denoiser, convert
+from ..inversion import Inversion, Tally, floor
+from ..rootfind import Finder, Root, anderson, forward_step
+from ..solvers import Solver
+from .naive import walk
+
+
+def algorithm1(
+    denoiser: Denoiser,
+    image: Tensor,
+    solver: Solver,
+    *,
+    finder: Finder = forward_step,
+    tol: float = 2.5e-4,
+) -> Inversion:
+    r"""Algorithm 1: backward Euler, each step solved from the naive start.
+
+    .. math:: \text{find } x_i:\quad r(x_i) = a_i x_i + b_{ii}\,m(x_i, t_i) - x_{i+1} = 0
+
+    Args:
+        denoiser: the network.
+        image: image, ``[B, ...]``.
+        solver: a first-order solver (every step uses the newest output only).
+        finder: root finder; the paper's forward step method by default.
+        tol: relative residual at which a step is solved; the authors' rule by default.
+
+    Raises:
+        ValueError: if a step uses older outputs.
+    """
+    return _stepwise(denoiser, image, solver, finder, tol, False, "algorithm1")
+
+
+def stepwise(
+    denoiser: Denoiser,
+    image: Tensor,
+    solver: Solver,
+    *,
+    finder: Finder = anderson,
+    tol: float | None = None,
+) -> Inversion:
+    """Exact step-by-step inversion: Anderson from an extrapolated start, to round-off.
+
+    The start of each step extrapolates, linearly in lambda, the noise predictions at the states
+    that are already found, which costs no evaluation. Arguments as :func:`algorithm1`.
+    """
+    tol = floor(denoiser) if tol is None else tol
+    return _stepwise(denoiser, image, solver, finder, tol, True, "stepwise")
+
+
+def _stepwise(
+    denoiser: Denoiser,
+    image: Tensor,
+    solver: Solver,
+    finder: Finder,
+    tol: float,
+    extrapolate: bool,
+    method: str,
+) -> Inversion:
+    if not solver.order_one:
+        raise ValueError(
+            f"{solver.name} uses older network outputs, so it cannot be inverted step by step; "
+            "use algorithm2 (approximate) or whole_trajectory (exact)"
+        )
+    tally, image = Tally.start(denoiser, image, solver)
+    rows = torch.arange(len(image), device=image.device)
+    states, noises, roots = [image], [], []
+    for i in reversed(range(solver.steps)):
+        target = states[-1]
+        step = StepProblem(tally, i, target)
+        if extrapolate and noises:
+            start = step.solve_linear(_extrapolated(solver, i, noises))
+        else:
+            start = walk(tally, target, i + 1, i, 1, rows)
+        root = finder(step, start, slope=step.slope, tol=tol)
+        states.append(root.x)
+        noises.append(step.noise(root.x))
+        roots.append(root)
+    return _collect(states, roots, tally, method)
+
+
+class StepProblem:
+    r"""The equation of one step, :math:`r(x) = a x + b\,m(x) + c - x_{i+1}`, c known."""
+
+    def __init__(
+        self, tally: Tally, i: int, target: Tensor, *, b: float | None = None, c: Tensor | None = None
+    ) -> None:
+        solver = tally.solver
+        self.tally, self.i = tally, i
+        self.a = solver.a[i].item()
+        self.b = solver.b[i, i].item() if b is None else b
+        self.target = target if c is None else target - c
+        self.last: dict[int, tuple[Tensor, Tensor]] = {}
+        alpha, sigma = solver.alpha[i].item(), solver.sigma[i].item()
+        part = {  # output = part * x + (...) * noise
+            "epsilon": 0.0,
+            "sample": 1 / alpha if alpha else 0.0,
+            "v_prediction": -sigma / alpha if alpha else 0.0,
+            "flow": -1 / alpha if alpha else 0.0,
+        }[solver.prediction]
+        self.slope = self.a + self.b * part
+
+    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
+        m = self.tally.output(x, self.i, rows)
+        return self.a * x + self.b * m - self.target[rows]
+
+    def jvp(self, x: Tensor, v: Tensor, rows: Tensor) -> Tensor:
+        """Jacobian-vector product of the residual."""
+        return self.tally.jvp(lambda y: self(y, rows), x, v)
+
+    def noise(self, x: Tensor) -> Tensor:
+        """The noise prediction at a solved state, from the step's own equation: no evaluation."""
+        if not self.b:
+            return torch.zeros_like(x)
+        m = (self.target - self.a * x) / self.b
+        return self._convert(m, x, self.tally.solver.prediction, "epsilon")
+
+    def solve_linear(self, noise: Tensor) -> Tensor:
+        """The state that solves the step if the noise prediction there is ``noise``."""
+        zero = torch.zeros_like(noise)
+        if self.tally.solver.alpha[self.i] == 0:
+            return (self.target - self.b * noise) / self.a
+        m = self._convert(noise, zero, "epsilon", self.tally.solver.prediction)
+        return (self.target - self.b * m) / self.slope
+
+    def _convert(self, m: Tensor, x: Tensor, source: str, target: str) -> Tensor:
+        solver = self.tally.solver
+        levels = [v[self.i].to(x).expand(len(x)) for v in (solver.alpha, solver.sigma)]
+        return convert(m, x, *levels, source, target)  # type: ignore[arg-type]
+
+
+def _extrapolated(solver: Solver, i: int, noises: list[Tensor]) -> Tensor:
+    """The noise at node i, extrapolated linearly in lambda from nodes i+1 and i+2."""
+    if len(noises) == 1 or solver.alpha[i] == 0:
+        return noises[-1]
+    log_snr = (solver.alpha / solver.sigma).log()
+    ratio = (log_snr[i] - log_snr[i + 1]) / (log_snr[i + 1] - log_snr[i + 2])
+    return noises[-1] + ratio.item() * (noises[-1] - noises[-2])
+
+
+def _collect(states: list[Tensor], roots: list[Root], tally: Tally, method: str) -> Inversion:
+    """Gather the roots of all steps, the noisiest last, into one result."""
+    worst = ("diverged", "stalled", "budget", "converged")
+    per_sample = zip(*[root.reason for root in roots], strict=True)
+    reason = tuple(next(r for r in worst if r in reasons) for reasons in per_sample)
+    return Inversion(
+        noise=states[-1] / tally.solver.scale,
+        states=torch.stack(states[::-1]),
+        residuals=torch.stack([root.residual.cpu() for root in roots[::-1]], 1),
+        iterations=torch.stack([root.iterations for root in roots]).sum(0),
+        nfe=tally.nfe,
+        reason=reason,
+        method=method,
+    )
