@@ -64,9 +64,9 @@ train: $(STAMP) ## train the embedded models again
 	$(BIN)/python -m invlib.portraits.train
 
 clean: ## remove the book and every cache; the environment and training checkpoints stay
-	rm -rf _build build dist invlib.egg-info
+	rm -rf _build build dist
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find invlib tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environment as well
-	rm -rf $(VENV)
+	rm -rf $(VENV) invlib.egg-info

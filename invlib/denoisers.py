@@ -38,9 +38,13 @@ Prediction = Literal["epsilon", "v_prediction", "sample", "flow", "edm", "revers
 class Selectable(Protocol):
     """A denoiser whose rows have their own conditions."""
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """The prediction at states ``x [B, ...]`` and times ``t [B]``."""
+        ...
 
-    def select(self, rows: Tensor) -> Denoiser: ...
+    def select(self, rows: Tensor) -> Denoiser:
+        """The same denoiser on the given rows of its conditions."""
+        ...
 
 
 def select(denoiser: Denoiser, rows: Tensor) -> Denoiser:
@@ -70,6 +74,7 @@ class Guided:
     prediction: Prediction = "epsilon"
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """The guided prediction at states ``x [B, ...]``."""
         if len(self.condition) != len(x):
             raise ValueError(
                 f"{len(x)} rows but {len(self.condition)} conditions; give one condition per row"
@@ -77,9 +82,7 @@ class Guided:
         if self.scale == 1:
             return self.network(x, t, self.condition)
         null = self.null.expand_as(self.condition)
-        both = self.network(
-            torch.cat([x, x]), torch.cat([t, t]), torch.cat([self.condition, null])
-        )
+        both = self.network(torch.cat([x, x]), torch.cat([t, t]), torch.cat([self.condition, null]))
         conditional, unconditional = both.chunk(2)
         return unconditional + self.scale * (conditional - unconditional)
 
@@ -112,9 +115,11 @@ def guided(
         raise ValueError(f"guidance scale must be a finite number >= 1, got {scale}")
     if null.shape != (1, *condition.shape[1:]):
         raise ValueError(f"null has shape {tuple(null.shape)}, not (1, *{condition.shape[1:]})")
-    prediction = prediction or getattr(network, "prediction", "epsilon")
-    _check_prediction(prediction)
-    return Guided(network, condition, null, float(scale), prediction)
+    kind: Prediction = getattr(network, "prediction", "epsilon")
+    if prediction is not None:
+        kind = prediction
+    _check_prediction(kind)
+    return Guided(network, condition, null, float(scale), kind)
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ class Predicting:
     prediction: Prediction
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """The network's own prediction."""
         return self.network(x, t)
 
     def select(self, rows: Tensor) -> Predicting:
@@ -218,6 +224,7 @@ class Mixture:
     prediction: Prediction = "epsilon"
 
     def __call__(self, x: Tensor, t: Tensor, classes: Tensor | None = None) -> Tensor:
+        """The exact prediction at states ``x [B, ...]``, of classes ``[B]`` if given."""
         alpha, sigma = self.schedule.alpha_t(t)[:, None], self.schedule.sigma_t(t)[:, None]
         flat, means = x.flatten(1), self.means.flatten(1).to(x)
         variance = alpha**2 * self.std**2 + sigma**2

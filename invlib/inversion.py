@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -58,12 +60,13 @@ class Tally:
     """A denoiser, a solver, and the evaluations that every sample paid for.
 
     One evaluation is one call on one sample; with guidance the conditional and the empty prompt
-    go in one batch and count once. A Jacobian-vector product counts twice.
+    go in one batch and count once. A forward-mode derivative counts as two, a reverse-mode one
+    as three.
     """
 
     denoiser: Denoiser
     solver: Solver
-    nfe: Tensor
+    counts: list[int]
     max_batch: int | None = None
     cost: int = field(default=1, init=False)
 
@@ -73,23 +76,39 @@ class Tally:
     ) -> tuple[Tally, Tensor]:
         """Check the image and begin a count."""
         image = as_state(image, "image")
-        return cls(denoiser, solver, torch.zeros(len(image), dtype=torch.long), max_batch), image
+        return cls(denoiser, solver, [0] * len(image), max_batch), image
+
+    @property
+    def nfe(self) -> Tensor:
+        """Evaluations that each sample paid for, ``[B]``."""
+        return torch.tensor(self.counts)
 
     def output(self, y: Tensor, node: int | Tensor, rows: Tensor) -> Tensor:
         """Outputs of the network at states ``y [k, ...]`` of samples ``rows``, nodes counted."""
         nodes = torch.full_like(rows, node) if isinstance(node, int) else node
-        self.nfe += self.cost * torch.bincount(rows.cpu(), minlength=len(self.nfe))
+        self.count(rows)
         size = self.max_batch or len(y)
         parts = zip(y.split(size), nodes.split(size), rows.split(size), strict=True)
         return torch.cat([self.solver.output(self.denoiser, *part) for part in parts])
 
-    def jvp(self, function: object, x: Tensor, v: Tensor) -> Tensor:
-        """A forward-mode product through the network, at twice the cost of an evaluation."""
-        self.cost = 2
+    def count(self, rows: Tensor) -> None:
+        """Note one evaluation of each of the samples ``rows``."""
+        for row, times in Counter(rows.tolist()).items():  # no tensors: may run inside a derivative
+            self.counts[row] += self.cost * times
+
+    @contextmanager
+    def derivative(self, cost: int) -> Iterator[None]:
+        """Count evaluations ``cost`` times: 2 with a forward-mode, 3 with a reverse-mode pass."""
+        self.cost = cost
         try:
-            return forward_mode(function, x, v)  # type: ignore[arg-type]
+            yield
         finally:
             self.cost = 1
+
+    def jvp(self, function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
+        """A forward-mode product through the network, at the cost of two evaluations."""
+        with self.derivative(2):
+            return forward_mode(function, x, v)
 
 
 def floor(denoiser: Denoiser) -> float:

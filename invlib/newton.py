@@ -14,7 +14,7 @@ from .rootfind import Residual, Root, Search
 
 
 @runtime_checkable
-class Differentiable(Protocol):
+class ForwardMode(Protocol):
     """A residual that has its own Jacobian-vector product."""
 
     def jvp(self, x: Tensor, v: Tensor, rows: Tensor) -> Tensor: ...
@@ -67,7 +67,7 @@ def forward_mode(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> 
 def _product(
     residual: Residual, x: Tensor, rows: Tensor, slope: float
 ) -> Callable[[Tensor], Tensor]:
-    if isinstance(residual, Differentiable):
+    if isinstance(residual, ForwardMode):
         return lambda v: residual.jvp(x, v.view_as(x), rows).flatten(1) / slope
     return lambda v: (
         forward_mode(lambda y: residual(y, rows), x, v.view_as(x)).flatten(1) / slope

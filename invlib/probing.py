@@ -23,7 +23,7 @@ from .solvers import Solver
 Respond = Callable[[int, Tensor], Tensor]
 
 
-class NotInvertible(ValueError):
+class NotInvertible(ValueError):  # noqa: N818 - it names the fact, not a failure
     """The scheduler is no deterministic affine recursion; the message says why."""
 
 
@@ -58,18 +58,24 @@ def from_scheduler(
     except NotInvertible:
         raise
     except Exception as error:
-        reason = f"{name} needs other arguments: {type(error).__name__}: {error}"
+        problem = f"{type(error).__name__}: {error}"
+        reason = f"{name}: its own loop fails with these arguments, it may need others ({problem})"
         raise NotInvertible(reason) from error
 
     native, schedule = _kind(scheduler)
     alpha, sigma = _levels(scheduler, native, schedule, scale)
-    base: Prediction = {"edm": "v_prediction", "reverse_flow": "flow"}.get(native, native)
+    base: Prediction = native
+    if native in ("edm", "reverse_flow"):
+        base = "v_prediction" if native == "edm" else "flow"
     tables = []
     for kind in dict.fromkeys((base, "sample", "epsilon")):
         p, q = parts(kind, alpha[:-1], sigma[:-1])
         if kind == native or (alpha[:-1] * q - sigma[:-1] * p).abs().min() > 1e-3:
             rows = _rows(scheduler, _feed(native, kind, alpha, sigma))
             tables.append((kind, *_recursion(torch.cat([rows[:, :1] / scale, rows[:, 1:]], 1))))
+    tables = [table for table in tables if (table[1].abs() < 1e6).all()]
+    if not tables:
+        raise NotInvertible(f"{name}: a state on the way does not depend on the noise")
     kind, a, b = min(tables, key=lambda table: int((table[2] != 0).sum()))
     t = torch.as_tensor(scheduler.timesteps).double()
     return Solver(f"{name}-{steps}", a, b, t, alpha, sigma, kind, schedule, scale)
@@ -85,7 +91,7 @@ def network_prediction(scheduler: Any) -> Prediction:
 
 
 def _check_interface(scheduler: Any) -> None:
-    """Refuse what cannot be called as ``step(output, time, state)`` or is known not to be affine."""
+    """Refuse what has no ``step(output, time, state)`` or says itself that it is not affine."""
     name, config = type(scheduler).__name__, scheduler.config
     if not hasattr(scheduler, "step"):
         raise NotInvertible(f"{name} has no method step(output, time, state)")
@@ -190,36 +196,41 @@ def _kind(scheduler: Any) -> tuple[Prediction, Levels]:
 def _levels(
     scheduler: Any, native: Prediction, schedule: Levels, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Signal and noise level of every state: where constant data and noise end up."""
-
-    def respond(i: int, y: Tensor) -> Tensor:
-        return torch.stack(parts(native, y[0], y[1]))
-
-    first = torch.tensor(_first_level(scheduler, schedule), dtype=torch.float64)
-    alpha, sigma = _run(scheduler, first / scale, respond).T
+    """Signal and noise level of every state, in the scheduler's own precision."""
+    sigmas, abar = (getattr(scheduler, name, None) for name in ("sigmas", "alphas_cumprod"))
+    if sigmas is not None:  # sigma / alpha, but for flow matching sigma
+        sigmas = torch.as_tensor(sigmas).clone()
+        if hasattr(scheduler, "sigmas_interpol"):  # KDPM2Discrete: every other call is half-way
+            sigmas[1::2] = scheduler.sigmas_interpol[1::2]
+        if isinstance(schedule, FlowSchedule):
+            return (1 - sigmas).double(), sigmas.double()
+        data = scheduler.config.get("sigma_data", 1.0)
+        alpha = data / (sigmas**2 + data**2) ** 0.5
+        sigma = sigmas / data * alpha
+        if getattr(scheduler, "init_noise_sigma", 1.0) != 1:  # the image is not scaled
+            alpha[-1], sigma[-1] = data, sigmas[-1]
+        return alpha.double(), sigma.double()
+    if abar is None:
+        t = torch.cat([scheduler.timesteps, torch.zeros(1)])
+        return schedule.alpha_t(t), schedule.sigma_t(t)
+    scheduler = copy.deepcopy(scheduler)
+    if hasattr(scheduler, "ets"):  # PNDM adds up v of several times, but stands at the same levels
+        scheduler.register_to_config(prediction_type="epsilon")
+        native = "epsilon"
+    # DDIMInverseScheduler starts at the image and has a level for it.
+    first = getattr(scheduler, "initial_alpha_cumprod", abar[int(scheduler.timesteps[0])])
+    start = torch.stack([first**0.5, (1 - first) ** 0.5]).double()
+    path = _run(scheduler, start / scale, lambda i, y: torch.stack(parts(native, y[0], y[1])))
+    alpha, sigma = path.T  # constant data and noise stay so
     return alpha, torch.where(sigma.abs() < 1e-4, 0.0, sigma)
-
-
-def _first_level(scheduler: Any, schedule: Levels) -> tuple[float, float]:
-    """Signal and noise level of y_0."""
-    if hasattr(scheduler, "initial_alpha_cumprod"):  # DDIMInverseScheduler starts at the image
-        abar = float(scheduler.initial_alpha_cumprod)
-        return abar**0.5, (1 - abar) ** 0.5
-    if getattr(scheduler, "sigmas", None) is None:
-        t = scheduler.timesteps[0]
-        return schedule.alpha_t(t).item(), schedule.sigma_t(t).item()
-    sigma = float(scheduler.sigmas[0])
-    if isinstance(schedule, FlowSchedule):
-        return 1 - sigma, sigma
-    angle = math.atan(sigma / scheduler.config.get("sigma_data", 1.0))  # sigmas are sigma / alpha
-    return math.cos(angle), math.sin(angle)
 
 
 def _recursion(rows: Tensor) -> tuple[Tensor, Tensor]:
     """One-step weights (a, b) of unrolled rows; float32 dust off the band is dropped."""
     first, later = rows[:-1], rows[1:]
-    usable = first[:, 0].abs() > 1e-12
-    a = torch.where(usable, later[:, 0] / torch.where(usable, first[:, 0], 1.0), 0.0)
-    b = later[:, 1:] - a[:, None] * first[:, 1:]
-    size = later.abs().amax(1) + (a[:, None] * first).abs().amax(1)
-    return a, torch.where(b.abs() > 4e-7 * size[:, None], b, 0.0)
+    usable = later[:, 0].abs() > 4e-7 * later.abs().amax(1)
+    a = torch.where(usable, later[:, 0] / first[:, 0], 0.0)
+    moved = a[:, None] * first[:, 1:]
+    b = later[:, 1:] - moved
+    dust = 1e-6 * torch.maximum(later[:, 1:].abs() + moved.abs(), b.abs().amax(1, keepdim=True))
+    return a, torch.where(b.abs() > dust, b, 0.0)

@@ -11,12 +11,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 Residual = Callable[[Tensor, Tensor], Tensor]
+
+
+@runtime_checkable
+class ReverseMode(Protocol):
+    """A residual that comes with its own reverse-mode derivative."""
+
+    def vjp(
+        self, x: Tensor, rows: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]: ...
 
 
 @dataclass(frozen=True)
@@ -196,9 +205,12 @@ def gradient_descent(
     search = Search(x, tol, max_iterations, patience=max_iterations)
     while len(search.rows):
         rows = search.rows
-        r, pull_back = torch.func.vjp(lambda y, rows=rows: residual(y, rows), x)
+        if isinstance(residual, ReverseMode):
+            r, pull_back = residual.vjp(x, rows)
+        else:
+            r, pull_back = torch.func.vjp(lambda y, rows=rows: residual(y, rows), x)
         go_on = search.observe(x, r)
-        x = (x - 2 * rho * pull_back(r)[0])[go_on].detach()
+        x = (x - 2 * rho * pull_back(r)[0].detach())[go_on].detach()
     return search.root()
 
 

@@ -59,7 +59,9 @@ def sample(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Trajectory:
         if m.shape != y.shape:
             raise ValueError(f"the network returned {tuple(m.shape)} for states {tuple(y.shape)}")
         if not torch.isfinite(m).all():
-            raise ValueError(f"the network's output is not finite at step {i} (t = {solver.t[i]:g})")
+            raise ValueError(
+                f"the network's output is not finite at step {i} (t = {solver.t[i]:g})"
+            )
         outputs.append(m)
         y = solver.step(i, y, outputs)
         states.append(y)

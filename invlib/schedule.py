@@ -22,11 +22,17 @@ class Levels(Protocol):
     """Anything that tells signal and noise level at a time."""
 
     @property
-    def times(self) -> int: ...
+    def times(self) -> int:
+        """Length of the schedule in time labels."""
+        ...
 
-    def alpha_t(self, t: Tensor | float) -> Tensor: ...
+    def alpha_t(self, t: Tensor | float) -> Tensor:
+        """Signal level at time t, any shape."""
+        ...
 
-    def sigma_t(self, t: Tensor | float) -> Tensor: ...
+    def sigma_t(self, t: Tensor | float) -> Tensor:
+        """Noise level at time t, any shape."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def naive(
         noise=y / solver.scale,
         states=torch.stack(states[::-1]),
         residuals=residuals,
-        iterations=torch.zeros_like(tally.nfe),
+        iterations=torch.zeros(len(image), dtype=torch.long),
         nfe=tally.nfe,
         reason=("explicit",) * len(image),
         method="naive" if steps is None else f"naive/{steps}",
@@ -62,7 +62,7 @@ def walk(tally: Tally, y: Tensor, start: int, end: int, count: int, rows: Tensor
         label = t[k + 1].to(y).expand(len(y))
         levels = alpha[k].to(y).expand(len(y)), sigma[k].to(y).expand(len(y))
         raw = network(y, label).to(y.dtype)
-        tally.nfe += torch.bincount(rows.cpu(), minlength=len(tally.nfe))
+        tally.count(rows)
         noise = convert(raw, y, *levels, kind, "epsilon")
         data = (y - sigma[k].item() * noise) / alpha[k].item()
         y = alpha[k + 1].item() * data + sigma[k + 1].item() * noise

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 
@@ -113,6 +116,11 @@ class StepProblem:
     def jvp(self, x: Tensor, v: Tensor, rows: Tensor) -> Tensor:
         """Jacobian-vector product of the residual."""
         return self.tally.jvp(lambda y: self(y, rows), x, v)
+
+    def vjp(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+        """The residual and its reverse-mode derivative."""
+        with self.tally.derivative(3):
+            return cast(Any, torch.func.vjp(lambda y: self(y, rows), x))
 
     def noise(self, x: Tensor) -> Tensor:
         """The noise prediction at a solved state, from the step's own equation: no evaluation."""

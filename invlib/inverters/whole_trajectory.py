@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser
+from ..denoisers import Denoiser, select
 from ..inversion import Inversion, Tally, floor, merge
 from ..newton import newton_krylov
 from ..rootfind import Finder, anderson, relative_size
@@ -55,12 +55,10 @@ def whole_trajectory(
         start, cost = rough.states, rough.nfe
     result = _solve(denoiser, image, solver, start, finder, tol, max_batch)
     if cost is not None:
-        result.nfe.add_(cost)
+        result = replace(result, nfe=result.nfe + cost)
     unsolved = (~result.converged).nonzero().flatten().tolist()
     if finish is None or not unsolved:
         return result
-    from ..denoisers import select
-
     rows = torch.tensor(unsolved, device=image.device)
     finished = _solve(
         select(denoiser, rows), image[rows], solver, result.states[:, rows], finish, tol, max_batch
@@ -111,10 +109,9 @@ class TrajectoryProblem:
         self.sizes = torch.full((len(self.image), self.tally.solver.steps), torch.inf).double()
 
     def __call__(self, y: Tensor, rows: Tensor) -> Tensor:
-        """Residual at states ``y [k, N, ...]`` of samples ``rows``."""
+        """Residual at states ``y [k, N, ...]`` of samples ``rows``; keeps the equations' sizes."""
         r = self.residual(y, rows)
-        if not torch._C._functorch.is_gradtrackingtensor(y):  # not inside a derivative
-            self._record(y, r, rows)
+        self._record(y, r, rows)
         return _apply(self.inverse, r)
 
     def residual(self, y: Tensor, rows: Tensor) -> Tensor:

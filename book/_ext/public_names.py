@@ -1,0 +1,29 @@
+"""Resolve references to public names, such as ``invlib.invert``, to where they are documented."""
+
+from __future__ import annotations
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.nodes import make_refnode
+
+import invlib
+
+
+def resolve(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element
+) -> nodes.Element | None:
+    if node.get("refdomain") != "py":
+        return None
+    value = getattr(invlib, node["reftarget"].removeprefix("invlib."), None)
+    home = f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', None)}"
+    entry = env.get_domain("py").objects.get(home)
+    if entry is None:
+        return None
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, home)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("missing-reference", resolve)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
