@@ -5,7 +5,7 @@ from __future__ import annotations
 from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-TOKENS = 24  # longest prompt, in tokens, with start and end
+TOKENS = 28  # longest prompt, in tokens, with start and end
 TEXT_WIDTH = 128
 
 

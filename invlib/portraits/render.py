@@ -132,8 +132,9 @@ def caption(portrait: Portrait) -> str:
     """The prompt that describes a portrait, most important clause first."""
     beard = " and a beard" if portrait.beard else ""
     orb = f", {portrait.orb}" if portrait.orb else ""
+    article = "an" if portrait.mood[0] in "aeiou" else "a"
     return (
-        f"a {portrait.mood} person with {portrait.hair_color} {portrait.hair_style}{beard}, "
+        f"{article} {portrait.mood} person with {portrait.hair_color} {portrait.hair_style}{beard}, "
         f"{portrait.garment_color} {portrait.garment}, {portrait.hills}, {portrait.sky}{orb}"
     )
 
