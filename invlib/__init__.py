@@ -4,6 +4,8 @@ Three nouns (:class:`Schedule`, ``Denoiser``, :class:`Solver`) and two verbs (:f
 :func:`invert`); :func:`certify` says how exact a result is.
 """
 
+from typing import Any
+
 from .certificate import Certificate, certify, singular_values
 from .claims import claim
 from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
@@ -25,3 +27,10 @@ from .solvers import (
 )
 
 __version__ = "0.1.0"
+
+
+def load(name: str) -> Any:
+    """An embedded model as a diffusers pipeline; see :func:`invlib.portraits.load`."""
+    from .portraits import load as load_portraits  # diffusers is needed only here
+
+    return load_portraits(name)

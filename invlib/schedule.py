@@ -246,13 +246,13 @@ class Schedule:
             raise ValueError(f"steps must be at least 1, got {steps}")
         last = self.times - 1
         if spacing == "linspace":
-            t = torch.linspace(0, last, steps + 1, dtype=torch.float64).round().flip(0)[:-1]
+            t = (torch.arange(steps + 1, dtype=torch.float64) * (last / steps)).round().flip(0)[:-1]
         elif spacing == "leading":
             ratio = self.times // (steps + 1)
             t = (torch.arange(steps + 1, dtype=torch.float64) * ratio).flip(0)[:-1] + offset
         elif spacing == "trailing":
-            passed = torch.arange(steps, dtype=torch.float64) * self.times / steps
-            t = (self.times - passed).round() - 1
+            gap = self.times - (self.times - self.times / steps)  # rounded as numpy's arange does
+            t = (self.times - torch.arange(steps, dtype=torch.float64) * gap).round() - 1
         elif spacing in ("logsnr", "karras"):
             t = self._lambda_grid(steps, spacing, last if t_max is None else t_max, final, rho)
         else:

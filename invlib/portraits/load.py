@@ -1,0 +1,89 @@
+"""Load the embedded models; every file is checked against its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..denoisers import Guided
+from ..pipelines import text_denoiser
+from .prompts import unknown_words
+
+WEIGHTS = Path(__file__).parent / "weights"
+MODELS = ("portraits", "portraits-pixel")
+
+
+def load(name: str) -> Any:
+    """An embedded model as a diffusers pipeline, offline, in float32 on the CPU.
+
+    Args:
+        name: ``portraits`` (text to 64 x 64 pictures, a StableDiffusionPipeline) or
+            ``portraits-pixel`` (unconditional 32 x 32 pixels, a DDPMPipeline).
+
+    Raises:
+        ValueError: if the name is unknown.
+        FileNotFoundError: if weights are missing.
+        OSError: if a file is not the one that was published.
+    """
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; use one of {', '.join(MODELS)}")
+    verify(name)
+    from diffusers import DDPMPipeline, StableDiffusionPipeline
+
+    options = {"torch_dtype": torch.float32, "local_files_only": True}
+    if name == "portraits-pixel":
+        pipe = DDPMPipeline.from_pretrained(WEIGHTS / name, **options)
+    else:
+        pipe = StableDiffusionPipeline.from_pretrained(
+            WEIGHTS / name, safety_checker=None, requires_safety_checker=False, **options
+        )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def portraits_denoiser(pipe: Any, prompts: Sequence[str], guidance_scale: float) -> Guided:
+    """The guided denoiser of the portraits model, one prompt a row.
+
+    Raises:
+        ValueError: if a prompt has a word that the model was never taught.
+    """
+    for prompt in prompts:
+        unknown = unknown_words(prompt)
+        if unknown:
+            raise ValueError(
+                f"the portraits model does not know {', '.join(map(repr, unknown))}; "
+                "see invlib.portraits.words() for the words it knows"
+            )
+    return text_denoiser(pipe, prompts, guidance_scale)
+
+
+@cache
+def verify(name: str) -> str:
+    """Check all files of a model; return the hash of the model."""
+    manifest = WEIGHTS / "SHA256SUMS"
+    if not manifest.exists():
+        raise FileNotFoundError(f"no weights in {WEIGHTS.name}; run 'make train' to make them")
+    lines = [line.split(maxsplit=1) for line in manifest.read_text().splitlines()]
+    wanted = {path: digest for digest, path in lines if path.startswith(f"{name}/")}
+    for path, digest in wanted.items():
+        file = WEIGHTS / path
+        if not file.exists():
+            raise FileNotFoundError(f"the weights file {path} is missing; install invlib again")
+        if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            raise OSError(f"the weights file {path} is damaged (SHA-256 differs); install again")
+    return hashlib.sha256("".join(sorted(wanted.values())).encode()).hexdigest()[:12]
+
+
+def write_manifest() -> None:
+    """Write the SHA-256 of every file of every model."""
+    files = sorted(f for m in MODELS for f in (WEIGHTS / m).rglob("*") if f.is_file())
+    lines = [
+        f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.relative_to(WEIGHTS).as_posix()}"
+        for f in files
+    ]
+    (WEIGHTS / "SHA256SUMS").write_text("\n".join(lines) + "\n")

@@ -1,0 +1,74 @@
+"""Results on disk: one file a cell of work, named by a hash of all that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+PACKAGE = Path(__file__).parents[1]
+NUMERICAL = ("*.py", "inverters/*.py")  # the code whose change makes a stored result stale
+EXEMPT = {"claims.py", "plotting.py", "bench.py"}
+
+
+@cache
+def code_hash() -> str:
+    """A hash of the library code that results depend on."""
+    files = sorted(f for pattern in NUMERICAL for f in PACKAGE.glob(pattern))
+    text = b"".join(f.read_bytes() for f in files if f.name not in EXEMPT)
+    return hashlib.sha256(text).hexdigest()[:12]
+
+
+def cell(folder: Path, config: dict[str, Any], work: Callable[[], dict[str, Tensor]]) -> dict:
+    """Load the result of a cell of work, or do the work and store it atomically.
+
+    Args:
+        folder: where results are kept.
+        config: everything the result depends on apart from invlib's own code.
+        work: makes the tensors.
+
+    Returns:
+        The tensors, by name.
+    """
+    text = json.dumps({**config, "code": code_hash()}, sort_keys=True)
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.safetensors"
+    stored = _read(path)
+    if stored is not None:
+        return stored
+    result = {k: v.detach().cpu().contiguous() for k, v in work().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    save_file(result, temporary, metadata={"config": text})
+    os.replace(temporary, path)
+    return result
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    """The stored tensors, or None if there are none or the file is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return load_file(path)
+    except Exception:  # half-written or damaged: do the work again
+        path.unlink()
+        return None
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a results file with the versions it was made with."""
+    import diffusers
+
+    versions = {"torch": torch.__version__, "diffusers": diffusers.__version__}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({**values, "versions": versions, "code": code_hash()}, indent=1)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(text + "\n")
+    os.replace(temporary, path)

@@ -1,0 +1,15 @@
+"""Settings for all tests: reproducible examples, no deadline on a busy machine."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("invlib", deadline=None, derandomize=True)
+settings.load_profile("invlib")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # diffusers' own business, thousands of lines of it
+    for category in ("DeprecationWarning", "FutureWarning", "UserWarning"):
+        config.addinivalue_line("filterwarnings", f"ignore::{category}:diffusers")
