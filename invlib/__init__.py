@@ -28,6 +28,47 @@ from .solvers import (
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "Certificate",
+    "Denoiser",
+    "FlowSchedule",
+    "Grid",
+    "Inversion",
+    "Mixture",
+    "NotInvertible",
+    "Schedule",
+    "Solver",
+    "Trajectory",
+    "algorithm1",
+    "algorithm2",
+    "anderson",
+    "certify",
+    "claim",
+    "ddim",
+    "decibel",
+    "dpm_solver_1",
+    "dpm_solver_2m",
+    "dpm_solver_pp_1",
+    "dpm_solver_pp_2m",
+    "dpm_solver_pp_3m",
+    "fixed_point",
+    "forward_step",
+    "from_scheduler",
+    "gaussian",
+    "gradient_descent",
+    "guided",
+    "ideal",
+    "invert",
+    "load",
+    "naive",
+    "nmse",
+    "predicting",
+    "sample",
+    "singular_values",
+    "stepwise",
+    "whole_trajectory",
+]
+
 
 def load(name: str) -> Any:
     """An embedded model as a diffusers pipeline; see :func:`invlib.portraits.load`."""

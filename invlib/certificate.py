@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -147,10 +148,11 @@ def singular_values(
         return sample_image(denoiser, x, solver)
 
     with sdpa_kernel(SDPBackend.MATH):
-        _, pull_back = torch.func.vjp(image, noise)
+        _, pull_back = cast(Any, torch.func.vjp(image, noise))
         generator = torch.Generator().manual_seed(0)
         v = torch.randn(noise.shape, generator=generator, dtype=torch.float64).to(noise)
-        right, left = [_unit(v.flatten(1))], []
+        right = [_unit(v.flatten(1))]
+        left: list[Tensor] = []
         alphas, betas = [], []
         for k in range(vectors):
             u = forward_mode(image, noise, right[-1].view_as(noise)).flatten(1)

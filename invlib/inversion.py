@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -52,7 +53,9 @@ class Inversion:
 class Inverter(Protocol):
     """The signature that all inverters share; options are keywords with defaults."""
 
-    def __call__(self, denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion: ...
+    def __call__(self, denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
+        """Invert ``image``."""
+        ...
 
 
 @dataclass
@@ -86,10 +89,14 @@ class Tally:
     def output(self, y: Tensor, node: int | Tensor, rows: Tensor) -> Tensor:
         """Outputs of the network at states ``y [k, ...]`` of samples ``rows``, nodes counted."""
         nodes = torch.full_like(rows, node) if isinstance(node, int) else node
-        self.count(rows)
-        size = self.max_batch or len(y)
-        parts = zip(y.split(size), nodes.split(size), rows.split(size), strict=True)
-        return torch.cat([self.solver.output(self.denoiser, *part) for part in parts])
+        return self.call(partial(self.solver.output, self.denoiser), y, nodes, rows)
+
+    def call(self, function: Callable[..., Tensor], y: Tensor, *more: Tensor) -> Tensor:
+        """``function(y, *more, rows)``, rows last, in parts of ``max_batch`` and counted."""
+        self.count(more[-1])
+        size = self.max_batch or max(len(y), 1)
+        parts = zip(*[v.split(size) for v in (y, *more)], strict=True)
+        return torch.cat([function(*part) for part in parts])
 
     def count(self, rows: Tensor) -> None:
         """Note one evaluation of each of the samples ``rows``."""
@@ -112,11 +119,20 @@ class Tally:
 
 
 def floor(denoiser: Denoiser) -> float:
-    """Relative residual at round-off of the network's dtype (its ``dtype``, or float64)."""
-    dtype = getattr(denoiser, "dtype", None)
-    if dtype is None:
-        dtype = getattr(getattr(denoiser, "network", None), "dtype", torch.float64)
-    return FLOORS[dtype]
+    """Relative residual at round-off of the network's dtype.
+
+    The dtype is what the denoiser, or a ``network`` inside it, calls its ``dtype``, or that of
+    its parameters; else float64.
+    """
+    network: object = denoiser
+    while network is not None:
+        dtype = getattr(network, "dtype", None)
+        if dtype is None and isinstance(network, torch.nn.Module):
+            dtype = next((p.dtype for p in network.parameters()), None)
+        if dtype is not None:
+            return FLOORS[dtype]
+        network = getattr(network, "network", None)
+    return FLOORS[torch.float64]
 
 
 def merge(first: Inversion, second: Inversion, rows: Sequence[int]) -> Inversion:

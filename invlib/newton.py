@@ -17,7 +17,9 @@ from .rootfind import Residual, Root, Search
 class ForwardMode(Protocol):
     """A residual that has its own Jacobian-vector product."""
 
-    def jvp(self, x: Tensor, v: Tensor, rows: Tensor) -> Tensor: ...
+    def jvp(self, x: Tensor, v: Tensor, rows: Tensor) -> Tensor:
+        """The Jacobian at x times v."""
+        ...
 
 
 def newton_krylov(
@@ -52,9 +54,10 @@ def newton_krylov(
         x, r = x[go_on], r[go_on]
         if not len(x):
             break
-        rows = search.rows
-        direction = _gmres(_product(residual, x, rows, slope), r, krylov, forcing)
-        x, r = _line_search(residual, x, r, direction, rows, slope, halvings)
+        direction = _gmres(_product(residual, x, search.rows, slope), r, krylov, forcing)
+        x, r, moved = _line_search(residual, x, r, direction, search.rows, slope, halvings)
+        search.stop(~moved, "stalled")  # the next step would be the same
+        x, r = x[moved], r[moved]
     return search.root()
 
 
@@ -66,23 +69,33 @@ def forward_mode(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> 
 
 def _product(
     residual: Residual, x: Tensor, rows: Tensor, slope: float
-) -> Callable[[Tensor], Tensor]:
-    if isinstance(residual, ForwardMode):
-        return lambda v: residual.jvp(x, v.view_as(x), rows).flatten(1) / slope
-    return lambda v: (
-        forward_mode(lambda y: residual(y, rows), x, v.view_as(x)).flatten(1) / slope
-    )
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The Jacobian times ``v [j, D]``, at those of the states x that ``which [j]`` names."""
+
+    def product(v: Tensor, which: Tensor) -> Tensor:
+        at, at_rows = x[which], rows[which]
+        v = v.view_as(at)
+        if isinstance(residual, ForwardMode):
+            w = residual.jvp(at, v, at_rows)
+        else:
+            w = forward_mode(lambda y: residual(y, at_rows), at, v)
+        return torch.nan_to_num(w.flatten(1) / slope, posinf=0.0, neginf=0.0)
+
+    return product
 
 
-def _gmres(product: Callable[[Tensor], Tensor], r: Tensor, krylov: int, forcing: float) -> Tensor:
-    """Minimise |J d + r| over a Krylov space, for every row at once, ``[k, D]``."""
+def _gmres(
+    product: Callable[[Tensor, Tensor], Tensor], r: Tensor, krylov: int, forcing: float
+) -> Tensor:
+    """Minimise |J d + r| over a Krylov space for every row, until its forcing, ``[k, D]``."""
     flat = r.flatten(1)
+    direction = torch.zeros_like(flat)
+    active = torch.arange(len(flat), device=r.device)
     beta = flat.norm(dim=1)
     basis = [-flat / beta.clamp(min=1e-300)[:, None]]
     h = flat.new_zeros(len(flat), krylov + 1, krylov)
-    best = flat.new_zeros(len(flat), 1)
     for j in range(krylov):
-        w = product(basis[j])
+        w = product(basis[j], active)
         stacked = torch.stack(basis, 2)
         for _ in range(2):  # twice is enough (Gram-Schmidt in finite precision)
             c = (w[:, None] @ stacked)[:, 0]
@@ -90,14 +103,18 @@ def _gmres(product: Callable[[Tensor], Tensor], r: Tensor, krylov: int, forcing:
             w = w - (stacked @ c[:, :, None])[:, :, 0]
         h[:, j + 1, j] = w.norm(dim=1)
         basis.append(w / h[:, j + 1, j].clamp(min=1e-300)[:, None])
-        target = flat.new_zeros(len(flat), j + 2, 1)
+        target = flat.new_zeros(len(active), j + 2, 1)
         target[:, 0, 0] = beta
         hessenberg = h[:, : j + 2, : j + 1]
-        best = (torch.linalg.pinv(hessenberg, rtol=1e-13) @ target)[:, :, 0]
-        left = (hessenberg @ best[:, :, None] - target)[:, :, 0].norm(dim=1)
-        if (left <= forcing * beta).all():
+        best = torch.linalg.pinv(hessenberg, rtol=1e-13) @ target
+        left = (hessenberg @ best - target)[:, :, 0].norm(dim=1)
+        direction[active] = (stacked @ best)[:, :, 0]
+        go_on = left > forcing * beta
+        active, beta, h = active[go_on], beta[go_on], h[go_on]
+        basis = [b[go_on] for b in basis]
+        if not len(active):
             break
-    return (torch.stack(basis[: best.shape[1]], 2) @ best[:, :, None])[:, :, 0]
+    return direction
 
 
 def _line_search(
@@ -108,19 +125,19 @@ def _line_search(
     rows: Tensor,
     slope: float,
     halvings: int,
-) -> tuple[Tensor, Tensor]:
-    """Halve each sample's step until its residual falls; keep x where it never does."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Halve each sample's step until its residual falls; x, r, and for whom it did fall."""
     x, r = x.clone(), r.clone()
     before = r.flatten(1).norm(dim=1)
-    todo = torch.arange(len(x), device=x.device)
-    size = 1.0
+    todo, size = torch.arange(len(x), device=x.device), 1.0
+    moved = torch.zeros_like(todo, dtype=torch.bool)
     for _ in range(halvings + 1):
         trial = x[todo] + size * direction[todo].view_as(x[todo])
         value = residual(trial, rows[todo]) / slope
         norm = torch.nan_to_num(value.flatten(1).norm(dim=1), nan=math.inf)
         good = norm < (1 - 1e-4 * size) * before[todo]
-        x[todo[good]], r[todo[good]] = trial[good], value[good]
+        x[todo[good]], r[todo[good]], moved[todo[good]] = trial[good], value[good], True
         todo, size = todo[~good], size / 2
         if not len(todo):
             break
-    return x, r
+    return x, r, moved

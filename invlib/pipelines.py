@@ -30,6 +30,7 @@ class UNet:
         return cast(torch.dtype, self.module.dtype)
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The network's prediction at states ``x [B, ...]``, times ``t [B]``, conditions."""
         x, t = x.to(self.dtype), t.to(torch.float32)
         if condition is None:
             return cast(Tensor, self.module(x, t).sample)

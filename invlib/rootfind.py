@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,9 +23,9 @@ Residual = Callable[[Tensor, Tensor], Tensor]
 class ReverseMode(Protocol):
     """A residual that comes with its own reverse-mode derivative."""
 
-    def vjp(
-        self, x: Tensor, rows: Tensor
-    ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]: ...
+    def vjp(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+        """The residual and its product with the transposed Jacobian."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Root:
 
     Attributes:
         x: best iterate, ``[B, ...]``.
-        residual: its relative residual |r(x)| / |x|, ``[B]``.
+        residual: its relative residual |r(x)| / min(|x|, |start|), ``[B]``; the start guards
+            against an iterate that runs away where r is bounded.
         iterations: iterations made, ``[B]``.
         reason: ``converged``, ``stalled``, ``diverged`` or ``budget``, one per sample.
     """
@@ -61,7 +62,9 @@ class Finder(Protocol):
         slope: float = ...,
         tol: float = ...,
         max_iterations: int = ...,
-    ) -> Root: ...
+    ) -> Root:
+        """Solve ``residual(x, rows) = 0`` from ``x``."""
+        ...
 
 
 @dataclass
@@ -86,6 +89,8 @@ class Search:
         self.residual = torch.full((batch,), math.inf, dtype=torch.float64, device=self.x.device)
         self.iterations = torch.zeros(batch, dtype=torch.long)
         self.reason = ["budget"] * batch
+        self._scale = self.x.flatten(1).norm(dim=1).double()
+        self._scale[self._scale == 0] = math.inf
         self._milestone = self.residual.clone()
         self._since = torch.zeros_like(self.rows)
         self._first = self.residual.clone()
@@ -93,7 +98,7 @@ class Search:
     def observe(self, x: Tensor, r: Tensor) -> Tensor:
         """Record iterates ``x`` of the active rows and say which of them go on, ``[k]``."""
         rows = self.rows
-        size = relative_size(r, x)
+        size = relative_size(r, x, self._scale[rows])
         better = size < self.residual[rows]
         self.x[rows[better]] = x[better]
         self.residual[rows[better]] = size[better]
@@ -110,21 +115,27 @@ class Search:
         }
         go_on = torch.ones_like(better)
         for reason, mask in done.items():
-            for row in rows[mask & go_on].tolist():
-                self.reason[row] = reason
+            self.stop(mask[go_on], reason)
             go_on &= ~mask
-        self.rows = rows[go_on]
         return go_on
+
+    def stop(self, mask: Tensor, reason: str) -> None:
+        """Take the active rows in ``mask [k]`` out of the search."""
+        for row in self.rows[mask].tolist():
+            self.reason[row] = reason
+        self.rows = self.rows[~mask]
 
     def root(self) -> Root:
         """The result."""
         return Root(self.x, self.residual, self.iterations, tuple(self.reason))
 
 
-def relative_size(r: Tensor, x: Tensor) -> Tensor:
-    """|r| / |x| per sample; infinite where r is not finite."""
-    size = r.flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1).clamp(min=1e-300)
-    return torch.nan_to_num(size, nan=math.inf, posinf=math.inf)
+def relative_size(r: Tensor, x: Tensor, cap: Tensor | None = None) -> Tensor:
+    """|r| / min(|x|, cap) per sample, float64; infinite where r or x is not finite."""
+    scale = x.flatten(1).norm(dim=1).double()
+    least = scale if cap is None else torch.minimum(scale, cap)
+    size = r.flatten(1).norm(dim=1).double() / least.clamp(min=1e-300)
+    return torch.where(scale.isfinite() & size.isfinite(), size, math.inf)
 
 
 def fixed_point(
@@ -208,7 +219,7 @@ def gradient_descent(
         if isinstance(residual, ReverseMode):
             r, pull_back = residual.vjp(x, rows)
         else:
-            r, pull_back = torch.func.vjp(lambda y, rows=rows: residual(y, rows), x)
+            r, pull_back = cast(Any, torch.func.vjp(lambda y, rows=rows: residual(y, rows), x))
         go_on = search.observe(x, r)
         x = (x - 2 * rho * pull_back(r)[0].detach())[go_on].detach()
     return search.root()

@@ -49,9 +49,11 @@ def sample(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Trajectory:
         solver: the sampler's table.
 
     Raises:
-        ValueError: if the noise or the network's output is not finite.
+        ValueError: if the noise or the network's output is not finite, or shapes do not fit.
     """
     y = as_state(noise, "noise") * solver.scale
+    if len(getattr(denoiser, "condition", y)) != len(y):
+        raise ValueError(f"{len(y)} rows of noise: give one condition per row")
     rows = torch.arange(len(y), device=y.device)
     states, outputs = [y], []
     for i in range(solver.steps):

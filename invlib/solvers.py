@@ -20,6 +20,7 @@ from .denoisers import Denoiser, Prediction, convert, select
 from .schedule import Grid, Levels
 
 Kind = Literal["midpoint", "heun"]
+Kind3 = Literal["diffusers", "taylor"]
 
 
 @dataclass(frozen=True)
@@ -120,16 +121,27 @@ def dpm_solver_pp_2m(
     return _multistep("DPM-Solver++(2M)", grid, 2, kind, lower_order_final, _data_row)
 
 
-def dpm_solver_pp_3m(grid: Grid, *, lower_order_final: bool | None = None) -> Solver:
-    r"""DPM-Solver++(3M), third-order multistep in data prediction.
+def dpm_solver_pp_3m(
+    grid: Grid, *, kind: Kind3 = "diffusers", lower_order_final: bool | None = None
+) -> Solver:
+    r"""DPM-Solver++(3M), multistep with three outputs in data prediction.
 
     .. math:: x_{i+1} = \frac{\sigma_{i+1}}{\sigma_i} x_i - \alpha_{i+1}\varphi_1 D^{(0)}
               + \alpha_{i+1}\varphi_2 D^{(1)} - \alpha_{i+1}\varphi_3 D^{(2)}
 
     with :math:`\varphi_1=e^{-h}-1,\ \varphi_2=\varphi_1/h+1,\ \varphi_3=\varphi_2/h-1/2` and the
-    divided differences of the last three outputs. Arguments as :func:`dpm_solver_pp_2m`.
+    divided differences of the last three outputs, :math:`D^{(1)} \approx h D'` and
+    :math:`D^{(2)} \approx h^2 D''/2`. The exact integral has :math:`-\alpha\varphi_3 h^2 D''`: the
+    formula that everyone runs lacks a factor 2 in its last term and **converges with order 2**.
+
+    Args:
+        grid: time points.
+        kind: ``diffusers``, the usual formula, or ``taylor``, with the factor and of order 3.
+        lower_order_final: as for :func:`dpm_solver_pp_2m`.
     """
-    return _multistep("DPM-Solver++(3M)", grid, 3, "midpoint", lower_order_final, _data_row)
+    if kind not in ("diffusers", "taylor"):
+        raise ValueError(f"unknown kind {kind!r}; use 'diffusers' or 'taylor'")
+    return _multistep("DPM-Solver++(3M)", grid, 3, kind, lower_order_final, _data_row)
 
 
 def dpm_solver_1(grid: Grid) -> Solver:
@@ -150,13 +162,18 @@ def dpm_solver_2m(
     return _multistep("DPM-Solver-2M", grid, 2, kind, lower_order_final, _noise_row)
 
 
-Row = Callable[[Grid, Tensor, int, int, Kind], tuple[Tensor, Tensor]]
+Row = Callable[[Grid, Tensor, int, int, Kind | Kind3], tuple[Tensor, Tensor]]
 
 
 def _multistep(
-    name: str, grid: Grid, order: int, kind: Kind, lower_order_final: bool | None, row: Row
+    name: str,
+    grid: Grid,
+    order: int,
+    kind: Kind | Kind3,
+    lower_order_final: bool | None,
+    row: Row,
 ) -> Solver:
-    if kind not in ("midpoint", "heun"):
+    if order == 2 and kind not in ("midpoint", "heun"):
         raise ValueError(f"unknown kind {kind!r}; use 'midpoint' or 'heun'")
     n, h = grid.steps, grid.lambda_.diff()
     few = n < 15 if lower_order_final is None else lower_order_final
@@ -173,14 +190,14 @@ def _multistep(
     return _solver(name, grid, a, b, prediction)
 
 
-def _data_row(grid: Grid, h: Tensor, i: int, p: int, kind: Kind) -> tuple[Tensor, Tensor]:
+def _data_row(grid: Grid, h: Tensor, i: int, p: int, kind: Kind | Kind3) -> tuple[Tensor, Tensor]:
     """Weights of x_i and of D_i, D_{i-1}, ... in one data-prediction step of order p."""
     phi_1 = torch.expm1(-h[i])
     weights = _differences(h, i, p).T @ _phis(phi_1, h[i], p, kind, sign=-1)
     return grid.sigma[i + 1] / grid.sigma[i], grid.alpha[i + 1] * weights
 
 
-def _noise_row(grid: Grid, h: Tensor, i: int, p: int, kind: Kind) -> tuple[Tensor, Tensor]:
+def _noise_row(grid: Grid, h: Tensor, i: int, p: int, kind: Kind | Kind3) -> tuple[Tensor, Tensor]:
     """Weights of x_i and of eps_i, eps_{i-1}, ... in one noise-prediction step of order p."""
     if grid.sigma[i + 1] == 0:
         ratio = grid.alpha[i + 1] / grid.alpha[i]
@@ -190,15 +207,15 @@ def _noise_row(grid: Grid, h: Tensor, i: int, p: int, kind: Kind) -> tuple[Tenso
     return grid.alpha[i + 1] / grid.alpha[i], grid.sigma[i + 1] * weights
 
 
-def _phis(phi_1: Tensor, h: Tensor, p: int, kind: Kind, *, sign: int) -> Tensor:
+def _phis(phi_1: Tensor, h: Tensor, p: int, kind: Kind | Kind3, *, sign: int) -> Tensor:
     """Weights of the divided differences D0, D1, D2."""
     phis = [-phi_1]
-    if p == 2 and kind == "midpoint":
+    if p == 2 and kind != "heun":
         phis.append(-0.5 * phi_1)
     elif p >= 2:
         phis.append(phi_1 / h + 1 if sign < 0 else 1 - phi_1 / h)
     if p == 3:
-        phis.append(0.5 - (phi_1 + h) / h**2)
+        phis.append((0.5 - (phi_1 + h) / h**2) * (2 if kind == "taylor" else 1))
     return torch.stack(phis)
 
 

@@ -35,11 +35,11 @@ def gaussian_path(alpha: Tensor, sigma: Tensor, y: Tensor) -> Tensor:
     return alpha * MEAN + spread / spread[0] * (y - alpha[0] * MEAN)
 
 
-def mixture(schedule: Levels, dim: int = 4, components: int = 5) -> Mixture:
+def mixture(schedule: Levels, dim: int = 4, components: int = 5, std: float = 0.3) -> Mixture:
     """A mixture with unequal weights and two classes, curved enough to be a real test."""
     weights = torch.arange(1.0, components + 1, dtype=torch.float64)
     labels = torch.arange(components) % 2
-    return Mixture(schedule, randn(components, dim, seed=5), 0.3, labels, weights)
+    return Mixture(schedule, randn(components, dim, seed=5), std, labels, weights)
 
 
 def mixture_end(schedule: Schedule, denoiser: Denoiser, y: Tensor, steps: int = 800) -> Tensor:
@@ -88,7 +88,9 @@ def run_from(solver: Solver, denoiser: Denoiser, exact: Tensor, start: int) -> T
     return y
 
 
-def diffusers_loop(scheduler: Any, network: Callable[[Tensor, Tensor], Tensor], y: Tensor) -> Tensor:
+def diffusers_loop(
+    scheduler: Any, network: Callable[[Tensor, Tensor], Tensor], y: Tensor
+) -> Tensor:
     """Network inputs and image, ``[n+1, B, dim]``, of diffusers' own loop on float64 tensors."""
     scale = getattr(scheduler, "scale_model_input", lambda x, t: x)
     x, states = y * getattr(scheduler, "init_noise_sigma", 1.0), []

@@ -26,7 +26,9 @@ def dpm(steps: int, **config: object) -> diffusers.DPMSolverMultistepScheduler:
 
 
 @given(betas, st.floats(0, 1))
-def test_levels_are_variance_preserving_and_lambda_inverts(values: list[float], part: float) -> None:
+def test_levels_are_variance_preserving_and_lambda_inverts(
+    values: list[float], part: float
+) -> None:
     schedule = Schedule.from_betas(torch.tensor(values))
     t = torch.tensor([0.0, part * (schedule.times - 1), schedule.times - 1.0], dtype=torch.float64)
     alpha, sigma, lambda_ = schedule.alpha_t(t), schedule.sigma_t(t), schedule.lambda_t(t)
@@ -85,7 +87,7 @@ def test_grids_are_those_of_diffusers(steps: int, spacing: str, final: str) -> N
     times, ratio = scheduler.timesteps.double(), scheduler.sigmas.double()
     if spacing == "karras" and final == "sigma_min":
         # diffusers puts N points down to sigma_min and a step of length zero after them
-        assert ratio[-1] == pytest.approx(ratio[-2], rel=1e-6)
+        assert ratio[-1].item() == pytest.approx(ratio[-2].item(), rel=1e-6)
         steps, times, ratio = steps - 1, times[:-1], ratio[:-1]
     schedule = Schedule.from_scheduler(scheduler)
     grid = schedule.grid(steps, spacing=spacing, final=final, integer_times=True)

@@ -59,7 +59,7 @@ def algorithm2(
         rough, outputs = states[-1], {}
         for j in range(i, oldest - 1, -1):
             gap = _time(solver, j) - _time(solver, j + 1)
-            count = max(1, round(gap / unit)) if history else 1
+            count = max(1, round(abs(gap) / unit)) if history else 1
             rough = walk(tally, rough, j + 1, j, count, rows)
             if j == i:
                 start = rough
@@ -81,6 +81,7 @@ def _paper_finder(solver: Solver, i: int) -> Finder:
     """The forward step method with the step sizes of the authors' code."""
     if i == solver.steps - 1:
         return partial(forward_step, rho=1.0)
-    cleaner = _time(solver, i + 1) * 1000 / solver.schedule.times
+    cleaner = abs(_time(solver, i + 1) - _time(solver, solver.steps))
+    cleaner *= 1000 / solver.schedule.times
     rho = min(1.0, 10 / max(cleaner, 1.0))
     return partial(forward_step, rho=rho, plateau=20 if i == 0 else None)

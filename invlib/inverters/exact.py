@@ -25,7 +25,7 @@ def exact(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
     if not unsolved:
         return result
     rows = torch.tensor(unsolved, device=image.device)
-    usable = torch.isfinite(result.states[:, rows]).flatten(2).all(2).all()
-    start = result.states[:, rows] if usable else None
-    again = whole_trajectory(select(denoiser, rows), image[rows], solver, start=start)
+    again = whole_trajectory(
+        select(denoiser, rows), image[rows], solver, start=result.states[:, rows]
+    )
     return merge(result, again, unsolved)

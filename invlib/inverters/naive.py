@@ -5,13 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, convert, select
+from ..denoisers import Denoiser, Prediction, convert, select
 from ..inversion import Inversion, Tally
 from ..solvers import Solver
 
 
 def naive(
-    denoiser: Denoiser, image: Tensor, solver: Solver, *, steps: int | None = None
+    denoiser: Denoiser,
+    image: Tensor,
+    solver: Solver,
+    *,
+    steps: int | None = None,
+    max_batch: int | None = None,
 ) -> Inversion:
     r"""Naive DDIM inversion (the paper's equation 7).
 
@@ -25,14 +30,16 @@ def naive(
         image: image, ``[B, ...]``.
         solver: the sampler whose states are wanted.
         steps: about how many steps in all, spread evenly over time; by default the solver's own.
+        max_batch: most states in one network call.
     """
-    tally, image = Tally.start(denoiser, image, solver)
+    tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
     rows = torch.arange(len(image), device=image.device)
     states = [image]
     y = image
+    length = _time(solver, 0) - _time(solver, solver.steps)
     for i in reversed(range(solver.steps)):
         gap = _time(solver, i) - _time(solver, i + 1)
-        count = 1 if steps is None else max(1, round(steps * gap / _time(solver, 0)))
+        count = 1 if steps is None else max(1, round(steps * gap / length))
         y = walk(tally, y, i + 1, i, count, rows)
         states.append(y)
     residuals = torch.full((len(image), solver.steps), torch.nan, dtype=torch.float64)
@@ -56,19 +63,20 @@ def walk(tally: Tally, y: Tensor, start: int, end: int, count: int, rows: Tensor
     alpha, sigma = solver.schedule.alpha_t(t), solver.schedule.sigma_t(t)
     alpha[0], sigma[0] = solver.alpha[start], solver.sigma[start]
     alpha[-1], sigma[-1] = solver.alpha[end], solver.sigma[end]
-    network = select(tally.denoiser, rows)
-    kind = getattr(tally.denoiser, "prediction", "epsilon")
+    kind: Prediction = getattr(tally.denoiser, "prediction", "epsilon")
     for k in range(count):
         label = t[k + 1].to(y).expand(len(y))
-        levels = alpha[k].to(y).expand(len(y)), sigma[k].to(y).expand(len(y))
-        raw = network(y, label).to(y.dtype)
-        tally.count(rows)
-        noise = convert(raw, y, *levels, kind, "epsilon")
+        at = k if sigma[k] or kind != "sample" else k + 1  # data and no noise say nothing of noise
+        levels = alpha[at].to(y).expand(len(y)), sigma[at].to(y).expand(len(y))
+        raw = tally.call(lambda y, t, r: select(tally.denoiser, r)(y, t), y, label, rows)
+        noise = convert(raw.to(y.dtype), y, *levels, kind, "epsilon")
         data = (y - sigma[k].item() * noise) / alpha[k].item()
         y = alpha[k + 1].item() * data + sigma[k + 1].item() * noise
     return y
 
 
 def _time(solver: Solver, node: int) -> float:
-    """Time label of a state; the image is at time 0."""
-    return solver.t[node].item() if node < solver.steps else 0.0
+    """Time label of a state; the image is at time 0, unless the schedule says otherwise."""
+    if node < solver.steps:
+        return solver.t[node].item()
+    return getattr(solver.schedule, "image", 0.0)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, convert
+from ..denoisers import Denoiser, Prediction, convert
 from ..inversion import Inversion, Tally, floor
 from ..rootfind import Finder, Root, anderson, forward_step
 from ..solvers import Solver
@@ -73,7 +73,8 @@ def _stepwise(
         )
     tally, image = Tally.start(denoiser, image, solver)
     rows = torch.arange(len(image), device=image.device)
-    states, noises, roots = [image], [], []
+    states, roots = [image], []
+    noises: list[Tensor] = []
     for i in reversed(range(solver.steps)):
         target = states[-1]
         step = StepProblem(tally, i, target)
@@ -92,14 +93,19 @@ class StepProblem:
     r"""The equation of one step, :math:`r(x) = a x + b\,m(x) + c - x_{i+1}`, c known."""
 
     def __init__(
-        self, tally: Tally, i: int, target: Tensor, *, b: float | None = None, c: Tensor | None = None
+        self,
+        tally: Tally,
+        i: int,
+        target: Tensor,
+        *,
+        b: float | None = None,
+        c: Tensor | None = None,
     ) -> None:
         solver = tally.solver
         self.tally, self.i = tally, i
         self.a = solver.a[i].item()
         self.b = solver.b[i, i].item() if b is None else b
         self.target = target if c is None else target - c
-        self.last: dict[int, tuple[Tensor, Tensor]] = {}
         alpha, sigma = solver.alpha[i].item(), solver.sigma[i].item()
         part = {  # output = part * x + (...) * noise
             "epsilon": 0.0,
@@ -110,6 +116,7 @@ class StepProblem:
         self.slope = self.a + self.b * part
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
+        """The residual at states ``x [k, ...]`` of samples ``rows [k]``."""
         m = self.tally.output(x, self.i, rows)
         return self.a * x + self.b * m - self.target[rows]
 
@@ -132,15 +139,15 @@ class StepProblem:
     def solve_linear(self, noise: Tensor) -> Tensor:
         """The state that solves the step if the noise prediction there is ``noise``."""
         zero = torch.zeros_like(noise)
-        if self.tally.solver.alpha[self.i] == 0:
-            return (self.target - self.b * noise) / self.a
+        if self.tally.solver.alpha[self.i] == 0:  # the state is noise alone
+            return self.tally.solver.sigma[self.i].item() * noise
         m = self._convert(noise, zero, "epsilon", self.tally.solver.prediction)
         return (self.target - self.b * m) / self.slope
 
-    def _convert(self, m: Tensor, x: Tensor, source: str, target: str) -> Tensor:
+    def _convert(self, m: Tensor, x: Tensor, source: Prediction, target: Prediction) -> Tensor:
         solver = self.tally.solver
-        levels = [v[self.i].to(x).expand(len(x)) for v in (solver.alpha, solver.sigma)]
-        return convert(m, x, *levels, source, target)  # type: ignore[arg-type]
+        alpha, sigma = (v[self.i].to(x).expand(len(x)) for v in (solver.alpha, solver.sigma))
+        return convert(m, x, alpha, sigma, source, target)
 
 
 def _extrapolated(solver: Solver, i: int, noises: list[Tensor]) -> Tensor:

@@ -47,4 +47,4 @@ def training_set(folder: Path, count: int = 12_000, size: int = 64) -> tuple[np.
 
 def shrink(pixels: np.ndarray, size: int) -> np.ndarray:
     """Resize one picture with a Lanczos filter."""
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.LANCZOS))
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))

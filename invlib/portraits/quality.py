@@ -61,7 +61,12 @@ def prompt_accuracy(pipe: Any, count: int = 96, guidance_scale: float = 3.0) -> 
     pictures = (decode(pipe, latents) * 255).permute(0, 2, 3, 1).numpy()
     return {
         name: float(
-            np.mean([shown(x, p, name) == getattr(p, name) for x, p in zip(pictures, people, strict=True)])
+            np.mean(
+                [
+                    shown(x, p, name) == getattr(p, name)
+                    for x, p in zip(pictures, people, strict=True)
+                ]
+            )
         )
         for name in ATTRIBUTES
     }
@@ -74,7 +79,8 @@ def shown(picture: np.ndarray, portrait: Portrait, attribute: str) -> str:
     that of its rendered counterfactual in the same region.
     """
     values = ATTRIBUTES[attribute]
-    people = {v: dataclasses.replace(portrait, **{attribute: v}) for v in values}
+    change: Any = dataclasses.replace
+    people: dict[str, Portrait] = {v: change(portrait, **{attribute: v}) for v in values}
     other = next(v for v in values if v != getattr(portrait, attribute))
     region = difference_mask(portrait, people[other])
     seen = np.median(picture[region], axis=0)

@@ -15,6 +15,7 @@ import random
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -133,8 +134,9 @@ def caption(portrait: Portrait) -> str:
     beard = " and a beard" if portrait.beard else ""
     orb = f", {portrait.orb}" if portrait.orb else ""
     article = "an" if portrait.mood[0] in "aeiou" else "a"
+    hair = f"{portrait.hair_color} {portrait.hair_style}{beard}"
     return (
-        f"{article} {portrait.mood} person with {portrait.hair_color} {portrait.hair_style}{beard}, "
+        f"{article} {portrait.mood} person with {hair}, "
         f"{portrait.garment_color} {portrait.garment}, {portrait.hills}, {portrait.sky}{orb}"
     )
 
@@ -146,7 +148,8 @@ def render(portrait: Portrait, size: int = 64) -> np.ndarray:
     shift = _jitter(portrait, "position", 3, 0.03)
     person = _person(portrait, draw)
     picture.alpha_composite(_moved(person, shift[0], shift[1], 1 + shift[2]))
-    pixels = np.asarray(picture.convert("RGB").resize((size, size), Image.LANCZOS), dtype=np.float32)
+    small = picture.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+    pixels = np.asarray(small, dtype=np.float32)
     gain = 1 + np.array(_jitter(portrait, "light", 3, 0.05), dtype=np.float32)
     return np.clip(pixels * gain + 0.5, 0, 255).astype(np.uint8)
 
@@ -154,7 +157,7 @@ def render(portrait: Portrait, size: int = 64) -> np.ndarray:
 def difference_mask(first: Portrait, second: Portrait, size: int = 64) -> np.ndarray:
     """Where two portraits differ by more than 2/255, as ``bool [size, size]``."""
     a, b = render(first, size).astype(int), render(second, size).astype(int)
-    return (np.abs(a - b) > 2).any(axis=-1)
+    return cast(np.ndarray, (np.abs(a - b) > 2).any(axis=-1))
 
 
 def _jitter(portrait: Portrait, part: str, count: int, spread: float) -> list[float]:
@@ -164,7 +167,9 @@ def _jitter(portrait: Portrait, part: str, count: int, spread: float) -> list[fl
 
 def _tinted(color: str, portrait: Portrait, part: str, spread: float = 0.06) -> str:
     rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
-    moved = [round(255 * v + c) for c, v in zip(rgb, _jitter(portrait, part, 3, spread), strict=True)]
+    moved = [
+        round(255 * v + c) for c, v in zip(rgb, _jitter(portrait, part, 3, spread), strict=True)
+    ]
     return "#" + "".join(f"{min(255, max(0, c)):02x}" for c in moved)
 
 
@@ -173,7 +178,7 @@ def _moved(picture: Image.Image, right: float, down: float, zoom: float) -> Imag
     keep_x = size / 2 * (1 - inverse) - right * size
     keep_y = size * (1 - inverse) - abs(down) * size  # downwards only: no gap at the lower edge
     data = (inverse, 0, keep_x, 0, inverse, keep_y)
-    return picture.transform((size, size), Image.AFFINE, data, Image.BICUBIC)
+    return picture.transform((size, size), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC)
 
 
 def _image(svg: str, size: int) -> Image.Image:
@@ -184,7 +189,7 @@ def _image(svg: str, size: int) -> Image.Image:
 
 
 @lru_cache(maxsize=4)
-def _style(name: str):
+def _style(name: str) -> Any:
     from dicebear import Style
 
     return Style(json.loads(files("dicebear_styles").joinpath(f"{name}.json").read_text("utf-8")))

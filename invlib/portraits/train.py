@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ def main(
     pixels, _ = training_set(folder, count)
     captions = [caption(p) for p in portraits(count, TRAIN_SEED)]
     steps = {k: max(1, round(v * scale)) for k, v in STEPS.items()}
-    info = {}
+    info: dict[str, Any] = {}
     vae, info["autoencoder"] = train_autoencoder(
         pixels, folder, steps=steps["autoencoder"], device=device
     )
@@ -65,11 +65,11 @@ STEPS = {"autoencoder": 3600, "latent": 2900, "pixel": 2600}
 
 
 def export(
-    vae: object,
-    tokenizer: object,
-    unet: object,
-    text: object,
-    pixel: object,
+    vae: Any,
+    tokenizer: Any,
+    unet: Any,
+    text: Any,
+    pixel: Any,
     weights: Path,
     info: dict,
 ) -> None:

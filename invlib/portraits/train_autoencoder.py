@@ -48,15 +48,25 @@ def train_autoencoder(
         with torch.autocast(device, torch.bfloat16):
             posterior = vae.encode(noisy).latent_dist
             y = vae.decode(posterior.sample()).sample.float()
-        kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float())
+        kl = 0.5 * (
+            posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()
+        )
         error = y - x
         beta = weight.update(posterior.mean.detach(), posterior.std.detach())
         if step % 100 == 0:
             psnr = 10 * math.log10(4 / error.square().mean().item())
-            print(f"\nstep {step} beta {beta:.2e} floor {weight.ratio:.3f} psnr {psnr:.2f}", flush=True)
+            print(
+                f"\nstep {step} beta {beta:.2e} floor {weight.ratio:.3f} psnr {psnr:.2f}",
+                flush=True,
+            )
         return error.abs().mean() + error.square().mean() + beta * kl.mean()
 
     seconds = fit(
-        vae, loss, steps=steps, lr=2e-3, checkpoint=folder / "autoencoder.pt", description="autoencoder"
+        vae,
+        loss,
+        steps=steps,
+        lr=2e-3,
+        checkpoint=folder / "autoencoder.pt",
+        description="autoencoder",
     )
     return vae, {"seconds": seconds, "steps": steps, "batch": batch, "floor": weight.ratio}

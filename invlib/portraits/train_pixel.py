@@ -19,7 +19,7 @@ GRAIN = 0.04  # std of the noise on pictures in [-1, 1]: the noise floor of the 
 def train_pixel(
     pixels: np.ndarray, folder: Path, *, steps: int = 2400, batch: int = 64, device: str = "cpu"
 ) -> tuple[UNet2DModel, dict]:
-    r"""Train on ``uint8 [n, 32, 32, 3]`` pictures to predict :math:`v = \alpha\epsilon-\sigma x_0`."""
+    r"""Train on ``uint8 [n, 32, 32, 3]`` pictures to predict :math:`\alpha\epsilon-\sigma x_0`."""
     torch.manual_seed(1)
     unet = pixel_unet().to(device)
     pictures = torch.from_numpy(pixels).permute(0, 3, 1, 2)

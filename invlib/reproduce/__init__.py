@@ -1,0 +1,1 @@
+"""Regenerate the figures and tables of the paper."""

@@ -1,0 +1,192 @@
+"""Denoisers: the exact ones against autograd, guidance, conversions between predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+import torch
+from analytic import mixture, one_gaussian, randn
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from invlib.denoisers import (
+    Mixture,
+    Prediction,
+    convert,
+    gaussian,
+    guided,
+    ideal,
+    parts,
+    predicting,
+    select,
+)
+from invlib.schedule import FlowSchedule, Schedule
+
+SCHEDULE = Schedule.scaled_linear()
+KINDS: tuple[Prediction, ...] = get_args(Prediction)
+TIMES = torch.tensor([3.0, 250.0, 601.5, 999.0], dtype=torch.float64)
+
+
+def noise_from_score(denoiser: Mixture, x: Tensor, t: Tensor, allowed: Tensor) -> Tensor:
+    """-sigma times the gradient of the log density of the noisy mixture, by autograd.
+
+    allowed: which components each row's density has, ``[B, K]``.
+    """
+    x = x.clone().requires_grad_()
+    alpha, sigma = denoiser.schedule.alpha_t(t)[:, None], denoiser.schedule.sigma_t(t)[:, None]
+    variance = (alpha * denoiser.std) ** 2 + sigma**2
+    gap = x[:, None].flatten(2) - alpha[:, None] * denoiser.means.flatten(1)
+    weights = torch.ones(len(denoiser.means)) if denoiser.weights is None else denoiser.weights
+    log = weights.double().log() - (gap**2).sum(-1) / (2 * variance)
+    density = torch.logsumexp(log.masked_fill(~allowed, -torch.inf), 1).sum()
+    (score,) = torch.autograd.grad(density, x)
+    return -sigma.view(-1, *[1] * (x.ndim - 1)) * score
+
+
+@pytest.mark.parametrize("name", ["gaussian", "mixture", "ideal"])
+def test_noise_is_the_score_of_the_exact_density(name: str) -> None:
+    denoiser = {
+        "gaussian": gaussian(SCHEDULE, randn(2, 3), 0.7),
+        "mixture": Mixture(SCHEDULE, randn(6, 2, 3), 0.4, weights=torch.arange(1, 7)),
+        "ideal": ideal(SCHEDULE, randn(8, 2, 3)),
+    }[name]
+    x = randn(4, 2, 3, seed=1)
+    allowed = torch.ones(4, len(denoiser.means), dtype=torch.bool)
+    exact = noise_from_score(denoiser, x, TIMES, allowed)
+    torch.testing.assert_close(denoiser(x, TIMES), exact, rtol=1e-10, atol=1e-10)
+
+
+def test_classes_use_their_own_components() -> None:
+    denoiser = mixture(SCHEDULE)
+    classes, x = torch.tensor([0, 1, -1, 1]), randn(4, 4, seed=1)
+    labels = denoiser.labels
+    assert labels is not None
+    allowed = (classes[:, None] == labels) | (classes[:, None] < 0)
+    exact = noise_from_score(denoiser, x, TIMES, allowed)
+    torch.testing.assert_close(denoiser(x, TIMES, classes), exact, rtol=1e-10, atol=1e-10)
+    none = torch.full((4,), -1)
+    torch.testing.assert_close(denoiser(x, TIMES, none), denoiser(x, TIMES))
+
+
+def test_gaussian_denoiser_is_linear_in_closed_form() -> None:
+    denoiser, x = one_gaussian(SCHEDULE), randn(4, 3)
+    alpha, sigma = SCHEDULE.alpha_t(TIMES)[:, None], SCHEDULE.sigma_t(TIMES)[:, None]
+    exact = sigma * (x - alpha * 0.3) / (alpha**2 * 0.36 + sigma**2)
+    torch.testing.assert_close(denoiser(x, TIMES), exact, rtol=1e-14, atol=1e-14)
+
+
+def test_ideal_denoiser_returns_a_data_point_where_there_is_little_noise() -> None:
+    data = randn(5, 3)
+    denoiser = Mixture(SCHEDULE, data, 0.0, prediction="sample")
+    x = SCHEDULE.alpha_t(0.0) * data + 0.01 * randn(5, 3, seed=2)
+    torch.testing.assert_close(denoiser(x, torch.zeros(5)), data, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schedule", [SCHEDULE, FlowSchedule()], ids=["vp", "flow"])
+def test_mixture_predicts_every_kind(kind: Prediction, schedule: Schedule) -> None:
+    noise, other = mixture(schedule), mixture(schedule)
+    other = Mixture(schedule, other.means, other.std, weights=other.weights, prediction=kind)
+    x, levels = randn(4, 4, seed=1), (schedule.alpha_t(TIMES), schedule.sigma_t(TIMES))
+    expected = convert(noise(x, TIMES), x, *levels, "epsilon", kind)
+    torch.testing.assert_close(other(x, TIMES), expected, rtol=1e-9, atol=1e-9)
+
+
+class Counting:
+    """A network that counts its calls and their rows."""
+
+    prediction: Prediction = "v_prediction"
+
+    def __init__(self, network: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        self.network, self.rows = network, []
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        self.rows.append(len(x))
+        return self.network(x, t, condition)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5, 7.5])
+def test_guidance_is_its_formula_in_one_call(scale: float) -> None:
+    denoiser, classes = mixture(SCHEDULE), torch.tensor([0, 1, 1, 0])
+    network, x = Counting(denoiser), randn(4, 4, seed=1)
+    guide = guided(network, classes, torch.tensor([-1]), scale)
+    unconditional, conditional = denoiser(x, TIMES), denoiser(x, TIMES, classes)
+    expected = unconditional + scale * (conditional - unconditional)
+    torch.testing.assert_close(guide(x, TIMES), expected, rtol=1e-12, atol=1e-12)
+    assert network.rows == [4 if scale == 1 else 8]
+    assert guide.prediction == "v_prediction"
+
+
+def test_guidance_with_conditions_of_many_dimensions() -> None:
+    condition, null, x = randn(2, 3, 4), randn(1, 3, 4, seed=1), randn(2, 4, seed=2)
+    guide = guided(lambda x, t, c: x + c.sum(1), condition, null, 3.0, prediction="sample")
+    expected = x + null.sum(1) + 3 * (condition.sum(1) - null.sum(1))
+    torch.testing.assert_close(guide(x, torch.zeros(2)), expected)
+    assert guide.prediction == "sample"
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.99, -1.0, math.inf, math.nan])
+def test_bad_guidance_scales_are_refused(scale: float) -> None:
+    with pytest.raises(ValueError, match="guidance scale"):
+        guided(mixture(SCHEDULE), torch.zeros(2), torch.zeros(1), scale)
+
+
+def test_bad_conditions_and_predictions_are_refused() -> None:
+    network = mixture(SCHEDULE)
+    with pytest.raises(ValueError, match="null has shape"):
+        guided(network, torch.zeros(2, 5), torch.zeros(1, 4), 2.0)
+    with pytest.raises(ValueError, match="unknown prediction"):
+        guided(network, torch.zeros(2), torch.zeros(1), 2.0, prediction="noise")  # type: ignore
+    with pytest.raises(ValueError, match="unknown prediction"):
+        predicting(network, "x0")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="one condition per row"):
+        guided(network, torch.zeros(2), torch.zeros(1), 2.0)(randn(3, 4), TIMES[:3])
+
+
+def test_select_takes_the_conditions_of_rows() -> None:
+    classes, rows = torch.tensor([0, 1, 1, 0]), torch.tensor([3, 1, 1])
+    guide = guided(mixture(SCHEDULE), classes, torch.tensor([-1]), 3.0)
+    x = randn(4, 4, seed=1)
+    for denoiser in (guide, predicting(guide, "flow")):
+        part = select(denoiser, rows)(x[rows], TIMES[rows])
+        torch.testing.assert_close(part, denoiser(x, TIMES)[rows])
+        assert select(denoiser, rows).prediction == denoiser.prediction
+    plain = mixture(SCHEDULE)
+    assert select(plain, rows) is plain
+
+
+levels = st.floats(0.05, 20)  # no level may vanish: an exact conversion divides by it
+number = st.floats(-5, 5)
+
+
+@given(st.sampled_from(KINDS), st.sampled_from(KINDS), levels, levels, number, number)
+def test_convert_is_exact_for_all_pairs(
+    source: Prediction, target: Prediction, alpha: float, sigma: float, x0: float, noise: float
+) -> None:
+    a, s, data, eps = torch.tensor([[alpha], [sigma], [x0], [noise]], dtype=torch.float64)
+    data, eps = data.expand(1, 2, 2), eps.expand(1, 2, 2)
+    x = alpha * data + sigma * eps
+
+    def truth(kind: Prediction) -> Tensor:
+        p, q = parts(kind, a, s)
+        return p * data + q * eps
+
+    there = convert(truth(source), x, a, s, source, target)
+    torch.testing.assert_close(there, truth(target), rtol=1e-9, atol=1e-9)
+    back = convert(there, x, a, s, target, source)
+    torch.testing.assert_close(back, truth(source), rtol=1e-9, atol=1e-9)
+
+
+def test_convert_needs_only_the_levels_that_a_formula_divides_by() -> None:
+    one, zero, x = torch.ones(1).double(), torch.zeros(1).double(), randn(1, 3)
+    noise, data = randn(1, 3, seed=1), randn(1, 3, seed=2)
+    # pure noise: alpha = 0, v = -x0; no noise: sigma = 0, v = epsilon
+    torch.testing.assert_close(convert(-data, x, zero, one, "v_prediction", "sample"), data)
+    torch.testing.assert_close(convert(x - data, x, zero, one, "flow", "sample"), data)
+    torch.testing.assert_close(convert(noise, x, one, zero, "v_prediction", "epsilon"), noise)
+    torch.testing.assert_close(convert(noise, x, one, zero, "epsilon", "sample"), x)
+    assert torch.equal(convert(noise, x, zero, zero, "sample", "sample"), noise)
