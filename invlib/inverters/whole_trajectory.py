@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -28,6 +30,7 @@ def whole_trajectory(
     finish: Finder | None = newton_krylov,
     tol: float | None = None,
     max_batch: int | None = None,
+    variance: float = 0.5,
 ) -> Inversion:
     r"""Solve the N equations of a trajectory together, with the image fixed.
 
@@ -47,47 +50,40 @@ def whole_trajectory(
         finish: finder for the samples that the first one leaves unsolved, or None.
         tol: relative residual at which a sample is done; round-off of the network by default.
         max_batch: most states in one network call.
+        variance: variance of the Gaussian data; only the number of rounds depends on it.
     """
     tol = floor(denoiser) if tol is None else tol
     cost = None
     if start is None:
-        rough = naive(denoiser, image, solver, steps=10 * solver.steps)
+        rough = naive(denoiser, image, solver, steps=10 * solver.steps, max_batch=max_batch)
         start, cost = rough.states, rough.nfe
-    result = _solve(denoiser, image, solver, start, finder, tol, max_batch)
+
+    def solve(rows: Tensor, start: Tensor, finder: Finder) -> Inversion:
+        tally, target = Tally.start(
+            select(denoiser, rows), image[rows], solver, max_batch=max_batch
+        )
+        begin = start[:-1].transpose(0, 1).contiguous()
+        problem = TrajectoryProblem(tally, target, begin, variance)
+        root = finder(problem, begin, tol=tol)
+        states = torch.cat([root.x.transpose(0, 1), target[None]])
+        return Inversion(
+            noise=states[0] / solver.scale,
+            states=states,
+            residuals=problem.sizes,
+            iterations=root.iterations,
+            nfe=tally.nfe,
+            reason=root.reason,
+            method="whole_trajectory",
+        )
+
+    result = solve(torch.arange(len(image), device=image.device), start, finder)
     if cost is not None:
         result = replace(result, nfe=result.nfe + cost)
     unsolved = (~result.converged).nonzero().flatten().tolist()
     if finish is None or not unsolved:
         return result
     rows = torch.tensor(unsolved, device=image.device)
-    finished = _solve(
-        select(denoiser, rows), image[rows], solver, result.states[:, rows], finish, tol, max_batch
-    )
-    return merge(result, finished, unsolved)
-
-
-def _solve(
-    denoiser: Denoiser,
-    image: Tensor,
-    solver: Solver,
-    start: Tensor,
-    finder: Finder,
-    tol: float,
-    max_batch: int | None,
-) -> Inversion:
-    tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
-    problem = TrajectoryProblem(tally, image, _data_variance(solver, image))
-    root = finder(problem, start[:-1].transpose(0, 1).contiguous(), tol=tol)
-    states = torch.cat([root.x.transpose(0, 1), image[None]])
-    return Inversion(
-        noise=states[0] / solver.scale,
-        states=states,
-        residuals=problem.sizes,
-        iterations=root.iterations,
-        nfe=tally.nfe,
-        reason=root.reason,
-        method="whole_trajectory",
-    )
+    return merge(result, solve(rows, result.states[:, rows], finish), unsolved)
 
 
 @dataclass
@@ -97,22 +93,26 @@ class TrajectoryProblem:
     Attributes:
         tally: network, solver and count.
         image: the fixed last states, ``[B, ...]``.
+        start: the other states at the start, ``[B, N, ...]``.
         variance: variance of the Gaussian data of the preconditioner.
+        sizes: relative residuals of the N equations at the best states so far, ``[B, N]``.
     """
 
     tally: Tally
     image: Tensor
+    start: Tensor
     variance: float
+    sizes: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self.inverse = torch.linalg.inv(gaussian_matrix(self.tally.solver, self.variance))
         self.sizes = torch.full((len(self.image), self.tally.solver.steps), torch.inf).double()
+        self._best = torch.full((len(self.image),), torch.inf).to(self.image)
+        self._cap = self.start.flatten(1).norm(dim=1)
 
     def __call__(self, y: Tensor, rows: Tensor) -> Tensor:
         """Residual at states ``y [k, N, ...]`` of samples ``rows``; keeps the equations' sizes."""
-        r = self.residual(y, rows)
-        self._record(y, r, rows)
-        return _apply(self.inverse, r)
+        return self._precondition(y, self.residual(y, rows), rows)
 
     def residual(self, y: Tensor, rows: Tensor) -> Tensor:
         """The plain residual R, ``[k, N, ...]``."""
@@ -129,11 +129,23 @@ class TrajectoryProblem:
         product = self.tally.jvp(lambda x: self.residual(x, rows), y, v)
         return _apply(self.inverse, product)
 
-    def _record(self, y: Tensor, r: Tensor, rows: Tensor) -> None:
+    def vjp(self, y: Tensor, rows: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+        """The preconditioned residual and its reverse-mode derivative."""
+        with self.tally.derivative(3):
+            r, pull_back = cast(Any, torch.func.vjp(lambda x: self.residual(x, rows), y))
+        r = self._precondition(y, r, rows)
+        return r, lambda v: pull_back(_apply(self.inverse.T, v))
+
+    def _precondition(self, y: Tensor, r: Tensor, rows: Tensor) -> Tensor:
+        """The preconditioned r; where it is the smallest so far, as root finders see it, keep r."""
         after = torch.cat([y[:, 1:], self.image[rows][:, None]], 1)
-        size = relative_size(r.flatten(0, 1), after.flatten(0, 1)).view(y.shape[:2])
-        better = size.amax(1) < self.sizes.to(size)[rows].amax(1)
-        self.sizes[rows[better].cpu()] = size[better].cpu()
+        sizes = relative_size(r.flatten(0, 1), after.flatten(0, 1)).view(y.shape[:2])
+        r = _apply(self.inverse, r)
+        size = relative_size(r, y, self._cap[rows])
+        better = size < self._best[rows]
+        self._best[rows[better]] = size[better]
+        self.sizes[rows[better].cpu()] = sizes[better].cpu()
+        return r
 
 
 def gaussian_matrix(solver: Solver, variance: float) -> Tensor:
@@ -155,12 +167,6 @@ def gaussian_matrix(solver: Solver, variance: float) -> Tensor:
         - torch.diag(solver.a)
         - solver.b * derivative
     )
-
-
-def _data_variance(solver: Solver, image: Tensor) -> float:
-    """Variance of the data, estimated from the images themselves."""
-    spread = image.var(dim=0).mean() if len(image) > 7 else image.square().mean()
-    return max((spread.item() - solver.sigma[-1].item() ** 2) / solver.alpha[-1].item() ** 2, 1e-3)
 
 
 def _apply(matrix: Tensor, states: Tensor) -> Tensor:

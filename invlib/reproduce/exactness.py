@@ -1,0 +1,120 @@
+"""How often inversion is exact on the embedded latent model: ``results/exactness.json``.
+
+Held-out prompts, from the sampler's true final latent:
+``python -m invlib.reproduce.exactness``. Interrupted, it resumes.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import typer
+from torch import Tensor
+from tqdm import tqdm
+
+from ..certificate import certify
+from ..inversion import invert
+from ..metrics import decibel, nmse
+from ..portraits import caption, held_out, load, portraits_denoiser
+from ..portraits.load import verify
+from ..portraits.quality import noise_for
+from ..sampling import sample
+from ..schedule import Schedule
+from ..solvers import Solver, ddim, dpm_solver_pp_2m
+from .profiles import device_name
+from .store import cell, write_json
+
+SAMPLERS = {"DDIM-50": (ddim, 50), "DDIM-20": (ddim, 20)} | {
+    f"2M-{n}": (dpm_solver_pp_2m, n) for n in (10, 20)
+}
+GUIDANCE = (1.0, 3.0, 7.5)
+SHARD = 8
+EXACT_DB = -100.0
+
+
+def solver_named(name: str) -> Solver:
+    """One of the samplers of the table, on the embedded model's schedule."""
+    make, steps = SAMPLERS[name]
+    return make(Schedule.scaled_linear().grid(steps))
+
+
+def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
+    """Invert samples ``first`` ... ``first + SHARD - 1`` of one cell of the table."""
+    pipe, solver = load("portraits"), solver_named(name)
+    prompts = [caption(p) for p in held_out(first + SHARD)[first:]]
+    denoiser = portraits_denoiser(pipe, prompts, guidance)
+    noise = noise_for(SHARD, seed=first)
+    with torch.no_grad():
+        image = sample(denoiser, noise, solver).image
+        began = time.perf_counter()
+        inversion = invert(denoiser, image, solver)
+        seconds = time.perf_counter() - began
+    proof = certify(denoiser, inversion, solver, vectors=8)
+    return {
+        "round_trip": proof.round_trip,
+        "noise_nmse": nmse(inversion.noise, noise),
+        "nfe": inversion.nfe,
+        "flagged": torch.tensor([bool(f) for f in proof.flags]),
+        "sigma_min": proof.sigma_min,
+        "norm_score": proof.norm_score,
+        "seconds": torch.tensor([seconds / SHARD] * SHARD),
+    }
+
+
+def main(
+    prompts: Annotated[int, typer.Option(help="number of held-out prompts, in eights")] = 32,
+    only: Annotated[list[str] | None, typer.Option(help="samplers, default all")] = None,
+    output: Annotated[Path, typer.Option()] = Path("results/exactness.json"),
+) -> None:
+    """Fill the table, cell by cell."""
+    work = [
+        (name, guidance, first)
+        for first in range(0, prompts, SHARD)
+        for guidance in GUIDANCE
+        for name in only or SAMPLERS
+    ]
+    parts: dict[tuple[str, float], list[dict[str, Tensor]]] = {}
+    for name, guidance, first in tqdm(work, desc="exactness", unit="shard"):
+        config = {"table": "exactness", "sampler": name, "guidance": guidance, "first": first}
+        config |= {"model": verify("portraits"), "shard": SHARD}
+        result = cell(Path(".cache/exactness"), config, partial(shard, name, guidance, first))
+        parts.setdefault((name, guidance), []).append(result)
+    rows = [summary(*key, results) for key, results in parts.items()]
+    values = {"table": "exactness", "prompts": prompts, "device": device_name(), "rows": rows}
+    write_json(output, values)
+    print(pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.3g}"))
+
+
+def summary(name: str, guidance: float, results: list[dict[str, Tensor]]) -> dict[str, Any]:
+    """One cell of the table from its shards."""
+    merged = {k: torch.cat([r[k] for r in results]) for k in results[0]}
+    exact = decibel(merged["round_trip"]) < EXACT_DB
+    noise = decibel(merged["noise_nmse"])
+    other = exact & (noise > -40)
+    return {
+        "sampler": name,
+        "guidance": guidance,
+        "samples": len(exact),
+        "exact": exact.double().mean().item(),
+        "noise_db_median": noise.median().item(),
+        "noise_db_worst": noise.max().item(),
+        "round_trip_db_median": decibel(merged["round_trip"]).median().item(),
+        "round_trip_db_worst": decibel(merged["round_trip"]).max().item(),
+        "nfe_per_image": merged["nfe"].double().mean().item(),
+        "nfe_per_step": merged["nfe"].double().mean().item() / SAMPLERS[name][1],
+        "flagged": merged["flagged"].double().mean().item(),
+        "exact_but_other_noise": other.double().mean().item(),
+        "of_those_flagged": (other & merged["flagged"]).double().sum().item()
+        / max(1, int(other.sum())),
+        "sigma_min_median": merged["sigma_min"].median().item(),
+        "seconds_per_image": merged["seconds"].mean().item(),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)
