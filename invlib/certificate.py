@@ -75,8 +75,9 @@ def certify(
         solver: the sampler's table.
         vectors: Lanczos vectors for the singular values (each costs five sampler runs); 0 skips
             them, and the values are NaN.
-        other: another inversion of the same image, from another start or by another method; a
-            different exact noise among its samples is reported as another root.
+        other: another inversion of the same image, from another start or by another method; an
+            exact noise of its that differs (in NMSE by more than the square root of what counts
+            as exact) is reported as another root.
     """
     image, noise = inversion.states[-1], inversion.noise
     limit = EXACT["float64" if floor(denoiser) < 1e-10 else "float32"]
@@ -90,12 +91,13 @@ def certify(
     if vectors and len(rows):
         values = singular_values(select(denoiser, rows), noise[rows], solver, vectors=vectors)
         small[rows], large[rows] = values
-    error = trip.sqrt() * image.flatten(1).norm(dim=1) / (small * noise.flatten(1).norm(dim=1))
+    distance = trip.sqrt().clamp(min=torch.finfo(torch.float64).eps)
+    error = distance * image.flatten(1).norm(dim=1) / (small * noise.flatten(1).norm(dim=1))
     roots = torch.zeros_like(trip, dtype=torch.bool)
     if other is not None:
         with torch.no_grad():
             also = nmse(sample_image(denoiser, other.noise, solver), image) < limit
-        roots = also & (trip < limit) & (nmse(other.noise, noise) > 1e-4)
+        roots = also & (trip < limit) & (nmse(other.noise, noise) > limit**0.5)
     verdict = tuple(
         "failed" if not v < 0.1 else "exact" if v < limit else "approximate" for v in trip.tolist()
     )

@@ -79,6 +79,8 @@ class Tally:
     ) -> tuple[Tally, Tensor]:
         """Check the image and begin a count."""
         image = as_state(image, "image")
+        if solver.sigma[0] <= solver.sigma[-1]:
+            raise ValueError(f"{solver.name} goes from image to noise: give the sampler itself")
         if len(getattr(denoiser, "condition", image)) != len(image):
             raise ValueError(f"{len(image)} images: give one condition per image")
         return cls(denoiser, solver, [0] * len(image), max_batch), image

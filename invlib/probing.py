@@ -199,9 +199,9 @@ def _levels(
     """Signal and noise level of every state, in the scheduler's own precision."""
     sigmas, abar = (getattr(scheduler, name, None) for name in ("sigmas", "alphas_cumprod"))
     if sigmas is not None:  # sigma / alpha, but for flow matching sigma
-        sigmas = torch.as_tensor(sigmas).clone()
+        sigmas = torch.as_tensor(sigmas)[: len(scheduler.timesteps) + 1].clone()
         if hasattr(scheduler, "sigmas_interpol"):  # KDPM2Discrete: every other call is half-way
-            sigmas[1::2] = scheduler.sigmas_interpol[1::2]
+            sigmas[1::2] = scheduler.sigmas_interpol[: len(sigmas)][1::2]
         if isinstance(schedule, FlowSchedule):
             return (1 - sigmas).double(), sigmas.double()
         data = scheduler.config.get("sigma_data", 1.0)

@@ -13,3 +13,5 @@ def pytest_configure(config: pytest.Config) -> None:
     # diffusers' own business, thousands of lines of it
     for category in ("DeprecationWarning", "FutureWarning", "UserWarning"):
         config.addinivalue_line("filterwarnings", f"ignore::{category}:diffusers")
+        config.addinivalue_line("filterwarnings", f"ignore::{category}:torchsde")
+        config.addinivalue_line("filterwarnings", f"ignore::{category}:numpy")

@@ -176,8 +176,9 @@ def test_trajectories_are_those_of_diffusers(name: str, spacing: str, final: str
         scheduler.set_timesteps(steps)
         theirs = diffusers_loop(scheduler, denoiser, y)
         if spacing == "karras" and final == "sigma_min":
-            # diffusers repeats the last point: a step that does nothing ends the loop
-            torch.testing.assert_close(theirs[-1], theirs[-2], rtol=1e-5, atol=1e-6)
+            # diffusers repeats the last point: a step of length zero, which does nothing or 0/0
+            same = (theirs[-1] - theirs[-2]).abs() < 1e-5
+            assert (same | theirs[-1].isnan()).all()
             grid = schedule.grid(steps - 1, spacing=spacing, final=final, integer_times=True)
             solver = build(grid) if name[-1] == "1" else build(grid, lower_order_final=False)
             ours, theirs = sample(denoiser, y, solver).states[:-1], theirs[:-2]

@@ -24,7 +24,7 @@ from .dataset import TRAIN_SEED, portraits, shrink, training_set
 from .load import WEIGHTS, write_manifest
 from .prompts import build_tokenizer
 from .render import caption
-from .train_autoencoder import train_autoencoder
+from .train_autoencoder import refine_autoencoder, train_autoencoder
 from .train_latent import train_latent
 from .train_pixel import train_pixel
 
@@ -49,9 +49,13 @@ def main(
     vae, info["autoencoder"] = train_autoencoder(
         pixels, folder, steps=steps["autoencoder"], device=device
     )
+    info["floor"] = refine_autoencoder(vae, pixels, folder, steps=steps["floor"], device=device)
     tokenizer = build_tokenizer()
     unet, text, info["latent"] = train_latent(
         vae, tokenizer, pixels, captions, folder, steps=steps["latent"], device=device
+    )
+    info["decoder"] = refine_autoencoder(
+        vae, pixels, folder, steps=steps["decoder"], decoder_only=True, device=device
     )
     small = np.stack([shrink(p, 32) for p in pixels])
     pixel, info["pixel"] = train_pixel(small, folder, steps=steps["pixel"], device=device)
@@ -61,7 +65,7 @@ def main(
     export(vae, tokenizer, unet, text, pixel, weights, info)
 
 
-STEPS = {"autoencoder": 3600, "latent": 2900, "pixel": 2600}
+STEPS = {"autoencoder": 3600, "floor": 900, "latent": 2400, "decoder": 900, "pixel": 2600}
 
 
 def export(

@@ -70,3 +70,66 @@ def train_autoencoder(
         description="autoencoder",
     )
     return vae, {"seconds": seconds, "steps": steps, "batch": batch, "floor": weight.ratio}
+
+
+def fix_floor(vae: AutoencoderKL, std: float) -> None:
+    """Make the posterior's standard deviation the number ``std`` in every latent entry."""
+    with torch.no_grad():
+        channels = vae.config.latent_channels
+        vae.quant_conv.weight[channels:] = 0.0
+        vae.quant_conv.bias[channels:] = 2 * math.log(std)
+
+
+def refine_autoencoder(
+    vae: AutoencoderKL,
+    pixels: np.ndarray,
+    folder: Path,
+    *,
+    steps: int,
+    batch: int = 24,
+    decoder_only: bool = False,
+    device: str = "cpu",
+) -> dict:
+    """Go on with the same noise in all channels, so that no channel is left without a floor.
+
+    The variational stage puts nearly all of its noise into one channel. Here the posterior's
+    deviation is fixed; with ``decoder_only`` the latents stay as they are and only the decoder
+    learns to see through their noise.
+    """
+    torch.manual_seed(3)
+    pictures = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    power = KLWeight(FLOOR, start=4e-4)
+    encoder = [vae.encoder, vae.quant_conv]
+    if not decoder_only:
+        x = pictures[:500].to(device).float() / 127.5 - 1
+        with torch.no_grad():
+            posterior = vae.encode(x).latent_dist
+        total = (posterior.mean.var() + posterior.var.mean()).sqrt().item()
+        std = FLOOR * total
+        fix_floor(vae, std)
+    for module in encoder:
+        module.requires_grad_(not decoder_only)
+
+    def loss(step: int) -> Tensor:
+        x = pictures[torch.randint(len(pictures), (batch,))].to(device).float() / 127.5 - 1
+        if not decoder_only:
+            fix_floor(vae, std)
+        with torch.autocast(device, torch.bfloat16):
+            posterior = vae.encode(x + GRAIN * torch.randn_like(x)).latent_dist
+            y = vae.decode(posterior.sample()).sample.float()
+        error = y - x
+        value = error.abs().mean() + error.square().mean()
+        if decoder_only:
+            return value
+        mean = posterior.mean.float()
+        return value + power.update(mean.detach(), posterior.std.detach()) * mean.square().mean()
+
+    name = "decoder" if decoder_only else "floor"
+    seconds = fit(
+        vae, loss, steps=steps, lr=1e-3, checkpoint=folder / f"{name}.pt", description=name
+    )
+    for module in encoder:
+        module.requires_grad_(True)
+    if not decoder_only:
+        fix_floor(vae, std)
+    return {"seconds": seconds, "steps": steps, "batch": batch}
