@@ -63,7 +63,7 @@ def from_scheduler(
         raise NotInvertible(reason) from error
 
     native, schedule = _kind(scheduler)
-    alpha, sigma = _levels(scheduler, native, schedule, scale)
+    alpha, sigma = _levels(scheduler, schedule)
     base: Prediction = native
     if native in ("edm", "reverse_flow"):
         base = "v_prediction" if native == "edm" else "flow"
@@ -193,9 +193,7 @@ def _kind(scheduler: Any) -> tuple[Prediction, Levels]:
     return prediction, Schedule.from_scheduler(scheduler)
 
 
-def _levels(
-    scheduler: Any, native: Prediction, schedule: Levels, scale: float
-) -> tuple[Tensor, Tensor]:
+def _levels(scheduler: Any, schedule: Levels) -> tuple[Tensor, Tensor]:
     """Signal and noise level of every state, in the scheduler's own precision."""
     sigmas, abar = (getattr(scheduler, name, None) for name in ("sigmas", "alphas_cumprod"))
     if sigmas is not None:  # sigma / alpha, but for flow matching sigma
@@ -213,16 +211,15 @@ def _levels(
     if abar is None:
         t = torch.cat([scheduler.timesteps, torch.zeros(1)])
         return schedule.alpha_t(t), schedule.sigma_t(t)
-    scheduler = copy.deepcopy(scheduler)
-    if hasattr(scheduler, "ets"):  # PNDM adds up v of several times, but stands at the same levels
-        scheduler.register_to_config(prediction_type="epsilon")
-        native = "epsilon"
-    # DDIMInverseScheduler starts at the image and has a level for it.
-    first = getattr(scheduler, "initial_alpha_cumprod", abar[int(scheduler.timesteps[0])])
-    start = torch.stack([first**0.5, (1 - first) ** 0.5]).double()
-    path = _run(scheduler, start / scale, lambda i, y: torch.stack(parts(native, y[0], y[1])))
-    alpha, sigma = path.T  # constant data and noise stay so
-    return alpha, torch.where(sigma.abs() < 1e-4, 0.0, sigma)
+    # DDIM and PNDM step from t to t - T/N; DDIMInverse steps back and starts at the image.
+    t = scheduler.timesteps.long()
+    gap = schedule.times // getattr(scheduler, "num_inference_steps", len(t))
+    if hasattr(scheduler, "initial_alpha_cumprod"):
+        t, image = torch.cat([t - gap, t[-1:]]), scheduler.initial_alpha_cumprod
+    else:
+        t, image = torch.cat([t, t[-1:] - gap]), getattr(scheduler, "final_alpha_cumprod", 1.0)
+    abar = torch.where(t < 0, image, abar[t.clamp(min=0)])
+    return (abar**0.5).double(), ((1 - abar) ** 0.5).double()
 
 
 def _recursion(rows: Tensor) -> tuple[Tensor, Tensor]:

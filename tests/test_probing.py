@@ -44,6 +44,7 @@ V = {"prediction_type": "v_prediction"}
 
 # What a scheduler that is read computes in: the bound on table minus loop, relative.
 DOUBLE, SINGLE = 1e-12, 1e-6
+HUGE = 3e-4  # float32 states of size 2e4: Euler on a cosine schedule
 
 # class: (arguments of the constructor, the bound if it is read or the reason if it is refused)
 EXPECTED: dict[str, tuple[dict[str, Any], float | str]] = {
@@ -111,6 +112,8 @@ VARIANTS: list[tuple[str, dict[str, Any], float]] = [
     ("DDIMScheduler", {**SD, **NO_CLIP, **V, **ZERO_SNR}, DOUBLE),
     ("DDIMScheduler", {**SD, **NO_CLIP, "prediction_type": "sample"}, DOUBLE),
     ("DDIMScheduler", {"beta_schedule": "squaredcos_cap_v2", **NO_CLIP}, DOUBLE),
+    ("DDIMScheduler", {**SD, **NO_CLIP, "timestep_spacing": "linspace"}, DOUBLE),
+    ("DDIMScheduler", {**SD, **NO_CLIP, "steps_offset": 1, "set_alpha_to_one": False}, DOUBLE),
     ("CogVideoXDDIMScheduler", {**NO_CLIP, **V, **ZERO_SNR}, DOUBLE),
     ("DPMSolverMultistepScheduler", {**SD, "solver_order": 1}, SINGLE),
     ("DPMSolverMultistepScheduler", {**SD, "solver_order": 3}, SINGLE),
@@ -146,7 +149,7 @@ VARIANTS: list[tuple[str, dict[str, Any], float]] = [
     ("PNDMScheduler", {**SD, **V}, DOUBLE),
     ("EulerDiscreteScheduler", {**SD, **V, "use_karras_sigmas": True}, SINGLE),
     ("EulerDiscreteScheduler", {**SD, "timestep_spacing": "leading"}, SINGLE),
-    ("EulerDiscreteScheduler", {"beta_schedule": "squaredcos_cap_v2"}, SINGLE),
+    ("EulerDiscreteScheduler", {"beta_schedule": "squaredcos_cap_v2"}, HUGE),
     ("HeunDiscreteScheduler", {**SD, **V}, DOUBLE),
     ("KDPM2DiscreteScheduler", {**SD, **V}, DOUBLE),
     ("EDMEulerScheduler", {**V, "sigma_data": 1.0}, SINGLE),
@@ -243,20 +246,22 @@ def test_options_are_refused_with_the_reason(
 @READ
 def test_table_is_the_scheduler_s_own_loop(case: int) -> None:
     bound, y = CASES[case][2], randn(2, 1, 1, 16)
-    for steps in (10, 20):
+    for steps in (10, 20, 50):
         scheduler, solver = read(case, steps)
         kind = network_prediction(scheduler)
-        scheduler = copy.deepcopy(scheduler)
-        scheduler.set_timesteps(steps)
-        theirs = diffusers_loop(scheduler, network, y)
-        ours = sample(predicting(network, kind), y, solver).states
-        assert relative(ours, theirs) < bound
+        exact = one_gaussian(solver.schedule, dim=16, prediction=kind)
+        for denoiser in (predicting(network, kind), exact):
+            scheduler = copy.deepcopy(scheduler)
+            scheduler.set_timesteps(steps)
+            theirs = diffusers_loop(scheduler, denoiser, y)
+            ours = sample(denoiser, y, solver).states
+            assert relative(ours, theirs) < bound
         assert solver.t.tolist() == scheduler.timesteps.double().tolist()
 
 
 @READ
 def test_levels_of_the_table(case: int) -> None:
-    name, (scheduler, solver) = CASES[case][0], read(case, 20)
+    (name, arguments, _), (scheduler, solver) = CASES[case], read(case, 20)
     inputs = solver.alpha[:-1], solver.sigma[:-1]
     # Network inputs are variance preserving, or on the straight path of flow matching.
     flow = isinstance(solver.schedule, FlowSchedule)
@@ -277,21 +282,24 @@ def test_levels_of_the_table(case: int) -> None:
     # Constant data and noise stay constant, in the table's own coordinates.
     if name == "IPNDMScheduler" or (name == "PNDMScheduler" and solver.prediction != "epsilon"):
         return  # these add up predictions of different times, which is exact only in the limit
+    if name == "DDIMScheduler" and arguments.get("timestep_spacing") == "linspace":
+        return  # diffusers steps to t - T/N, which is not the next of these times
     constant = torch.eye(2, dtype=torch.float64)
+    atol = 10 * max(CASES[case][2], 2e-5)
     y, outputs = solver.alpha[0] * constant[0] + solver.sigma[0] * constant[1], []
     for i in range(solver.steps):
         p, q = parts(solver.prediction, solver.alpha[i], solver.sigma[i])
         outputs.append(p * constant[0] + q * constant[1])
         y = solver.step(i, y, outputs)
         level = torch.stack([solver.alpha[i + 1], solver.sigma[i + 1]])
-        torch.testing.assert_close(y, level, rtol=0, atol=5e-4)
+        torch.testing.assert_close(y, level, rtol=0, atol=atol)
 
 
 @READ
 def test_what_is_read_means_what_it_says(case: int) -> None:
     """Prediction, sign, labels, schedule and levels: a Gaussian's exact denoiser is followed."""
     name, arguments, _ = CASES[case]
-    scheduler, solver = read(case, 60)
+    scheduler, solver = read(case, 50)
     denoiser = one_gaussian(solver.schedule, prediction=network_prediction(scheduler))
     states = sample(denoiser, randn(4, 3), solver).states
     exact = gaussian_path(solver.alpha, solver.sigma, states[0])

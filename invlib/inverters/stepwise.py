@@ -53,7 +53,7 @@ def stepwise(
     The start of each step extrapolates, linearly in lambda, the noise predictions at the states
     that are already found, which costs no evaluation. Arguments as :func:`algorithm1`.
     """
-    tol = floor(denoiser) if tol is None else tol
+    tol = floor(denoiser) / 5 if tol is None else tol  # the errors of the steps add up
     return _stepwise(denoiser, image, solver, finder, tol, True, "stepwise")
 
 
