@@ -1,0 +1,312 @@
+"""Certificates: singular values, verdicts, and every reason to doubt an exact noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from analytic import one_gaussian, randn
+from torch import Tensor
+from twelve import DIM, SCHEDULE, run, truth, twelve
+
+from invlib.certificate import certify, sample_image, singular_values
+from invlib.denoisers import Denoiser, Mixture, gaussian, guided, select
+from invlib.inversion import invert
+from invlib.inverters import algorithm2, naive, whole_trajectory
+from invlib.sampling import sample
+from invlib.schedule import Grid
+from invlib.solvers import Solver, ddim, dpm_solver_pp_2m, dpm_solver_pp_3m
+
+SMALL = 16
+
+
+def jacobian(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Tensor:
+    """The sampler's Jacobian of one sample, ``[D, D]``, by reverse mode."""
+    size = noise.numel()
+    return torch.func.jacrev(lambda x: sample_image(denoiser, x, solver))(noise).view(size, size)
+
+
+@pytest.fixture(scope="module")
+def true_values() -> Tensor:
+    """All singular values of three samples of a small mixture under 2M-10, ``[3, D]``."""
+    noise = randn(3, SMALL)
+    rows = [jacobian(twelve(dim=SMALL), x[None], dpm_solver_pp_2m(SCHEDULE.grid(10))) for x in noise]
+    return torch.linalg.svdvals(torch.stack(rows))
+
+
+# Singular values
+
+
+def test_with_all_vectors_the_singular_values_are_exact(true_values: Tensor) -> None:
+    solver = dpm_solver_pp_2m(SCHEDULE.grid(10))
+    for vectors in (SMALL, 10 * SMALL):
+        small, large = singular_values(twelve(dim=SMALL), randn(3, SMALL), solver, vectors=vectors)
+        torch.testing.assert_close(small, true_values[:, -1], rtol=1e-8, atol=0)
+        torch.testing.assert_close(large, true_values[:, 0], rtol=1e-8, atol=0)
+
+
+def test_with_few_vectors_they_are_bounds_that_tighten(true_values: Tensor) -> None:
+    solver = dpm_solver_pp_2m(SCHEDULE.grid(10))
+    before = torch.full((3,), math.inf).double(), torch.zeros(3).double()
+    for vectors in (1, 2, 4, 8):
+        small, large = singular_values(twelve(dim=SMALL), randn(3, SMALL), solver, vectors=vectors)
+        assert (small >= true_values[:, -1] * (1 - 1e-12)).all()
+        assert (large <= true_values[:, 0] * (1 + 1e-12)).all()
+        assert (small <= before[0] * (1 + 1e-12)).all() and (large >= before[1] * (1 - 1e-12)).all()
+        before = small, large
+    assert (before[1] > 0.9 * true_values[:, 0]).all()
+
+
+def test_the_jacobian_of_a_gaussian_is_known() -> None:
+    """For Gaussian data the sampler is affine: one singular value, as often as dimensions."""
+    solver = ddim(SCHEDULE.grid(5))
+    denoiser, noise = one_gaussian(SCHEDULE, 6), randn(2, 6)
+    spread = sample(denoiser, noise + 1, solver).image - sample(denoiser, noise, solver).image
+    for vectors in (1, 6):  # the Krylov space is exhausted after one
+        small, large = singular_values(denoiser, noise, solver, vectors=vectors)
+        torch.testing.assert_close(large, spread[:, 0].abs(), rtol=1e-9, atol=0)
+        if vectors == 1:
+            torch.testing.assert_close(small, large)
+
+
+def test_each_sample_has_its_own_condition() -> None:
+    solver = dpm_solver_pp_2m(SCHEDULE.grid(5))
+    denoiser, noise, _ = run(3, 7.5, solver)
+    small, large = singular_values(denoiser, noise, solver, vectors=6)
+    for row in range(3):
+        rows = torch.tensor([row])
+        alone = singular_values(select(denoiser, rows), noise[rows], solver, vectors=6)
+        if row == 0:  # the first start vector of a batch is that of a single sample
+            torch.testing.assert_close(alone[0][0], small[row], rtol=1e-9, atol=0)
+        assert alone[1][0] == pytest.approx(large[row].item(), rel=0.2)
+
+
+# Verdicts
+
+
+@pytest.mark.parametrize("make", [ddim, dpm_solver_pp_2m, dpm_solver_pp_3m])
+def test_verdicts(make: Callable[[Grid], Solver]) -> None:
+    solver = make(SCHEDULE.grid(10))
+    denoiser, noise, trajectory = run(4, 1.0, solver)
+    image = trajectory.image
+    found = certify(denoiser, invert(denoiser, image, solver), solver, vectors=4)
+    assert found.verdict == ("exact",) * 4 and found.flags == ("",) * 4
+    assert (found.round_trip < 1e-20).all() and (found.equations < 1e-12).all()
+    assert (found.noise_error < 1e-10).all() and (found.norm_score.abs() < 5).all()
+    assert not found.other_roots.any()
+
+    rough = certify(denoiser, naive(denoiser, image, solver), solver, vectors=4)
+    assert rough.verdict == ("approximate",) * 4
+    assert rough.equations.isnan().all()  # it does not look at them
+    assert rough.flags == ("",) * 4  # the method is to blame, not the problem
+
+    wrong = replace(truth(trajectory), noise=-noise)
+    assert certify(denoiser, wrong, solver, vectors=0).verdict == ("failed",) * 4
+
+
+def test_algorithm_2_is_never_called_exact() -> None:
+    solver = dpm_solver_pp_2m(SCHEDULE.grid(10))
+    denoiser, _, trajectory = run(3, 1.0, solver)
+    result = algorithm2(denoiser, trajectory.image, solver)
+    assert certify(denoiser, result, solver, vectors=0).verdict == ("approximate",) * 3
+
+
+def test_what_counts_as_exact_depends_on_the_precision() -> None:
+    class Single:
+        dtype = torch.float32
+
+        def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+            return twelve()(x, t)
+
+    solver = ddim(SCHEDULE.grid(5))
+    trajectory = sample(twelve(), randn(2, DIM), solver)
+    close = truth(trajectory)
+    close = replace(close, noise=close.noise * (1 + 1e-7))
+    assert certify(twelve(), close, solver, vectors=0).verdict == ("approximate",) * 2
+    assert certify(Single(), close, solver, vectors=0).verdict == ("exact",) * 2
+
+
+def test_the_noise_error_is_estimated_to_first_order() -> None:
+    solver = dpm_solver_pp_2m(SCHEDULE.grid(10))
+    denoiser = twelve(dim=SMALL)
+    noise = randn(2, SMALL)
+    trajectory = sample(denoiser, noise, solver)
+    near = replace(truth(trajectory), noise=noise + 1e-7 * randn(2, SMALL, seed=1))
+    proof = certify(denoiser, near, solver, vectors=SMALL)
+    true = (near.noise - noise).norm(dim=1) / near.noise.norm(dim=1)
+    assert (true <= proof.noise_error * (1 + 1e-4)).all()  # with all vectors: a bound
+    assert (proof.noise_error < 30 * true).all()
+
+
+def test_without_vectors_nothing_is_said_about_the_condition() -> None:
+    solver = ddim(SCHEDULE.grid(5))
+    denoiser, _, trajectory = run(2, 1.0, solver)
+    proof = certify(denoiser, truth(trajectory), solver, vectors=0)
+    assert proof.sigma_min.isnan().all() and proof.sigma_max.isnan().all()
+    assert proof.noise_error.isnan().all()
+    assert proof.verdict == ("exact",) * 2 and proof.flags == ("",) * 2
+
+
+def test_it_prints_a_line_per_sample() -> None:
+    solver = ddim(SCHEDULE.grid(5))
+    denoiser, noise, trajectory = run(2, 1.0, solver)
+    result = truth(trajectory)
+    result.noise[1] *= 3
+    lines = str(certify(denoiser, result, solver, vectors=0)).splitlines()
+    assert lines[0].startswith("exact (-") and lines[0].endswith(" dB)")
+    assert "failed (" in lines[1] or "approximate (" in lines[1]
+    assert "not Gaussian" in lines[1]
+
+
+# Reasons to doubt
+
+
+def test_a_noise_of_the_wrong_length_is_not_gaussian() -> None:
+    """Exactly inverted, but no sampler would have started there."""
+    solver = ddim(SCHEDULE.grid(10))
+    denoiser, noise, _ = run(3, 1.0, solver)
+    scale = torch.tensor([1.0, 3.0, 0.3]).double()[:, None]
+    image = sample(denoiser, scale * noise, solver).image
+    proof = certify(denoiser, invert(denoiser, image, solver), solver, vectors=0)
+    assert proof.verdict == ("exact",) * 3
+    assert ["not Gaussian" in flag for flag in proof.flags] == [False, True, True]
+    assert proof.norm_score[1] > 5 and proof.norm_score[2] < -5
+    score = (noise.square().sum(1) - DIM) / math.sqrt(2 * DIM)
+    assert proof.norm_score[0].item() == pytest.approx(score[0].item())
+
+
+@pytest.mark.parametrize("std", [0.0, 1e-14])
+def test_an_image_that_does_not_depend_on_the_noise_is_ill_conditioned(std: float) -> None:
+    solver = ddim(SCHEDULE.grid(10, final="zero"))
+    denoiser = gaussian(SCHEDULE, randn(8), std)
+    trajectory = sample(denoiser, randn(2, 8), solver)
+    proof = certify(denoiser, truth(trajectory), solver, vectors=8)
+    assert proof.verdict == ("exact",) * 2
+    assert all("ill-conditioned" in flag for flag in proof.flags)
+    assert (proof.sigma_min < 1e-12).all() and (proof.noise_error > 1e-2).all()
+
+
+class Fold:
+    """Three steps with guidance 7.5 on two Gaussians on a line: the image turns back."""
+
+    def __init__(self) -> None:
+        self.solver = dpm_solver_pp_2m(SCHEDULE.grid(3))
+        means = torch.tensor([[-1.0], [1.0]]).double()
+        mixture = Mixture(SCHEDULE, means, 0.2, torch.tensor([0, 1]))
+        self.denoiser = guided(mixture, torch.tensor([1]), torch.tensor([-1]), 7.5)
+
+    def image(self, x: Tensor) -> Tensor:
+        """Images of many noises ``[n]``."""
+        rows = torch.zeros(len(x), dtype=torch.long)
+        return sample(self.denoiser.select(rows), x[:, None], self.solver).image[:, 0]
+
+    def zeros(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Where a function of the noise changes its sign in [-3, 3], by bisection."""
+        x = torch.linspace(-3, 3, 601, dtype=torch.float64)
+        sign = function(x).sign()
+        cells = (sign[1:] != sign[:-1]).nonzero().flatten()
+        low, high, left = x[cells], x[cells + 1], sign[cells]
+        for _ in range(60):
+            middle = (low + high) / 2
+            same = function(middle).sign() == left
+            low, high = torch.where(same, middle, low), torch.where(same, high, middle)
+        return low
+
+    def slope(self, x: Tensor) -> Tensor:
+        return torch.func.jvp(self.image_of, (x,), (torch.ones_like(x),))[1]
+
+    def image_of(self, x: Tensor) -> Tensor:
+        network = self.denoiser.select(torch.zeros(len(x), dtype=torch.long))
+        return sample_image(network, x[:, None], self.solver)[:, 0]
+
+
+def test_two_noises_of_one_image_are_reported() -> None:
+    fold = Fold()
+    roots = fold.zeros(lambda x: fold.image(x) - 1.2)
+    assert len(roots) == 2 and roots.diff().abs() > 0.1
+    assert fold.slope(roots).prod() < 0  # one on each side of the fold
+    one, other = (
+        truth(sample(fold.denoiser, root.view(1, 1), fold.solver)) for root in roots
+    )
+    alone = certify(fold.denoiser, one, fold.solver)
+    assert alone.verdict == ("exact",) and alone.flags == ("",)  # nothing in it speaks of the other
+    for first, second in ((one, other), (other, one)):
+        proof = certify(fold.denoiser, first, fold.solver, other=second)
+        assert proof.verdict == ("exact",) and proof.other_roots.all()
+        assert proof.flags == ("another noise gives the same image",)
+    assert not certify(fold.denoiser, one, fold.solver, other=one).other_roots.any()
+
+    # and the solver ends at the one it starts near
+    for result in (one, other):
+        found = whole_trajectory(
+            fold.denoiser, one.states[-1], fold.solver, start=result.states * (1 + 1e-3)
+        )
+        assert found.converged.all()
+        assert (found.noise - result.noise).abs() < 1e-9
+
+
+def test_at_the_fold_itself_the_image_hardly_fixes_the_noise() -> None:
+    fold = Fold()
+    turn = fold.zeros(fold.slope)
+    assert len(turn) == 1
+    result = truth(sample(fold.denoiser, turn.view(1, 1), fold.solver))
+    proof = certify(fold.denoiser, result, fold.solver)
+    assert proof.verdict == ("exact",) and proof.sigma_min < 1e-13
+    assert "ill-conditioned" in proof.flags[0]
+
+
+def test_an_inexact_other_noise_is_no_other_root() -> None:
+    solver = dpm_solver_pp_2m(SCHEDULE.grid(10))
+    denoiser, _, trajectory = run(2, 1.0, solver)
+    rough = naive(denoiser, trajectory.image, solver)
+    proof = certify(denoiser, truth(trajectory), solver, vectors=0, other=rough)
+    assert not proof.other_roots.any()
+    assert not certify(denoiser, rough, solver, vectors=0, other=truth(trajectory)).other_roots.any()
+
+
+# Numbers that are none
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e200])
+def test_a_noise_that_is_no_noise_fails_and_hurts_no_other(bad: float) -> None:
+    solver = ddim(SCHEDULE.grid(5))
+    denoiser, noise, trajectory = run(3, 3.0, solver)
+    result = truth(trajectory)
+    result.noise[1] = bad
+    proof = certify(denoiser, result, solver, vectors=3, other=result)
+    assert proof.verdict == ("exact", "failed", "exact")
+    assert not proof.round_trip[1] < 0.1 and not proof.other_roots.any()
+    assert proof.sigma_min[[0, 2]].isfinite().all()
+    good = torch.tensor([0, 2])
+    alone = certify(
+        select(denoiser, good),
+        replace(
+            truth(trajectory), noise=noise[good], states=trajectory.states[:, good]
+        ),
+        solver,
+        vectors=0,
+    )
+    torch.testing.assert_close(alone.norm_score, proof.norm_score[good])
+    assert len(str(proof).splitlines()) == 3
+
+
+def test_all_failed() -> None:
+    solver = ddim(SCHEDULE.grid(5))
+    _, _, trajectory = run(2, 1.0, solver)
+    result = replace(truth(trajectory), noise=torch.full((2, DIM), math.nan).double())
+    proof = certify(twelve(), result, solver)
+    assert proof.verdict == ("failed", "failed") and proof.sigma_min.isnan().all()
+
+
+def test_singular_values_of_a_network_that_fails_are_nan() -> None:
+    class Broken:
+        def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+            return torch.where((x[:, :1] > 50) & (t > 500)[:, None], math.nan, twelve()(x, t))
+
+    noise = randn(2, DIM)
+    noise[1, 0] = 100.0
+    small, large = singular_values(Broken(), noise, ddim(SCHEDULE.grid(5)), vectors=3)
+    assert small.isnan().tolist() == large.isnan().tolist() == [False, True]

@@ -1,0 +1,103 @@
+"""Claims: they print one stable line, or raise; and their values are collected."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from invlib.claims import RECORD, ClaimError, claim
+
+
+@pytest.fixture(autouse=True)
+def no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(RECORD, raising=False)
+
+
+def test_a_true_claim_prints_its_bound_and_not_its_value(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    claim("the error is small", 1.234e-9, below=1e-8)
+    claim("it is large", 7, above=5)
+    claim("it lies between", 0.5, above=0, below=1)
+    claim("all are exact", 12, equals=12)
+    claim("the verdict", "exact", equals="exact")  # type: ignore[arg-type]
+    assert capsys.readouterr().out.splitlines() == [
+        "ok  the error is small < 1e-08",
+        "ok  it is large > 5",
+        "ok  it lies between < 1 and > 0",
+        "ok  all are exact = 12",
+        "ok  the verdict = exact",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "message"),
+    [
+        (2.0, {"below": 1}, "2 is not below 1"),
+        (1.0, {"below": 1}, "1 is not below 1"),
+        (0.5, {"above": 0.5}, "0.5 is not above 0.5"),
+        (-1, {"above": 0, "below": 1}, "-1 is not above 0"),
+        (3, {"equals": 4}, "3 is not 4"),
+        (math.inf, {"below": 1}, "inf is not below 1"),
+        (torch.tensor([0.1, 5.0]), {"below": 1}, "5 is not below 1"),
+    ],
+)
+def test_a_false_claim_raises(
+    value: float, bound: dict[str, float], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ClaimError, match=f"false: the sentence: {message}"):
+        claim("the sentence", value, **bound)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, np.float64("nan"), np.float32("nan"), torch.tensor([1.0, math.nan])],
+)
+@pytest.mark.parametrize("bound", [{"below": 2}, {"above": 0}, {"equals": 1.0}])
+def test_what_is_no_number_satisfies_nothing(value: float, bound: dict[str, float]) -> None:
+    with pytest.raises(ClaimError, match="not a number"):
+        claim("it is", value, **bound)
+
+
+def test_a_claim_needs_a_bound_and_a_value() -> None:
+    with pytest.raises(ValueError, match="no bound"):
+        claim("it is", 1.0)
+    with pytest.raises(ClaimError, match="no value"):
+        claim("it is", torch.zeros(0), below=1)
+
+
+def test_a_failed_claim_fails_a_test() -> None:
+    assert issubclass(ClaimError, AssertionError)
+
+
+def test_tensors_of_any_shape_and_type() -> None:
+    claim("all of them", torch.full((2, 3), 0.5), below=1, above=0)
+    claim("a scalar", torch.tensor(0.5), below=1)
+    claim("counts", torch.tensor([3, 3]), equals=3)
+    claim("every one", torch.tensor([True, True]), equals=True)
+    with pytest.raises(ClaimError, match="False is not True"):
+        claim("every one", torch.tensor([True, False]), equals=True)
+    claim("numpy", np.float32(0.5), below=1)
+    claim("an array", np.array([0.5, 0.6]), below=1)
+    with pytest.raises(ClaimError):
+        claim("an array", np.array([0.5, 1.6]), below=1)
+
+
+def test_values_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "claims.json"
+    monkeypatch.setenv(RECORD, str(file))
+    claim("one", 0.25, below=1)
+    claim("several", torch.tensor([1, 2]), above=0)
+    claim("numpy", np.float32(0.5), below=1)
+    with pytest.raises(ClaimError):
+        claim("false", 2.0, below=1)
+    assert json.loads(file.read_text()) == {"one": 0.25, "several": [1, 2], "numpy": 0.5}
+    claim("one", 0.75, below=1)  # a rerun replaces
+    assert json.loads(file.read_text())["one"] == 0.75
+    assert list(tmp_path.iterdir()) == [file]
