@@ -152,23 +152,23 @@ def singular_values(
     with sdpa_kernel(SDPBackend.MATH):
         _, pull_back = cast(Any, torch.func.vjp(image, noise))
         generator = torch.Generator().manual_seed(0)
-        v = torch.randn(noise.shape, generator=generator, dtype=torch.float64).to(noise)
-        right = [_unit(v.flatten(1))]
+        v = torch.randn(noise[0].numel(), generator=generator, dtype=torch.float64).to(noise)
+        right = [_unit(v.expand(len(noise), -1))]
         left: list[Tensor] = []
-        alphas, betas = [], []
+        matrix = v.new_zeros(len(noise), vectors, vectors)
+        spent = torch.zeros(len(noise), dtype=torch.bool, device=noise.device)
         for k in range(vectors):
             u = forward_mode(image, noise, right[-1].view_as(noise)).flatten(1)
-            alpha = _orthogonalise(u, left)
-            left.append(alpha[1])
-            alphas.append(alpha[0])
+            size, direction = _orthogonalise(u, left)
+            left.append(direction)
+            matrix[:, k, k] = torch.where(spent, matrix[:, 0, 0], size)
+            if k + 1 == vectors:
+                break
             w = pull_back(left[-1].view_as(noise))[0].flatten(1).detach()
-            beta = _orthogonalise(w, right)
-            if k + 1 < vectors:
-                right.append(beta[1])
-                betas.append(beta[0])
-    matrix = torch.diag_embed(torch.stack(alphas, 1))
-    if betas:
-        matrix = matrix + torch.diag_embed(torch.stack(betas, 1), 1)
+            size, direction = _orthogonalise(w, right)
+            right.append(direction)
+            spent |= size <= 1e-13 * matrix.amax((1, 2))  # all is found, the rest is round-off
+            matrix[:, k, k + 1] = torch.where(spent, 0.0, size)
     finite = matrix.isfinite().flatten(1).all(1)
     values = torch.linalg.svdvals(torch.where(finite[:, None, None], matrix, 0.0))
     values = torch.where(finite[:, None], values, torch.nan)

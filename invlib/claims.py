@@ -42,7 +42,7 @@ def claim(
     """
     if below is None and above is None and equals is None:
         raise ValueError(f"the claim {name!r} has no bound; give below=, above= or equals=")
-    values = value.flatten().tolist() if isinstance(value, Tensor) else [value]
+    values = [value] if isinstance(value, int | float | str) else value.flatten().tolist()
     if not values:
         raise ClaimError(f"false: {name}: there is no value")
     parts = []
@@ -68,4 +68,6 @@ def _record(name: str, values: list) -> None:
         file = Path(path)
         known = json.loads(file.read_text()) if file.exists() else {}
         known[name] = values[0] if len(values) == 1 else values
-        file.write_text(json.dumps(known, indent=1))
+        part = file.with_name(file.name + ".part")  # so that no kill leaves half a file
+        part.write_text(json.dumps(known, indent=1))
+        part.replace(file)

@@ -30,12 +30,12 @@ class ReverseMode(Protocol):
 
 @dataclass(frozen=True)
 class Root:
-    """Where a root finder ended, per sample.
+    r"""Where a root finder ended, per sample.
 
     Attributes:
         x: best iterate, ``[B, ...]``.
-        residual: its relative residual |r(x)| / min(|x|, |start|), ``[B]``; the start guards
-            against an iterate that runs away where r is bounded.
+        residual: its relative residual :math:`|r(x)| / \min(|x|, |x_0|)`, ``[B]``; the start
+            :math:`x_0` guards against an iterate that runs away where r is bounded.
         iterations: iterations made, ``[B]``.
         reason: ``converged``, ``stalled``, ``diverged`` or ``budget``, one per sample.
     """
@@ -131,7 +131,7 @@ class Search:
 
 
 def relative_size(r: Tensor, x: Tensor, cap: Tensor | None = None) -> Tensor:
-    """|r| / min(|x|, cap) per sample, float64; infinite where r or x is not finite."""
+    r""":math:`|r|/\min(|x|, cap)` per sample, float64; infinite where r or x is not finite."""
     scale = x.flatten(1).norm(dim=1).double()
     least = scale if cap is None else torch.minimum(scale, cap)
     size = r.flatten(1).norm(dim=1).double() / least.clamp(min=1e-300)

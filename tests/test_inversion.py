@@ -31,7 +31,7 @@ from invlib.inversion import FLOORS, Inversion, floor, invert
 from invlib.inverters import algorithm1, algorithm2, exact, naive, stepwise, whole_trajectory
 from invlib.newton import newton_krylov
 from invlib.probing import from_scheduler, network_prediction
-from invlib.rootfind import anderson, fixed_point, forward_step, gradient_descent
+from invlib.rootfind import Finder, anderson, fixed_point, forward_step, gradient_descent
 from invlib.sampling import sample
 from invlib.schedule import Grid
 from invlib.solvers import (
@@ -96,10 +96,12 @@ def test_exact_inverses_have_no_order_error() -> None:
 def test_residuals_are_those_of_the_returned_states() -> None:
     solver = dpm_solver_pp_2m(SCHEDULE.grid(10))
     denoiser, _, trajectory = run(4, 7.5, solver)
-    early = partial(anderson, max_iterations=6)
-    for finish in (None, partial(newton_krylov, max_iterations=2, krylov=8)):
+    early: Finder = partial(anderson, max_iterations=6)
+    worse: Finder = partial(fixed_point, slope=0.3, max_iterations=6)  # the best is not the last
+    newton: Finder = partial(newton_krylov, max_iterations=2, krylov=8)
+    for finder, finish in ((early, None), (early, newton), (worse, None)):
         result = whole_trajectory(
-            denoiser, trajectory.image, solver, finder=early, finish=finish, tol=1e-30
+            denoiser, trajectory.image, solver, finder=finder, finish=finish, tol=1e-30
         )
         y, rows = result.states, torch.arange(4)
         outputs = [solver.output(denoiser, y[i], torch.full((4,), i), rows) for i in range(10)]
@@ -107,9 +109,7 @@ def test_residuals_are_those_of_the_returned_states() -> None:
             (y[i + 1] - solver.step(i, y[i], outputs[: i + 1])).norm(dim=1) / y[i + 1].norm(dim=1)
             for i in range(10)
         ]
-        torch.testing.assert_close(
-            result.residuals, torch.stack(wanted, 1), rtol=1e-6, atol=1e-14
-        )
+        torch.testing.assert_close(result.residuals, torch.stack(wanted, 1), rtol=1e-6, atol=1e-14)
         assert result.residuals.amax() > 1e-9
         assert torch.equal(result.states[0], result.noise)
         assert torch.equal(result.states[-1], trajectory.image)
@@ -119,7 +119,11 @@ def test_newton_finishes_what_anderson_leaves() -> None:
     solver = dpm_solver_pp_2m(SCHEDULE.grid(10))
     denoiser, noise, trajectory = run(4, 3.0, solver)
     solve = partial(
-        whole_trajectory, denoiser, trajectory.image, solver, finder=partial(anderson, max_iterations=4)
+        whole_trajectory,
+        denoiser,
+        trajectory.image,
+        solver,
+        finder=partial(anderson, max_iterations=4),
     )
     rough, finished = solve(finish=None), solve()
     assert not rough.converged.any() and (error_db(rough.noise, noise) > -100).all()
@@ -144,17 +148,16 @@ def test_the_true_trajectory_is_recognised_in_one_round() -> None:
 
 
 def test_any_root_finder_may_solve_the_trajectory() -> None:
-    solver = ddim(SCHEDULE.grid(4))
-    denoiser, noise, trajectory = run(2, 1.0, solver)
+    solver, denoiser = ddim(SCHEDULE.grid(4)), one_gaussian(SCHEDULE, 5)
+    noise = randn(2, 5)
+    image = sample(denoiser, noise, solver).image
     for finder in (
         fixed_point,
         partial(forward_step, rho=0.8, max_iterations=400),
-        partial(gradient_descent, rho=0.3, max_iterations=1500),
+        partial(gradient_descent, rho=0.3, max_iterations=400),
         newton_krylov,
     ):
-        result = whole_trajectory(
-            denoiser, trajectory.image, solver, finder=finder, finish=None, tol=1e-6
-        )
+        result = whole_trajectory(denoiser, image, solver, finder=finder, finish=None, tol=1e-6)
         assert result.converged.all() and (error_db(result.noise, noise) < -100).all()
 
 
@@ -239,6 +242,18 @@ def test_stepwise_is_exact_for_ddim(scale: float, steps: int) -> None:
     assert (result.nfe <= (14 if steps == 10 else 6) * steps).all()
 
 
+def test_stepwise_starts_alike_in_every_prediction() -> None:
+    """DDIM and DPM-Solver++(1) are one recursion; the extrapolated start is the same state."""
+    denoiser, noise, trajectory = run(6, 1.0, ddim(SCHEDULE.grid(20)))
+    costs = []
+    for make in (ddim, dpm_solver_pp_1):
+        solver = make(SCHEDULE.grid(20))
+        result = stepwise(denoiser, trajectory.image, solver)
+        assert (error_db(result.noise, noise) < -200).all()
+        costs.append(result.nfe)
+    assert ((costs[1] - costs[0]).abs() <= 5).all()
+
+
 def test_algorithm1_reaches_its_tolerance() -> None:
     solver = ddim(SCHEDULE.grid(20))
     denoiser, noise, trajectory = run(8, 3.0, solver)
@@ -297,6 +312,8 @@ def test_algorithm2_has_a_floor() -> None:
     assert (paper > -60).all() and (paper < -20).all() and (paper < start - 10).all()
     solved = algorithm2(denoiser, trajectory.image, solver, finder=anderson, tol=1e-12)
     assert solved.converged.all() and (error_db(solved.noise, noise) > -70).all()
+    coarse = algorithm2(denoiser, trajectory.image, solver, finder=anderson, tol=1e-12, fine=1000)
+    assert (error_db(coarse.noise, noise) > error_db(solved.noise, noise) + 5).all()
     guided = run(8, 7.5, solver)
     result = algorithm2(guided[0], guided[2].image, solver, finder=anderson, tol=1e-12)
     assert error_db(result.noise, guided[1]).median() > -40  # and higher with guidance

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,15 +35,16 @@ def load(name: str) -> Any:
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; use one of {', '.join(MODELS)}")
     verify(name)
-    from diffusers import DDPMPipeline, StableDiffusionPipeline
+    with _quiet():
+        from diffusers import DDPMPipeline, StableDiffusionPipeline
 
-    options = {"torch_dtype": torch.float32, "local_files_only": True}
-    if name == "portraits-pixel":
-        pipe = DDPMPipeline.from_pretrained(WEIGHTS / name, **options)
-    else:
-        pipe = StableDiffusionPipeline.from_pretrained(
-            WEIGHTS / name, safety_checker=None, requires_safety_checker=False, **options
-        )
+        options = {"torch_dtype": torch.float32, "local_files_only": True}
+        if name == "portraits-pixel":
+            pipe = DDPMPipeline.from_pretrained(WEIGHTS / name, **options)
+        else:
+            pipe = StableDiffusionPipeline.from_pretrained(
+                WEIGHTS / name, safety_checker=None, requires_safety_checker=False, **options
+            )
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -60,6 +63,27 @@ def portraits_denoiser(pipe: Any, prompts: Sequence[str], guidance_scale: float)
                 "see invlib.portraits.words() for the words it knows"
             )
     return text_denoiser(pipe, prompts, guidance_scale)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence progress bars and notices about optional packages while a pipeline loads."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    loggers = (diffusers_logging, transformers_logging)
+    levels = [logger.get_verbosity() for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        for logger in loggers:
+            logger.set_verbosity_error()
+            logger.disable_progress_bar()
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.set_verbosity(level)
+                logger.enable_progress_bar()
 
 
 @cache

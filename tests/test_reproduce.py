@@ -1,0 +1,114 @@
+"""The results store and the notebook runner."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from invlib.reproduce import figure2, store
+from invlib.reproduce.__main__ import strip
+from invlib.reproduce.profiles import spaces
+
+
+def test_a_cell_is_computed_once(tmp_path: Path) -> None:
+    calls = []
+
+    def work() -> dict[str, torch.Tensor]:
+        calls.append(1)
+        return {"x": torch.arange(3.0)}
+
+    for _ in range(2):
+        assert store.cell(tmp_path, {"a": 1}, work)["x"].tolist() == [0, 1, 2]
+    assert len(calls) == 1
+    store.cell(tmp_path, {"a": 2}, work)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a tensor file", None])
+def test_a_damaged_result_is_made_again(tmp_path: Path, damage: bytes | None) -> None:
+    store.cell(tmp_path, {}, lambda: {"x": torch.ones(2)})
+    (file,) = tmp_path.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-3] if damage is None else damage)
+    again = store.cell(tmp_path, {}, lambda: {"x": torch.full((2,), 5.0)})
+    assert again["x"].tolist() == [5, 5]
+    assert store.cell(tmp_path, {}, lambda: {})["x"].tolist() == [5, 5]
+
+
+def test_killed_while_working_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """A process that dies in the second cell leaves the first one usable."""
+    program = f"""
+import os, pathlib, torch
+from invlib.reproduce import store
+folder = pathlib.Path({str(tmp_path)!r})
+store.cell(folder, {{"cell": 1}}, lambda: {{"x": torch.ones(2)}})
+store.cell(folder, {{"cell": 2}}, lambda: os._exit(9))
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
+
+    def never() -> dict[str, torch.Tensor]:
+        raise AssertionError("the first cell was finished and must not run again")
+
+    assert store.cell(tmp_path, {"cell": 1}, never)["x"].tolist() == [1, 1]
+    assert len([*tmp_path.iterdir()]) == 1
+
+
+def test_results_depend_on_the_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    store.cell(tmp_path, {}, lambda: {"x": torch.ones(1)})
+    monkeypatch.setattr(store, "code_hash", lambda: "another")
+    assert store.cell(tmp_path, {}, lambda: {"x": torch.zeros(1)})["x"].item() == 0
+
+
+def test_stripping_keeps_outputs_and_drops_papermill() -> None:
+    notebook = nbformat.v4.new_notebook()
+    injected = nbformat.v4.new_code_cell("profile = 1", metadata={"tags": ["injected-parameters"]})
+    cell = nbformat.v4.new_code_cell("1 + 1", execution_count=5, metadata={"papermill": {"a": 1}})
+    cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"})]
+    notebook.cells = [injected, cell]
+    notebook.metadata.papermill = {"input_path": "secret"}
+    strip(notebook)
+    assert len(notebook.cells) == 1
+    assert notebook.cells[0].execution_count == 1
+    assert notebook.cells[0].outputs[0]["data"]["text/plain"] == "2"
+    assert "papermill" not in notebook.metadata
+    assert "papermill" not in notebook.cells[0].metadata
+
+
+def test_profiles_say_what_they_cannot_do() -> None:
+    with pytest.raises(NotImplementedError, match="PROFILE=tiny"):
+        spaces("paper", 1)
+    with pytest.raises(ValueError, match="tiny or paper"):
+        spaces("huge", 1)
+
+
+def test_figure_2_has_the_rows_of_the_paper_and_ours() -> None:
+    rows = [(r.sampler, r.steps, r.method, r.inversion_steps) for r in figure2.ROWS]
+    assert rows == [
+        ("DDIM", 50, "naive", 1000),
+        ("DDIM", 50, "algorithm1", 50),
+        ("DPM-Solver++(2M)", 10, "naive", 1000),
+        ("DPM-Solver++(2M)", 10, "algorithm1", 50),
+        ("DPM-Solver++(2M)", 10, "algorithm2", 10),
+        ("DPM-Solver++(2M)", 10, "whole_trajectory", 10),
+    ]
+
+
+def test_stored_results_belong_to_the_shipped_weights() -> None:
+    """results/models.json was measured on the weights in the package."""
+    from invlib.portraits.load import MODELS, verify
+
+    root = Path(__file__).parents[1]
+    measured = json.loads((root / "results" / "models.json").read_text())["weights"]
+    assert measured == {name: verify(name) for name in MODELS}
+
+
+def test_the_model_card_meets_its_bar() -> None:
+    root = Path(__file__).parents[1]
+    measured = json.loads((root / "results" / "models.json").read_text())
+    assert measured["psnr"] > 30
+    assert min(measured["prompt_accuracy"].values()) >= 0.85
