@@ -5,7 +5,7 @@ from .algorithm2 import algorithm2
 from .exact import exact
 from .naive import naive
 from .stepwise import algorithm1, stepwise
-from .whole_trajectory import whole_trajectory
+from .whole_trajectory import second_start, whole_trajectory
 
 METHODS: dict[str, Inverter] = {
     "exact": exact,
@@ -14,6 +14,7 @@ METHODS: dict[str, Inverter] = {
     "algorithm2": algorithm2,
     "stepwise": stepwise,
     "whole_trajectory": whole_trajectory,
+    "second_start": second_start,
 }
 
 __all__ = [*METHODS, "METHODS"]

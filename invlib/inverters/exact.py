@@ -6,26 +6,27 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, select
-from ..inversion import Inversion, merge
+from ..inversion import Inversion, Inverter, merge
 from ..solvers import Solver
 from .stepwise import stepwise
-from .whole_trajectory import whole_trajectory
+from .whole_trajectory import second_start, whole_trajectory
 
 
 def exact(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
     """Invert any deterministic solver to the round-off of the network.
 
     First-order samplers are inverted step by step; what that leaves unsolved, and every other
-    sampler, is solved as one system.
+    sampler, is solved as one system; what is still unsolved, once more from another start.
     """
-    if not solver.order_one:
-        return whole_trajectory(denoiser, image, solver)
-    result = stepwise(denoiser, image, solver)
-    unsolved = (~result.converged).nonzero().flatten().tolist()
-    if not unsolved:
-        return result
-    rows = torch.tensor(unsolved, device=image.device)
-    again = whole_trajectory(
-        select(denoiser, rows), image[rows], solver, start=result.states[:, rows]
-    )
-    return merge(result, again, unsolved)
+    attempts: list[Inverter] = [whole_trajectory, second_start]
+    if solver.order_one:
+        attempts.insert(0, stepwise)
+    result = attempts[0](denoiser, image, solver)
+    for attempt in attempts[1:]:
+        unsolved = (~result.converged).nonzero().flatten().tolist()
+        if not unsolved:
+            break
+        rows = torch.tensor(unsolved, device=image.device)
+        again = attempt(select(denoiser, rows), image[rows], solver)
+        result = merge(result, again, unsolved)
+    return result

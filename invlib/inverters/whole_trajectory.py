@@ -45,7 +45,9 @@ def whole_trajectory(
         denoiser: the network.
         image: image, ``[B, ...]``.
         solver: any table.
-        start: states y_0 ... y_n to start from, ``[n+1, B, ...]``; a fine naive walk by default.
+        start: states y_0 ... y_n to start from, ``[n+1, B, ...]``; by default naive inversion on
+            the solver's own time points, which stays nearer to a few-step sampler than a finer
+            walk does: the finer one follows the differential equation instead.
         finder: root finder for the whole system.
         finish: finder for the samples that the first one leaves unsolved, or None.
         tol: relative residual at which a sample is done; round-off of the network by default.
@@ -55,7 +57,7 @@ def whole_trajectory(
     tol = floor(denoiser) if tol is None else tol
     cost = None
     if start is None:
-        rough = naive(denoiser, image, solver, steps=10 * solver.steps, max_batch=max_batch)
+        rough = naive(denoiser, image, solver, max_batch=max_batch)
         start, cost = rough.states, rough.nfe
 
     def solve(rows: Tensor, start: Tensor, finder: Finder) -> Inversion:
@@ -84,6 +86,17 @@ def whole_trajectory(
         return result
     rows = torch.tensor(unsolved, device=image.device)
     return merge(result, solve(rows, result.states[:, rows], finish), unsolved)
+
+
+def second_start(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
+    """:func:`whole_trajectory` from another start, a naive walk in ten times as many steps.
+
+    If it ends at another noise than the first, both make the image; see
+    :func:`invlib.certify`.
+    """
+    rough = naive(denoiser, image, solver, steps=10 * solver.steps)
+    result = whole_trajectory(denoiser, image, solver, start=rough.states)
+    return replace(result, nfe=result.nfe + rough.nfe)
 
 
 @dataclass
