@@ -23,12 +23,12 @@ def draw(results: list[dict[str, Any]]) -> Figure:
     figure, axes = plt.subplots(
         len(rows),
         4 * len(names),
-        figsize=(12.4, 1.72 * len(rows) + 0.9),
+        figsize=(12.4, 1.66 * len(rows) + 0.7),
         gridspec_kw={"wspace": 0.06, "hspace": 0.24},
         squeeze=False,
         dpi=90,
     )
-    figure.subplots_adjust(left=0.13, right=0.995, top=0.9, bottom=0.03)
+    figure.subplots_adjust(left=0.13, right=0.995, top=0.935, bottom=0.03)
     for i, row in enumerate(rows):
         for s, name in enumerate(names):
             result = by_key[name, row]
@@ -74,7 +74,7 @@ def _headings(
     for s, name in enumerate(names):
         left, right = axes[0, 4 * s].get_position(), axes[0, 4 * s + 3].get_position()
         middle = (left.x0 + right.x1) / 2
-        figure.text(middle, 0.972, labels[name], ha="center", fontsize=12, weight="bold")
+        figure.text(middle, 0.978, labels[name], ha="center", fontsize=12, weight="bold")
         for c, kind in enumerate(COLUMNS):
             for d, text in enumerate((f"{kind}: recon.", "error \u00d72")):
                 axes[0, 4 * s + 2 * c + d].set_title(text, fontsize=10, pad=5)
