@@ -158,7 +158,8 @@ def singular_values(
         matrix = v.new_zeros(len(noise), vectors, vectors)
         spent = torch.zeros(len(noise), dtype=torch.bool, device=noise.device)
         for k in range(vectors):
-            u = forward_mode(image, noise, right[-1].view_as(noise)).flatten(1)
+            with torch.no_grad():  # no graph of the network's own parameters
+                u = forward_mode(image, noise, right[-1].view_as(noise)).flatten(1)
             size, direction = _orthogonalise(u, left)
             left.append(direction)
             matrix[:, k, k] = torch.where(spent, matrix[:, 0, 0], size)

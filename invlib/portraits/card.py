@@ -53,7 +53,7 @@ Re-create with `make train`. Weights are stored in half precision.
 
 How hard the latent model is to invert is a property of the model. Medians: noise error of naive
 DDIM-50 inversion (16 prompts), and extreme singular values of the Jacobian of the 2M-10 sampler
-(4 prompts, 16 Lanczos vectors: the smallest is an upper estimate).
+(2 prompts, 12 Lanczos vectors: the smallest is an upper estimate).
 
 | CFG | naive-50 noise NMSE | smallest singular value | largest |
 |---|---|---|---|

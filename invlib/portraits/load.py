@@ -45,6 +45,9 @@ def load(name: str) -> Any:
             pipe = StableDiffusionPipeline.from_pretrained(
                 WEIGHTS / name, safety_checker=None, requires_safety_checker=False, **options
             )
+    for module in pipe.components.values():
+        if isinstance(module, torch.nn.Module):
+            module.eval().requires_grad_(False)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

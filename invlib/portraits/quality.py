@@ -99,9 +99,9 @@ def conditioning(pipe: Any, count: int = 16) -> dict[str, dict[str, float]]:
         with torch.no_grad():
             image = sample(denoiser, noise, solver).image
             error = nmse(naive(denoiser, image, solver).noise, noise)
-        few = portraits_denoiser(pipe, prompts[:4], scale)
+        few = portraits_denoiser(pipe, prompts[:2], scale)
         small, large = singular_values(
-            few, noise[:4], dpm_solver_pp_2m(schedule.grid(10)), vectors=16
+            few, noise[:2], dpm_solver_pp_2m(schedule.grid(10)), vectors=12
         )
         table[f"{scale:g}"] = {
             "naive_ddim50_noise_db": decibel(error).median().item(),
