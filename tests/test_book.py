@@ -190,12 +190,12 @@ def test_images_are_small(path: Path) -> None:
         for output in cell.outputs:
             for kind, data in output.get("data", {}).items():
                 if kind == "image/svg+xml":
-                    assert len(data) < 300 * KILOBYTE
+                    assert len(data) < 400 * KILOBYTE
                 elif kind.startswith("image/"):
-                    assert len(base64.b64decode(data)) < 300 * KILOBYTE
+                    assert len(base64.b64decode(data)) < 400 * KILOBYTE
     for value in widget_values(path):
         for data in re.findall(r"base64,([A-Za-z0-9+/=]+)", value):
-            assert len(base64.b64decode(data)) < 300 * KILOBYTE
+            assert len(base64.b64decode(data)) < 400 * KILOBYTE
 
 
 # --- alternative text

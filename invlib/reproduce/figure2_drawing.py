@@ -26,7 +26,7 @@ def draw(results: list[dict[str, Any]]) -> Figure:
         figsize=(12.4, 1.66 * len(rows) + 0.7),
         gridspec_kw={"wspace": 0.06, "hspace": 0.24},
         squeeze=False,
-        dpi=76,
+        dpi=90,
     )
     figure.subplots_adjust(left=0.13, right=0.995, top=0.935, bottom=0.03)
     for i, row in enumerate(rows):
