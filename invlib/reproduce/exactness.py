@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from ..certificate import certify
 from ..denoisers import Denoiser
-from ..inversion import Inversion, floor, invert
-from ..inverters import algorithm1
-from ..inverters.whole_trajectory import second_start
+from ..inversion import Inversion, Inverter, floor, invert
+from ..inverters import algorithm1, naive, stepwise, whole_trajectory
 from ..metrics import decibel, nmse
+from ..newton import newton_krylov
 from ..portraits import caption, held_out, load, portraits_denoiser
 from ..portraits.load import verify
 from ..portraits.quality import noise_for
@@ -37,6 +37,7 @@ SAMPLERS = {"DDIM-50": (ddim, 50), "DDIM-20": (ddim, 20)} | {
     f"2M-{n}": (dpm_solver_pp_2m, n) for n in (10, 20)
 }
 GUIDANCE = (1.0, 3.0, 7.5)
+FINISH = partial(newton_krylov, max_iterations=8, patience=3)
 SHARD = 8
 EXACT_DB = -100.0
 
@@ -56,7 +57,7 @@ def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
     with torch.no_grad():
         image = sample(denoiser, noise, solver).image
         began = time.perf_counter()
-        inversion = invert(denoiser, image, solver)
+        inversion = invert(denoiser, image, solver, method=method(solver))
         seconds = time.perf_counter() - began
         other = second_opinion(denoiser, image, solver)
     proof = certify(denoiser, inversion, solver, vectors=0, other=other)
@@ -71,31 +72,38 @@ def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
     }
 
 
+def method(solver: Solver) -> Inverter:
+    """Step by step for DDIM; else the whole trajectory with at most 8 Newton steps to finish."""
+    return stepwise if solver.order_one else partial(whole_trajectory, finish=FINISH)
+
+
 def second_opinion(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
     """The same inversion from another start: for DDIM, each step from the naive one."""
     if solver.order_one:
         return algorithm1(denoiser, image, solver, finder=anderson, tol=floor(denoiser) / 5)
-    return second_start(denoiser, image, solver)
+    start = naive(denoiser, image, solver, steps=10 * solver.steps).states
+    return whole_trajectory(denoiser, image, solver, start=start, finish=None)
 
 
 def main(
     prompts: Annotated[int, typer.Option(help="number of held-out prompts, in eights")] = 32,
     only: Annotated[list[str] | None, typer.Option(help="samplers, default all")] = None,
+    guidance: Annotated[list[float] | None, typer.Option(help="scales, default all")] = None,
     output: Annotated[Path, typer.Option()] = Path("results/exactness.json"),
 ) -> None:
     """Fill the table, cell by cell."""
     work = [
-        (name, guidance, first)
+        (name, scale, first)
         for first in range(0, prompts, SHARD)
-        for guidance in GUIDANCE
+        for scale in guidance or GUIDANCE
         for name in only or SAMPLERS
     ]
     parts: dict[tuple[str, float], list[dict[str, Tensor]]] = {}
-    for name, guidance, first in tqdm(work, desc="exactness", unit="shard"):
-        config = {"table": "exactness", "sampler": name, "guidance": guidance, "first": first}
-        config |= {"model": verify("portraits"), "shard": SHARD}
-        result = cell(Path(".cache/exactness"), config, partial(shard, name, guidance, first))
-        parts.setdefault((name, guidance), []).append(result)
+    for name, scale, first in tqdm(work, desc="exactness", unit="shard"):
+        config = {"table": "exactness", "sampler": name, "guidance": scale, "first": first}
+        config |= {"model": verify("portraits"), "shard": SHARD, "finish": str(FINISH.keywords)}
+        result = cell(Path(".cache/exactness"), config, partial(shard, name, scale, first))
+        parts.setdefault((name, scale), []).append(result)
     rows = [summary(*key, results) for key, results in parts.items()]
     values = {"table": "exactness", "prompts": prompts, "device": device_name(), "rows": rows}
     write_json(output, values)
