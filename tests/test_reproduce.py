@@ -11,7 +11,7 @@ import nbformat
 import pytest
 import torch
 
-from invlib.reproduce import figure2, store
+from invlib.reproduce import exactness, figure2, store
 from invlib.reproduce.__main__ import strip
 from invlib.reproduce.profiles import spaces
 
@@ -105,6 +105,14 @@ def test_stored_results_belong_to_the_shipped_weights() -> None:
     root = Path(__file__).parents[1]
     measured = json.loads((root / "results" / "models.json").read_text())["weights"]
     assert measured == {name: verify(name) for name in MODELS}
+
+
+def test_the_readme_shows_the_measured_table() -> None:
+    root = Path(__file__).parents[1]
+    text = (root / "README.md").read_text()
+    shown = text.split("<!-- exactness -->")[1].split("<!-- /exactness -->")[0].strip()
+    measured = json.loads((root / "results" / "exactness.json").read_text())
+    assert shown == exactness.markdown(measured)
 
 
 def test_the_model_card_meets_its_bar() -> None:

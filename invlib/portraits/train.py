@@ -95,6 +95,10 @@ def export(
     for name, pipeline in pipelines.items():
         shutil.rmtree(weights / name, ignore_errors=True)
         pipeline.to(torch.float16).save_pretrained(weights / name)
+    for config in weights.rglob("config.json"):  # no path of the training machine
+        values = json.loads(config.read_text())
+        values.pop("_name_or_path", None)
+        config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
     (weights / "training.json").write_text(json.dumps(info, indent=1) + "\n")
     if weights == WEIGHTS:
         write_manifest()
