@@ -49,7 +49,7 @@ METHODS: dict[str, Methods] = {
 
 
 def main(
-    count: Annotated[int, typer.Option(help="images")] = 4,
+    count: Annotated[int, typer.Option(help="images")] = 2,
     guidance: Annotated[float, typer.Option(help="guidance scale")] = 3.0,
     output: Annotated[Path, typer.Option()] = Path("results/bench.json"),
 ) -> None:

@@ -31,7 +31,7 @@ from ..sampling import sample
 from ..schedule import Schedule
 from ..solvers import Solver, ddim, dpm_solver_pp_2m
 from .profiles import device_name
-from .store import cell, write_json
+from .store import cell, stored, write_json
 
 SAMPLERS = {"DDIM-50": (ddim, 50), "DDIM-20": (ddim, 20)} | {
     f"2M-{n}": (dpm_solver_pp_2m, n) for n in (10, 20)
@@ -40,6 +40,7 @@ GUIDANCE = (1.0, 3.0, 7.5)
 FINISH = partial(newton_krylov, max_iterations=8, patience=3)
 SHARD = 8
 EXACT_DB = -100.0
+CACHE = Path(".cache/exactness")
 
 
 def solver_named(name: str) -> Solver:
@@ -89,6 +90,7 @@ def main(
     prompts: Annotated[int, typer.Option(help="number of held-out prompts, in eights")] = 32,
     only: Annotated[list[str] | None, typer.Option(help="samplers, default all")] = None,
     guidance: Annotated[list[float] | None, typer.Option(help="scales, default all")] = None,
+    report: Annotated[bool, typer.Option(help="only report what is stored")] = False,
     output: Annotated[Path, typer.Option()] = Path("results/exactness.json"),
 ) -> None:
     """Fill the table, cell by cell."""
@@ -102,7 +104,9 @@ def main(
     for name, scale, first in tqdm(work, desc="exactness", unit="shard"):
         config = {"table": "exactness", "sampler": name, "guidance": scale, "first": first}
         config |= {"model": verify("portraits"), "shard": SHARD, "finish": str(FINISH.keywords)}
-        result = cell(Path(".cache/exactness"), config, partial(shard, name, scale, first))
+        if report and stored(CACHE, config) is None:
+            continue
+        result = cell(CACHE, config, partial(shard, name, scale, first))
         parts.setdefault((name, scale), []).append(result)
     rows = [summary(*key, results) for key, results in parts.items()]
     values = {"table": "exactness", "prompts": prompts, "device": device_name(), "rows": rows}

@@ -38,17 +38,27 @@ def cell(folder: Path, config: dict[str, Any], work: Callable[[], dict[str, Tens
     Returns:
         The tensors, by name.
     """
-    text = json.dumps({**config, "code": code_hash()}, sort_keys=True)
-    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.safetensors"
-    stored = _read(path)
-    if stored is not None:
-        return stored
+    path, text = _address(folder, config)
+    known = _read(path)
+    if known is not None:
+        return known
     result = {k: v.detach().cpu().contiguous() for k, v in work().items()}
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.part")
     save_file(result, temporary, metadata={"config": text})
     os.replace(temporary, path)
     return result
+
+
+def stored(folder: Path, config: dict[str, Any]) -> dict[str, Tensor] | None:
+    """The result of a cell if it was computed with the present code, else None."""
+    return _read(_address(folder, config)[0])
+
+
+def _address(folder: Path, config: dict[str, Any]) -> tuple[Path, str]:
+    """File of a cell, and the text that its name is a hash of."""
+    text = json.dumps({**config, "code": code_hash()}, sort_keys=True)
+    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.safetensors", text
 
 
 def _read(path: Path) -> dict[str, Tensor] | None:
