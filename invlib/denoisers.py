@@ -62,7 +62,7 @@ class Guided:
     Attributes:
         network: ``(x, t, condition) -> prediction``.
         condition: one condition per row, ``[B, ...]``.
-        null: the empty condition, ``[1, ...]``.
+        null: the empty condition (or negative prompt), ``[1, ...]``, or one per row.
         scale: guidance scale w; 1 makes a single, conditional call.
         prediction: what the network predicts; guidance is the same formula for all kinds.
     """
@@ -88,7 +88,8 @@ class Guided:
 
     def select(self, rows: Tensor) -> Guided:
         """The same guidance with the conditions of ``rows``."""
-        return replace(self, condition=self.condition[rows])
+        null = self.null if len(self.null) == 1 else self.null[rows]
+        return replace(self, condition=self.condition[rows], null=null)
 
 
 def guided(
@@ -104,7 +105,7 @@ def guided(
     Args:
         network: ``(x, t, condition) -> prediction``.
         condition: one condition per row, ``[B, ...]``.
-        null: the empty condition, ``[1, ...]``.
+        null: the empty condition (or negative prompt), ``[1, ...]``, or one per row.
         scale: guidance scale.
         prediction: what the network predicts; by default what it says itself, or the noise.
 
@@ -113,8 +114,11 @@ def guided(
     """
     if not 1 <= scale < float("inf"):
         raise ValueError(f"guidance scale must be a finite number >= 1, got {scale}")
-    if null.shape != (1, *condition.shape[1:]):
-        raise ValueError(f"null has shape {tuple(null.shape)}, not (1, *{condition.shape[1:]})")
+    if null.shape[1:] != condition.shape[1:] or len(null) not in (1, len(condition)):
+        raise ValueError(
+            f"null has shape {tuple(null.shape)}; give one row, or one for each of the "
+            f"conditions {tuple(condition.shape)}"
+        )
     kind: Prediction = getattr(network, "prediction", "epsilon")
     if prediction is not None:
         kind = prediction

@@ -15,15 +15,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 PACKAGE = Path(__file__).parents[1]
-NUMERICAL = ("*.py", "inverters/*.py")  # the code whose change makes a stored result stale
-EXEMPT = {"bench.py", "claims.py", "notebook.py", "plotting.py", "testing.py"}
+CORE = (  # the code whose change makes a stored result stale
+    *("schedule.py", "denoisers.py", "solvers.py", "sampling.py", "metrics.py"),
+    *("rootfind.py", "newton.py", "inversion.py", "certificate.py", "inverters/*.py"),
+    "pipelines/unet.py",
+)
 
 
 @cache
 def code_hash() -> str:
     """A hash of the library code that results depend on."""
-    files = sorted(f for pattern in NUMERICAL for f in PACKAGE.glob(pattern))
-    text = b"".join(f.read_bytes() for f in files if f.name not in EXEMPT)
+    files = sorted(f for pattern in CORE for f in PACKAGE.glob(pattern))
+    text = b"".join(f.read_bytes() for f in files)
     return hashlib.sha256(text).hexdigest()[:12]
 
 

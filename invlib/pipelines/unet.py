@@ -1,4 +1,4 @@
-"""Diffusers networks as denoisers."""
+"""The networks and the autoencoder of Stable Diffusion pipelines as plain functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .denoisers import Guided, Prediction, guided
+from ..denoisers import Guided, Prediction, guided
 
 
 @dataclass(frozen=True)
