@@ -4,7 +4,7 @@ Three nouns (:class:`Schedule`, ``Denoiser``, :class:`Solver`) and two verbs (:f
 :func:`invert`); :func:`certify` says how exact a result is.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .certificate import Certificate, certify, singular_values
 from .claims import claim
@@ -12,7 +12,7 @@ from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
 from .inversion import Inversion, invert
 from .inverters import algorithm1, algorithm2, naive, stepwise, whole_trajectory
 from .metrics import decibel, nmse
-from .probing import NotInvertible, from_scheduler
+from .probing import NotInvertible, from_scheduler, network_prediction
 from .rootfind import anderson, fixed_point, forward_step, gradient_descent
 from .sampling import Trajectory, sample
 from .schedule import FlowSchedule, Grid, Schedule
@@ -26,13 +26,19 @@ from .solvers import (
     dpm_solver_pp_3m,
 )
 
+if TYPE_CHECKING:
+    from .pipelines import ImageInversion, invert_image, invert_latents, regenerate
+
 __version__ = "0.1.0"
+
+PIPELINES = ("ImageInversion", "invert_image", "invert_latents", "regenerate")
 
 __all__ = [
     "Certificate",
     "Denoiser",
     "FlowSchedule",
     "Grid",
+    "ImageInversion",
     "Inversion",
     "Mixture",
     "NotInvertible",
@@ -59,10 +65,14 @@ __all__ = [
     "guided",
     "ideal",
     "invert",
+    "invert_image",
+    "invert_latents",
     "load",
     "naive",
+    "network_prediction",
     "nmse",
     "predicting",
+    "regenerate",
     "sample",
     "singular_values",
     "stepwise",
@@ -75,3 +85,12 @@ def load(name: str) -> Any:
     from .portraits import load as load_portraits  # diffusers is needed only here
 
     return load_portraits(name)
+
+
+def __getattr__(name: str) -> Any:
+    """What needs diffusers is imported when it is first used."""
+    if name in PIPELINES:
+        from . import pipelines
+
+        return getattr(pipelines, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from .rootfind import Residual, Root, Search
 
@@ -63,8 +64,23 @@ def newton_krylov(
 
 def forward_mode(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
     """The derivative of ``function`` at x along v; attention runs in its plain form."""
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), _ContiguousNorms():
         return cast(Tensor, torch.func.jvp(function, (x,), (v,))[1])
+
+
+class _ContiguousNorms(TorchFunctionMode):
+    """Gives group norms contiguous tensors: for others PyTorch lacks the forward-mode derivative.
+
+    Others come out of attention blocks and of networks in ``channels_last`` format.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call ``func``, a group norm on contiguous input."""
+        if func is torch.nn.functional.group_norm:
+            args = (args[0].contiguous(), *args[1:])
+        return func(*args, **(kwargs or {}))
 
 
 def _product(

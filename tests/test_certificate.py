@@ -16,6 +16,7 @@ from invlib.certificate import certify, sample_image, singular_values
 from invlib.denoisers import Denoiser, Mixture, gaussian, guided, select
 from invlib.inversion import invert
 from invlib.inverters import algorithm2, naive, whole_trajectory
+from invlib.newton import forward_mode
 from invlib.sampling import sample
 from invlib.schedule import Grid
 from invlib.solvers import Solver, ddim, dpm_solver_pp_2m, dpm_solver_pp_3m
@@ -331,3 +332,11 @@ def test_singular_values_of_a_network_that_fails_are_nan() -> None:
     noise[1, 0] = 100.0
     small, large = singular_values(Broken(), noise, ddim(SCHEDULE.grid(5)), vectors=3)
     assert small.isnan().tolist() == large.isnan().tolist() == [False, True]
+
+
+def test_forward_mode_through_a_group_norm_of_channels_last_tensors():
+    norm = torch.nn.GroupNorm(2, 4, dtype=torch.float64)
+    x, v = (torch.randn(2, 3, 5, 4, dtype=torch.float64).permute(0, 3, 1, 2) for _ in range(2))
+    step = 1e-6
+    expected = (norm(x + step * v) - norm(x - step * v)) / (2 * step)
+    assert (forward_mode(norm, x, v) - expected).abs().max() < 1e-7

@@ -1,7 +1,31 @@
 """Inverting the decoder of a latent diffusion model."""
 
 from .box import Box, to_bytes
+from .gauss_newton import gauss_newton
+from .gradient import encoder, gradient
+from .gradient_free import gradient_free
 from .inversion import DecoderInversion, DecoderInverter
 from .model import Autoencoder
+from .quasi_newton import quasi_newton
 
-__all__ = ["Autoencoder", "Box", "DecoderInversion", "DecoderInverter", "to_bytes"]
+DECODERS: dict[str, DecoderInverter] = {
+    "encoder": encoder,
+    "gradient": gradient,
+    "gradient_free": gradient_free,
+    "gauss_newton": gauss_newton,
+    "quasi_newton": quasi_newton,
+}
+
+__all__ = [
+    "DECODERS",
+    "Autoencoder",
+    "Box",
+    "DecoderInversion",
+    "DecoderInverter",
+    "encoder",
+    "gauss_newton",
+    "gradient",
+    "gradient_free",
+    "quasi_newton",
+    "to_bytes",
+]

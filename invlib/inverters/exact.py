@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -12,13 +14,24 @@ from .stepwise import stepwise
 from .whole_trajectory import second_start, whole_trajectory
 
 
-def exact(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
+def exact(
+    denoiser: Denoiser, image: Tensor, solver: Solver, *, max_batch: int | None = None
+) -> Inversion:
     """Invert any deterministic solver to the round-off of the network.
 
     First-order samplers are inverted step by step; what that leaves unsolved, and every other
     sampler, is solved as one system; what is still unsolved, once more from another start.
+
+    Args:
+        denoiser: the network.
+        image: image, ``[B, ...]``.
+        solver: the sampler's table.
+        max_batch: most states in one network call; by default all steps of all images.
     """
-    attempts: list[Inverter] = [whole_trajectory, second_start]
+    attempts: list[Inverter] = [
+        partial(whole_trajectory, max_batch=max_batch),
+        partial(second_start, max_batch=max_batch),
+    ]
     if solver.order_one:
         attempts.insert(0, stepwise)
     result = attempts[0](denoiser, image, solver)

@@ -88,14 +88,16 @@ def whole_trajectory(
     return merge(result, solve(rows, result.states[:, rows], finish), unsolved)
 
 
-def second_start(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
+def second_start(
+    denoiser: Denoiser, image: Tensor, solver: Solver, *, max_batch: int | None = None
+) -> Inversion:
     """:func:`whole_trajectory` from another start, a naive walk in ten times as many steps.
 
     If it ends at another noise than the first, both make the image; see
     :func:`invlib.certify`.
     """
-    rough = naive(denoiser, image, solver, steps=10 * solver.steps)
-    result = whole_trajectory(denoiser, image, solver, start=rough.states)
+    rough = naive(denoiser, image, solver, steps=10 * solver.steps, max_batch=max_batch)
+    result = whole_trajectory(denoiser, image, solver, start=rough.states, max_batch=max_batch)
     return replace(result, nfe=result.nfe + rough.nfe)
 
 

@@ -35,7 +35,7 @@ def load(name: str) -> Any:
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; use one of {', '.join(MODELS)}")
     verify(name)
-    with _quiet():
+    with quiet():
         from diffusers import DDPMPipeline, StableDiffusionPipeline
 
         options = {"torch_dtype": torch.float32, "local_files_only": True}
@@ -69,7 +69,7 @@ def portraits_denoiser(pipe: Any, prompts: Sequence[str], guidance_scale: float)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence progress bars and notices about optional packages while a pipeline loads."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

@@ -26,7 +26,7 @@ from ..newton import newton_krylov
 from ..portraits import caption, held_out, load, portraits_denoiser
 from ..portraits.load import verify
 from ..portraits.quality import noise_for
-from ..rootfind import anderson
+from ..rootfind import Root, anderson
 from ..sampling import sample
 from ..schedule import Schedule
 from ..solvers import Solver, ddim, dpm_solver_pp_2m
@@ -37,7 +37,6 @@ SAMPLERS = {"DDIM-50": (ddim, 50), "DDIM-20": (ddim, 20)} | {
     f"2M-{n}": (dpm_solver_pp_2m, n) for n in (10, 20)
 }
 GUIDANCE = (1.0, 3.0, 7.5)
-FINISH = partial(newton_krylov, max_iterations=8, patience=3)
 SHARD = 8
 EXACT_DB = -100.0
 CACHE = Path(".cache/exactness")
@@ -58,7 +57,7 @@ def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
     with torch.no_grad():
         image = sample(denoiser, noise, solver).image
         began = time.perf_counter()
-        inversion = invert(denoiser, image, solver, method=method(solver))
+        inversion = invert(denoiser, image, solver, method=method(solver, guidance))
         seconds = time.perf_counter() - began
         other = second_opinion(denoiser, image, solver)
     proof = certify(denoiser, inversion, solver, vectors=0, other=other)
@@ -73,9 +72,14 @@ def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
     }
 
 
-def method(solver: Solver) -> Inverter:
-    """Step by step for DDIM; else the whole trajectory with at most 8 Newton steps to finish."""
-    return stepwise if solver.order_one else partial(whole_trajectory, finish=FINISH)
+def finish(guidance: float) -> partial[Root]:
+    """Newton's method with a budget: 20 steps, but 3 where it often stalls."""
+    return partial(newton_krylov, max_iterations=20 if guidance <= 3 else 3, patience=3)
+
+
+def method(solver: Solver, guidance: float) -> Inverter:
+    """Step by step for DDIM; else the whole trajectory, finished by Newton's method."""
+    return stepwise if solver.order_one else partial(whole_trajectory, finish=finish(guidance))
 
 
 def second_opinion(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
@@ -103,7 +107,9 @@ def main(
     parts: dict[tuple[str, float], list[dict[str, Tensor]]] = {}
     for name, scale, first in tqdm(work, desc="exactness", unit="shard"):
         config = {"table": "exactness", "sampler": name, "guidance": scale, "first": first}
-        config |= {"model": verify("portraits"), "shard": SHARD, "finish": str(FINISH.keywords)}
+        config |= {"model": verify("portraits"), "shard": SHARD}
+        if name.startswith("2M"):
+            config |= {"finish": str(finish(scale).keywords)}
         if report and stored(CACHE, config) is None:
             continue
         result = cell(CACHE, config, partial(shard, name, scale, first))

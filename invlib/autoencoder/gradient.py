@@ -1,0 +1,63 @@
+r"""The encoder's answer, and the paper's gradient descent :math:`\mathcal D^\dagger`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .box import Box
+from .inversion import DecoderInversion, judge
+from .model import Autoencoder
+
+
+def encoder(autoencoder: Autoencoder, box: Box) -> DecoderInversion:
+    r"""The mode of the encoder's posterior, :math:`z = E(x)`: one evaluation, no search."""
+    with torch.no_grad():
+        z = autoencoder.encode(box.center)
+    return judge(autoencoder, box, z, torch.ones(len(box)), ("explicit",) * len(box), "encoder")
+
+
+def gradient(
+    autoencoder: Autoencoder,
+    box: Box,
+    *,
+    iterations: int = 100,
+    learning_rate: float = 0.1,
+    warm_up: int = 10,
+) -> DecoderInversion:
+    r"""The paper's :math:`\mathcal D^\dagger`: Adam on the squared error of the decoded picture.
+
+    .. math:: \min_z\ \|D(z) - x\|^2, \qquad z^{(0)} = E(x)
+
+    The authors copy the autoencoder in every iteration and start at a random sample of the
+    posterior; here nothing is copied, and the search starts at the posterior's mode.
+
+    Args:
+        autoencoder: the autoencoder.
+        box: the images; only their centres are used.
+        iterations: steps of Adam.
+        learning_rate: its learning rate, reached after the warm-up, then falling as a cosine.
+        warm_up: steps of linear warm-up.
+
+    Source: Hong et al., CVPR 2024, and the authors' code (Adam 0.1, 100 steps, 10 of warm-up).
+    """
+    with torch.no_grad():
+        z = autoencoder.encode(box.center)
+    z.requires_grad_()
+    optimizer = torch.optim.Adam([z], lr=learning_rate)
+    for k in range(iterations):
+        optimizer.param_groups[0]["lr"] = learning_rate * cosine(k, iterations, warm_up)
+        with torch.enable_grad():
+            error = (autoencoder.decode(z) - box.center).square().sum()
+            (z.grad,) = torch.autograd.grad(error, z)
+        optimizer.step()
+    counts = torch.full((len(box),), 1 + 3 * iterations)
+    return judge(autoencoder, box, z.detach(), counts, ("budget",) * len(box), "gradient")
+
+
+def cosine(k: int, iterations: int, warm_up: int) -> float:
+    """Linear warm-up from 0 to 1, then a cosine down to 0."""
+    if k < warm_up:
+        return k / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (k - warm_up) / max(1, iterations - warm_up)))

@@ -1,0 +1,95 @@
+"""``invlib models``, ``invlib figures`` and ``invlib rehearse``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from ..portraits import MODELS, words
+from ..portraits.load import WEIGHTS, verify
+from ..rehearsal import keep, rehearse
+from .model import check_device
+from .report import show
+
+ABOUT = {
+    "portraits": "a prompt to 64 x 64 portraits, by latents of 16 x 16",
+    "portraits-pixel": "unconditional portraits of 32 x 32 pixels",
+}
+COLUMNS = ["batch", "sampling", "whole_trajectory", "stepwise", "jvp_cost", "peak_gb", "seconds"]
+
+
+def models(
+    list_words: Annotated[bool, typer.Option("--words", help="list the prompts' words")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """List the embedded models: what they make, their size and their hash."""
+    if list_words:
+        known = sorted(words())
+        show({"words": known if as_json else " ".join(known)}, as_json=as_json)
+        return
+    rows = {}
+    for name in MODELS:
+        size = sum(f.stat().st_size for f in (WEIGHTS / name).rglob("*") if f.is_file())
+        rows[name] = {"makes": ABOUT[name], "megabytes": size / 1e6, "hash": verify(name)}
+    if as_json:
+        show(rows, as_json=True)
+        return
+    show(
+        {n: f"{r['makes']}; {r['megabytes']:.1f} MB, hash {r['hash']}" for n, r in rows.items()},
+        as_json=False,
+    )
+
+
+def figures(
+    profile: Annotated[str, typer.Option(help="tiny (embedded models) or paper (GPU)")] = "tiny",
+    only: Annotated[list[str] | None, typer.Option(help="figures to make, default all")] = None,
+) -> None:
+    """Regenerate the paper's figures; needs a checkout of the repository."""
+    try:
+        from ..reproduce.__main__ import ROOT, main
+    except ImportError as error:
+        raise ImportError(f"{error}; the figures need pip install 'invlib[book]'") from error
+    if not (ROOT / "book" / "figures").is_dir():
+        raise OSError("the figures are notebooks of the repository: run this in a checkout of it")
+    try:
+        main(profile, only)
+    except SystemExit as end:
+        raise ValueError(end.code) from end
+
+
+def rehearsal(
+    arch: Annotated[str, typer.Option(help="sd21, sdxl or tiny")] = "sd21",
+    steps: Annotated[int, typer.Option(min=1, help="steps of the samplers")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds of the inversions")] = 2,
+    batch_size: Annotated[list[int] | None, typer.Option(help="images at once; repeat")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
+    device: Annotated[str, typer.Option(help="where to run")] = "cpu",
+    compile: Annotated[bool, typer.Option("--compile", help="use torch.compile")] = False,
+    guidance: Annotated[float, typer.Option(help="guidance scale")] = 1.0,
+    size: Annotated[int | None, typer.Option(help="height and width of the latents")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o")] = Path("results/rehearsal.json"),
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Measure what inversion costs on a network of full size with random weights."""
+    check_device(device)
+    rows = rehearse(
+        arch,
+        steps=steps,
+        rounds=rounds,
+        batch_sizes=batch_size or [1],
+        dtype=dtype,
+        device=device,
+        compile=compile,
+        guidance=guidance,
+        size=size,
+    )
+    keep(output, rows)
+    if as_json:
+        show({"rows": rows}, as_json=True)
+        return
+    table = pd.DataFrame(rows)[[*COLUMNS, "note"]]
+    print(f"{arch}, {rows[0]['device']}, {dtype}; evaluations a second, random weights")
+    print(table.to_string(index=False, na_rep="-", float_format=lambda v: f"{v:.3g}"))

@@ -1,0 +1,125 @@
+"""``invlib invert``: from a picture to a noise file."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..metrics import decibel
+from ..noisefile import fingerprint, save_noise
+from ..pipelines import ImageInversion, invert_image, regenerate
+from ..pipelines.families import family_of
+from ..probing import NotInvertible
+from .errors import NOT_EXACT
+from .files import as_bytes, free, read_picture
+from .model import Dtype, check_words, open_model, use_scheduler
+from .report import counting, show
+
+
+class Method(StrEnum):
+    """What ``--method`` takes."""
+
+    exact = "exact"
+    naive = "naive"
+    algorithm1 = "algorithm1"
+    algorithm2 = "algorithm2"
+
+
+class Decoder(StrEnum):
+    """What ``--decoder`` takes."""
+
+    encoder = "encoder"
+    gradient = "gradient"
+    gradient_free = "gradient_free"
+    gauss_newton = "gauss_newton"
+    quasi_newton = "quasi_newton"
+    quasi_newton = "quasi_newton"
+
+
+def invert(
+    picture: Annotated[Path, typer.Argument(help="the picture, as the pipeline wrote it")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="noise file to write")],
+    model: Annotated[
+        str, typer.Option(help="portraits, portraits-pixel, or the folder of a pipeline")
+    ] = "portraits",
+    prompt: Annotated[str | None, typer.Option(help="prompt that made the picture")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="negative prompt")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="guidance scale")] = None,
+    steps: Annotated[int, typer.Option(help="number of steps that made the picture")] = 50,
+    scheduler: Annotated[
+        str | None, typer.Option(help="scheduler class of diffusers; default the model's own")
+    ] = None,
+    method: Annotated[Method, typer.Option(help="how to invert the sampler")] = Method.exact,
+    decoder: Annotated[
+        Decoder, typer.Option(help="how to invert the decoder")
+    ] = Decoder.quasi_newton,
+    dtype: Annotated[Dtype, typer.Option(help="dtype of the networks")] = Dtype.float32,
+    device: Annotated[str, typer.Option(help="where to run")] = "cpu",
+    force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Find the noise that a picture was made from, and say how exact it is.
+
+    Exit code 0 means: certified exact, and the stock pipeline makes the same picture from it.
+    Exit code 3 means: the search ended, and the file was written, but that does not hold.
+    """
+    free(output, force=force, suffix=".safetensors")
+    image, notes = read_picture(picture)
+    opened = open_model(model, dtype=dtype, device=device)
+    use_scheduler(opened, scheduler)
+    check_words(opened, [prompt, negative_prompt])
+    began = time.perf_counter()
+    try:
+        with counting(family_of(opened.pipe).module(opened.pipe), "inverting", quiet=as_json):
+            result = invert_image(
+                opened.pipe,
+                image,
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                guidance_scale=guidance_scale,
+                num_inference_steps=steps,
+                method=method.value,
+                decoder=decoder.value,
+            )
+    except NotInvertible as error:
+        raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
+    pixels = as_bytes([image])
+    noise = save_noise(output, result, opened, pictures=fingerprint(pixels))
+    again = as_bytes(regenerate(opened.pipe, result))
+    share = (again == pixels).double().mean().item()
+    values = summary(result, share) | {
+        "seconds": time.perf_counter() - began,
+        "notes": [*notes, *result.notes],
+        "model": f"{noise.model} {noise.model_hash[:12]}",
+        "scheduler": noise.scheduler,
+        "file": str(output),
+    }
+    show(values, as_json=as_json)
+    if values["verdict"] != "exact":
+        typer.echo(f"not certified exact: {values['verdict']}", err=True)
+        raise typer.Exit(NOT_EXACT)
+
+
+def summary(result: ImageInversion, share: float) -> dict[str, Any]:
+    """The evidence about one picture; ``share`` of its values came back from the pipeline."""
+    proof = result.certificate
+    if proof is None:
+        raise ValueError("the inversion has no certificate")
+    verdict = proof.verdict[0]
+    if verdict == "exact" and share < 1:
+        verdict = "exact for the latents, not for the picture"
+    decoding = result.decoding
+    return {
+        "verdict": verdict,
+        "round_trip_db": decibel(proof.round_trip)[0].item(),
+        "values_reproduced": share,
+        "network_evaluations": int(result.inversion.nfe[0]),
+        "decoder_evaluations": 0 if decoding is None else int(decoding.evaluations[0]),
+        "search": result.inversion.reason[0],
+        "decoder_search": "none" if decoding is None else decoding.reason[0],
+        "flags": proof.flags[0] or "none",
+    }

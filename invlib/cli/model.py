@@ -1,0 +1,131 @@
+"""The model that ``--model`` names, and the scheduler that ``--scheduler`` names."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..noisefile import Model
+from ..portraits import MODELS, load, portraits_denoiser
+from ..portraits.load import quiet, verify
+
+HASHED = {".safetensors", ".bin", ".json", ".txt", ".model"}
+
+
+class Dtype(StrEnum):
+    """What ``--dtype`` takes."""
+
+    float32 = "float32"
+    float64 = "float64"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def open_model(name: str, *, dtype: str = "float32", device: str = "cpu") -> Model:
+    """An embedded model, or the pipeline in a folder; nothing is ever downloaded.
+
+    Args:
+        name: ``portraits``, ``portraits-pixel`` or a folder.
+        dtype: dtype of its networks.
+        device: where to put it.
+
+    Raises:
+        ValueError: if it is neither, or the device is not there.
+        OSError: if its files are missing or damaged.
+    """
+    check_device(device)
+    kind = getattr(torch, dtype)
+    if name in MODELS:
+        pipe = load(name)
+        for module in pipe.components.values():
+            if isinstance(module, torch.nn.Module):
+                torch.nn.Module.to(module, kind)  # diffusers' own warns about nothing here
+        return Model(name, verify(name), pipe.to(device))
+    folder = Path(name)
+    if not folder.is_dir():
+        known = ", ".join(MODELS)
+        raise ValueError(
+            f"no model {name!r}: give one of {known}, or the folder of a diffusers pipeline; "
+            "a model of a hub must be downloaded first, and given as its folder"
+        )
+    if not (folder / "model_index.json").is_file():
+        raise ValueError(f"{name} is no diffusers pipeline: it has no model_index.json")
+    digest = folder_hash(folder)
+    from diffusers import DiffusionPipeline
+
+    try:
+        with quiet():
+            pipe = DiffusionPipeline.from_pretrained(
+                folder, local_files_only=True, torch_dtype=kind
+            )
+    except Exception as error:  # whatever diffusers makes of a damaged folder
+        raise ValueError(f"diffusers cannot load {name}: {error}") from error
+    pipe.set_progress_bar_config(disable=True)
+    return Model(str(folder.resolve()), digest, pipe.to(device))
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"cannot use the device {device!r}: {reason}") from error
+
+
+def folder_hash(folder: Path) -> str:
+    """SHA-256 over the names and the SHA-256 of all weights and configurations, sorted."""
+    total = hashlib.sha256()
+    for file in sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix in HASHED):
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{digest}  {file.relative_to(folder).as_posix()}\n".encode())
+    return total.hexdigest()
+
+
+def use_scheduler(model: Model, name: str | None, config: dict[str, Any] | None = None) -> None:
+    """Give the pipeline another scheduler, as it would be given in Python.
+
+    Args:
+        model: its pipeline is changed.
+        name: a scheduler class of diffusers; None leaves the pipeline's own.
+        config: its configuration, by default that of the pipeline's own scheduler. Latent
+            pipelines set ``clip_sample=False`` in theirs, so it is set here, too.
+
+    Raises:
+        ValueError: if there is no such scheduler.
+    """
+    if name is None:
+        return
+    import diffusers
+
+    found = getattr(diffusers, name, None)
+    if not (isinstance(found, type) and hasattr(found, "from_config") and "Scheduler" in name):
+        names = [n for n in dir(diffusers) if n.endswith("Scheduler") and n != "Scheduler"]
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"diffusers has no scheduler {name!r}{hint}")
+    own = dict(model.pipe.scheduler.config) if config is None else config
+    latent = config is None and hasattr(model.pipe, "vae")
+    fixed = {"clip_sample": False} if latent else {}
+    model.pipe.scheduler = found.from_config(own, **fixed)
+
+
+def check_words(model: Model, prompts: list[str | None]) -> None:
+    """Refuse words that the portraits model was never taught.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    given = [p for p in prompts if p]
+    if model.name == "portraits" and given:
+        portraits_denoiser(model.pipe, given, 1.0)

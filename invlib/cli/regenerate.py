@@ -1,0 +1,98 @@
+"""``invlib regenerate`` and ``invlib certify``: from a noise file back to the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..noisefile import NoiseFile, fingerprint, load_noise
+from ..pipelines import regenerate as run
+from ..pipelines.families import family_of
+from .errors import NOT_EXACT
+from .files import as_bytes, free, names_for, read_picture, write_picture
+from .model import open_model, use_scheduler
+from .report import counting, show
+
+NoiseArgument = Annotated[Path, typer.Argument(help="a noise file")]
+ModelOption = Annotated[
+    str | None, typer.Option(help="the model; default the one that the file names")
+]
+DeviceOption = Annotated[str, typer.Option(help="where to run")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+
+
+def regenerate(
+    noise: NoiseArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="picture to write, a PNG")],
+    model: ModelOption = None,
+    device: DeviceOption = "cpu",
+    force: Annotated[bool, typer.Option("--force", help="replace existing files")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the picture of a noise file again, with the stock pipeline."""
+    stored = load_noise(noise)
+    names = names_for(output, len(stored.latents))
+    for name in names:
+        free(name, force=force, suffix=".png")
+    pictures = pictures_of(stored, model, device, quiet=as_json)
+    for name, picture in zip(names, pictures, strict=True):
+        write_picture(name, picture)
+    files = [str(name) for name in names]
+    show({"files": files, **_facts(stored)}, as_json=as_json)
+
+
+def certify(
+    noise: NoiseArgument,
+    picture: Annotated[Path | None, typer.Option(help="the picture, to compare values")] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Make the picture again and compare it with the one that was inverted.
+
+    Exit code 0 means: the same picture, bit for bit; 3: another one.
+    """
+    stored = load_noise(noise)
+    if not stored.pictures and picture is None:
+        raise ValueError(f"{noise} does not say what its picture was; give --picture")
+    wanted, given = stored.pictures, None
+    if picture is not None:
+        given = as_bytes([read_picture(picture)[0]])
+        wanted = fingerprint(given)
+    pixels = as_bytes(pictures_of(stored, model, device, quiet=as_json))
+    same = fingerprint(pixels) == wanted
+    values: dict[str, Any] = {"same_picture": same}
+    if given is not None and given.shape == pixels.shape:
+        values["values_reproduced"] = (given == pixels).double().mean().item()
+    show(values | _facts(stored), as_json=as_json)
+    if not same:
+        typer.echo("not the same picture", err=True)
+        raise typer.Exit(NOT_EXACT)
+
+
+def pictures_of(stored: NoiseFile, model: str | None, device: str, *, quiet: bool) -> list[Any]:
+    """What the stock pipeline makes of a noise file.
+
+    Raises:
+        ValueError: if the model is another one, or the noise does not fit it.
+    """
+    opened = open_model(model or stored.model, dtype=stored.dtype, device=device)
+    stored.check(opened)
+    use_scheduler(opened, stored.scheduler, stored.scheduler_config)
+    with counting(family_of(opened.pipe).module(opened.pipe), "sampling", quiet=quiet):
+        pictures: list[Any] = run(
+            opened.pipe, stored.latents.to(opened.pipe.device), stored.settings
+        )
+    return pictures
+
+
+def _facts(stored: NoiseFile) -> dict[str, Any]:
+    return {
+        "verdict_when_inverted": list(stored.verdict) or ["none"],
+        "model": f"{stored.model} {stored.model_hash[:12]}",
+        "scheduler": stored.scheduler,
+        "steps": stored.settings.num_inference_steps,
+        "prompt": list(stored.settings.prompt or ()),
+    }

@@ -1,0 +1,83 @@
+"""Networks of published architecture with random weights."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ..pipelines import UNet
+
+SDXL_BLOCKS = ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "sample_size": 8,
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 16,
+        "attention_head_dim": 2,
+        "norm_num_groups": 4,
+    },
+    "sd21": {  # stable-diffusion-2-1-base
+        "sample_size": 64,
+        "block_out_channels": (320, 640, 1280, 1280),
+        "cross_attention_dim": 1024,
+        "attention_head_dim": (5, 10, 20, 20),
+        "use_linear_projection": True,
+    },
+    "sdxl": {  # stable-diffusion-xl-base-1.0
+        "sample_size": 128,
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": SDXL_BLOCKS,
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "cross_attention_dim": 2048,
+        "attention_head_dim": (5, 10, 20),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class SizedUNet(UNet):
+    """A UNet that is also told the picture's size and a pooled prompt, as SDXL's is."""
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The network's prediction; size and pooled prompt are zeros, which cost the same."""
+        x, t = x.to(self.dtype), t.to(torch.float32)
+        config = self.module.config
+        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+        more = {"text_embeds": x.new_zeros(len(x), pooled), "time_ids": x.new_zeros(len(x), 6)}
+        output = self.module(x, t, encoder_hidden_states=condition, added_cond_kwargs=more)
+        return cast(Tensor, output.sample)
+
+
+def random_network(arch: str, *, dtype: str = "float32", device: str = "cpu") -> UNet:
+    """A network of published architecture, its weights drawn from seed 0.
+
+    Args:
+        arch: a name in ``ARCHITECTURES``.
+        dtype: a name in ``DTYPES``.
+        device: where to build it.
+
+    Raises:
+        ValueError: if the architecture or the dtype is unknown.
+    """
+    from diffusers import UNet2DConditionModel
+
+    for what, name, known in (("architecture", arch, ARCHITECTURES), ("dtype", dtype, DTYPES)):
+        if name not in known:
+            raise ValueError(f"unknown {what} {name!r}; use one of {', '.join(known)}")
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        torch.manual_seed(0)
+        module = UNet2DConditionModel(**ARCHITECTURES[arch])
+    torch.nn.Module.to(module, DTYPES[dtype])  # diffusers' own warns about nothing here
+    module.eval().requires_grad_(False)
+    sized = module.config.addition_embed_type == "text_time"
+    return SizedUNet(module) if sized else UNet(module)

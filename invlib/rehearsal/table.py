@@ -1,0 +1,98 @@
+"""The rows of all rehearsals in one results file, and as a table on a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..reproduce.store import write_json
+
+KEY = ("arch", "device", "dtype", "compile", "guidance", "size", "batch")
+COLUMNS = {
+    "sampling": "sampling",
+    "whole_trajectory": "inverting 2M, all steps at once",
+    "stepwise": "inverting DDIM, step by step",
+    "jvp_cost": "a derivative costs",
+    "peak_gb": "peak memory",
+}
+WANTED = [("sd21", "CPU", d, 1) for d in ("float32", "bfloat16")] + [
+    (arch, "GPU", dtype, batch)
+    for arch, dtype in (("sd21", "float32"), ("sd21", "float16"), ("sdxl", "float16"))
+    for batch in (1, 8)
+]
+CAPTION = (
+    "Evaluations of the network a second. The weights are random: only cost is measured, and "
+    "nothing is said about whether an inversion succeeds. Load: processes that wanted the CPU when "
+    "the run began."
+)
+
+
+def keep(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put rows into a results file, in place of earlier rows of the same setting.
+
+    Args:
+        path: the file; made if there is none.
+        rows: from :func:`invlib.rehearsal.rehearse`.
+
+    Returns:
+        The values that the file now holds.
+
+    Raises:
+        ValueError: if the file exists and is no results file of rehearsals.
+    """
+    old: list[dict[str, Any]] = []
+    if path.exists():
+        try:
+            old = json.loads(path.read_text())["rows"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a results file of rehearsals") from error
+    new = {_key(row): row for row in [*old, *rows]}
+    values = {"table": "rehearsal", "weights": "random", "rows": [*new.values()]}
+    write_json(path, values)
+    return values
+
+
+def markdown(values: dict[str, Any]) -> str:
+    """The table as it stands on a page; a device or dtype that nobody ran says so."""
+    head = ["network", "device", "dtype", "images", *COLUMNS.values()]
+    lines = [CAPTION, "", _line(head), _line(["---"] * len(head))]
+    rows = list(values["rows"])
+    for wanted in WANTED:
+        found = [row for row in rows if _page_key(row) == wanted]
+        rows = [row for row in rows if row not in found]
+        if found:
+            lines += [_line(_cells(row)) for row in found]
+        else:
+            lines.append(_line([*map(str, wanted), *["not measured"] * len(COLUMNS)]))
+    return "\n".join([*lines, *[_line(_cells(row)) for row in rows]])
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in KEY)
+
+
+def _page_key(row: dict[str, Any]) -> tuple[Any, ...]:
+    place = "CPU" if row["device"] == "CPU" else "GPU"
+    return row["arch"], place, row["dtype"], row["batch"]
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    device = row["device"]
+    if row["threads"]:
+        device += f", {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+    if row["load"] is not None:
+        device += f", load {row['load']:g}"
+    dtype = row["dtype"] + (", compiled" if row["compile"] else "")
+    first = [row["arch"], device, dtype, str(row["batch"])]
+    units = ["{:.3g}/s", "{:.3g}/s", "{:.3g}/s", "{:.2g} evaluations", "{:.1f} GB"]
+    missing = row["note"] or "not measured"
+    numbers = [
+        missing if row[name] is None else unit.format(row[name])
+        for name, unit in zip(COLUMNS, units, strict=True)
+    ]
+    return first + numbers
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,266 @@
+"""Small pipelines of diffusers with random weights, one of every class that can be inverted."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
+
+SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+TOKENS = 12  # longest prompt of the CLIP tokenizers
+WIDTH = 16  # of the text encoders
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """A CLIP tokenizer, one token a letter."""
+    letters = [*string.ascii_lowercase, *(c + "</w>" for c in string.ascii_lowercase)]
+    tokens = ["<|startoftext|>", "<|endoftext|>", *letters]
+    return CLIPTokenizer(
+        vocab={t: i for i, t in enumerate(tokens)}, merges=[], model_max_length=TOKENS
+    )
+
+
+def t5_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer that ends like T5's, one token a word of a few."""
+    words = ["<pad>", "</s>", "<unk>", "a", "red", "blue", "cat", "dog", "bad"]
+    vocabulary = {w: i for i, w in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=words[2]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "$A </s>", special_tokens=[("</s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def clip(*, projection: bool = False) -> Any:
+    """A CLIP text encoder of two layers."""
+    config = CLIPTextConfig(
+        vocab_size=54,
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        projection_dim=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=TOKENS,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config)
+
+
+def t5(width: int = WIDTH) -> T5EncoderModel:
+    """A T5 encoder of one layer."""
+    return T5EncoderModel(
+        T5Config(vocab_size=9, d_model=width, d_kv=8, num_heads=2, d_ff=WIDTH, num_layers=1)
+    )
+
+
+def vae(channels: int = 4, *, halvings: int = 1, shift: float | None = None) -> Any:
+    """An autoencoder."""
+    return diffusers.AutoencoderKL(
+        block_out_channels=(8,) * (halvings + 1),
+        down_block_types=("DownEncoderBlock2D",) * (halvings + 1),
+        up_block_types=("UpDecoderBlock2D",) * (halvings + 1),
+        layers_per_block=1,
+        latent_channels=channels,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+        scaling_factor=0.7,
+        shift_factor=shift,
+    )
+
+
+def unet(**options: Any) -> Any:
+    """A conditional UNet with one attention block."""
+    return diffusers.UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=2,
+        norm_num_groups=4,
+        **{"cross_attention_dim": WIDTH, **options},
+    )
+
+
+def dpm(**options: Any) -> Any:
+    """DPM-Solver++(2M) as for Stable Diffusion."""
+    return diffusers.DPMSolverMultistepScheduler(**{**SD, **options})
+
+
+def stable_diffusion(scheduler: Any = None, **options: Any) -> Any:
+    """A StableDiffusionPipeline."""
+    return diffusers.StableDiffusionPipeline(
+        vae=vae(),
+        text_encoder=clip(),
+        tokenizer=clip_tokenizer(),
+        unet=unet(**options),
+        scheduler=scheduler or dpm(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def stable_diffusion_xl(scheduler: Any = None, **options: Any) -> Any:
+    """A StableDiffusionXLPipeline."""
+    return diffusers.StableDiffusionXLPipeline(
+        vae=vae(),
+        text_encoder=clip(),
+        text_encoder_2=clip(projection=True),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
+        unet=unet(
+            cross_attention_dim=2 * WIDTH,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=4,
+            projection_class_embeddings_input_dim=WIDTH + 6 * 4,
+        ),
+        scheduler=scheduler or dpm(),
+        add_watermarker=False,
+        **options,
+    )
+
+
+def pixels(scheduler: Any = None, *, cls: str = "DDPMPipeline", channels: int = 3) -> Any:
+    """A DDPMPipeline or DDIMPipeline."""
+    network = diffusers.UNet2DModel(
+        sample_size=8,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=4,
+        norm_num_groups=4,
+    )
+    scheduler = scheduler or diffusers.DDIMScheduler(**SD, clip_sample=False)
+    return getattr(diffusers, cls)(unet=network, scheduler=scheduler)
+
+
+def dit(scheduler: Any = None) -> Any:
+    """A DiTPipeline."""
+    network = diffusers.DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        sample_size=8,
+        norm_num_groups=4,
+    )
+    scheduler = scheduler or diffusers.DDIMScheduler(**SD, clip_sample=False)
+    labels = {0: "tench, Tinca tinca", 1: "goldfish"}
+    return diffusers.DiTPipeline(
+        transformer=network, vae=vae(), scheduler=scheduler, id2label=labels
+    )
+
+
+def pixart(scheduler: Any = None, *, sample_size: int = 8, halvings: int = 1) -> Any:
+    """A PixArtAlphaPipeline."""
+    network = diffusers.PixArtTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8 if sample_size < 128 else 12,
+        cross_attention_dim=16 if sample_size < 128 else 24,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        sample_size=sample_size,
+        norm_num_groups=4,
+        caption_channels=WIDTH,
+        interpolation_scale=1,
+    )
+    return diffusers.PixArtAlphaPipeline(
+        tokenizer=t5_tokenizer(),
+        text_encoder=t5(),
+        vae=vae(halvings=halvings),
+        transformer=network,
+        scheduler=scheduler or dpm(),
+    )
+
+
+def stable_diffusion_3(
+    scheduler: Any = None, *, qk_norm: str | None = None, third: bool = False
+) -> Any:
+    """A StableDiffusion3Pipeline, with or without T5."""
+    network = diffusers.SD3Transformer2DModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=2 * WIDTH,
+        caption_projection_dim=16,
+        pooled_projection_dim=2 * WIDTH,
+        pos_embed_max_size=16,
+        qk_norm=qk_norm,
+    )
+    return diffusers.StableDiffusion3Pipeline(
+        transformer=network,
+        scheduler=scheduler or diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae(shift=0.1),
+        text_encoder=clip(projection=True),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=clip(projection=True),
+        tokenizer_2=clip_tokenizer(),
+        text_encoder_3=t5(2 * WIDTH) if third else None,
+        tokenizer_3=t5_tokenizer() if third else None,
+    )
+
+
+def flux(scheduler: Any = None, *, guidance: bool = True) -> Any:
+    """A FluxPipeline."""
+    network = diffusers.FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
+        guidance_embeds=guidance,
+        axes_dims_rope=(2, 2, 4),
+    )
+    dynamic = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    return diffusers.FluxPipeline(
+        scheduler=scheduler or dynamic,
+        vae=vae(4, shift=0.1),
+        text_encoder=clip(),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=t5(),
+        tokenizer_2=t5_tokenizer(),
+        transformer=network,
+    )
+
+
+def build(
+    make: Callable[..., Any], *arguments: Any, dtype: Any = torch.float64, **options: Any
+) -> Any:
+    """A pipeline with reproducible weights, in the given dtype, without progress bars."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pipe = make(*arguments, **options)
+    for module in pipe.components.values():
+        if isinstance(module, torch.nn.Module):
+            module.eval().requires_grad_(False).to(dtype)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
