@@ -174,11 +174,20 @@ def invert(
     Raises:
         ValueError: if the image is not a finite batch or the method is unknown.
     """
+    with torch.no_grad():
+        return inverter(method)(denoiser, image, solver)
+
+
+def inverter(method: str | Inverter) -> Inverter:
+    """The inverter of a name; an inverter stays what it is.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
     from .inverters import METHODS
 
-    if isinstance(method, str):
-        if method not in METHODS:
-            raise ValueError(f"unknown method {method!r}; use one of {', '.join(METHODS)}")
-        method = METHODS[method]
-    with torch.no_grad():
-        return method(denoiser, image, solver)
+    if not isinstance(method, str):
+        return method
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; use one of {', '.join(METHODS)}")
+    return METHODS[method]

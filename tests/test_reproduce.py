@@ -11,7 +11,7 @@ import nbformat
 import pytest
 import torch
 
-from invlib.reproduce import exactness, figure2, store
+from invlib.reproduce import figure2, pages, store
 from invlib.reproduce.__main__ import strip
 from invlib.reproduce.profiles import spaces
 
@@ -107,12 +107,10 @@ def test_stored_results_belong_to_the_shipped_weights() -> None:
     assert measured == {name: verify(name) for name in MODELS}
 
 
-def test_the_readme_shows_the_measured_table() -> None:
+@pytest.mark.parametrize("page", pages.PAGES)
+def test_pages_show_the_measured_tables(page: str) -> None:
     root = Path(__file__).parents[1]
-    text = (root / "README.md").read_text()
-    shown = text.split("<!-- exactness -->")[1].split("<!-- /exactness -->")[0].strip()
-    measured = json.loads((root / "results" / "exactness.json").read_text())
-    assert shown == exactness.markdown(measured)
+    assert (root / page).read_text() == pages.filled(root, page)
 
 
 def test_the_model_card_meets_its_bar() -> None:

@@ -5,6 +5,8 @@ from .gauss_newton import gauss_newton
 from .gradient import encoder, gradient
 from .gradient_free import gradient_free
 from .inversion import DecoderInversion, DecoderInverter
+from .joint import joint
+from .limits import Limits, limits
 from .model import Autoencoder
 from .quasi_newton import quasi_newton
 
@@ -22,10 +24,13 @@ __all__ = [
     "Box",
     "DecoderInversion",
     "DecoderInverter",
+    "Limits",
     "encoder",
     "gauss_newton",
     "gradient",
     "gradient_free",
+    "joint",
+    "limits",
     "quasi_newton",
     "to_bytes",
 ]

@@ -76,4 +76,5 @@ class Box:
 
 def to_bytes(x: Tensor) -> Tensor:
     """The 8-bit images that a diffusers pipeline makes of decoder outputs, uint8."""
-    return ((x / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    shown = (x / 2 + 0.5).clamp(0, 1).float()  # the pipeline rescales in the dtype of its decoder
+    return (shown * 255).round().to(torch.uint8)

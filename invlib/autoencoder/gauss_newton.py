@@ -15,6 +15,7 @@ from .inversion import DecoderInversion, judge
 from .model import Autoencoder
 
 
+@torch.no_grad()
 def gauss_newton(
     autoencoder: Autoencoder,
     box: Box,
@@ -42,8 +43,7 @@ def gauss_newton(
         damping: first :math:`\mu`, relative to the largest eigenvalue seen of :math:`J^\top W J`.
         start: first latents; by default the encoder's.
     """
-    with torch.no_grad():
-        z = autoencoder.encode(box.center) if start is None else start.clone()
+    z = autoencoder.encode(box.center) if start is None else start.double()
     evaluations = int(start is None)
     mu = torch.full((len(box),), damping, dtype=torch.float64, device=z.device)
     accepted = torch.zeros(len(box), dtype=torch.bool, device=z.device)
@@ -54,8 +54,7 @@ def gauss_newton(
         step = _conjugate_gradients(
             partial(_normal, autoencoder, z, back, active), -back(r)[0], mu, krylov
         )
-        with torch.no_grad():
-            trial = box.excess(autoencoder.decode(z + step), margin=margin)
+        trial = box.excess(autoencoder.decode(z + step), margin=margin)
         accepted = _square(trial) < _square(r)
         z = torch.where(_column(accepted), z + step, z)
         mu = torch.where(accepted, mu / 4, mu * 16)

@@ -15,7 +15,8 @@ def encoder(autoencoder: Autoencoder, box: Box) -> DecoderInversion:
     r"""The mode of the encoder's posterior, :math:`z = E(x)`: one evaluation, no search."""
     with torch.no_grad():
         z = autoencoder.encode(box.center)
-    return judge(autoencoder, box, z, torch.ones(len(box)), ("explicit",) * len(box), "encoder")
+    counts = torch.ones(len(box), dtype=torch.long)
+    return judge(autoencoder, box, z, counts, ("explicit",) * len(box), "encoder")
 
 
 def gradient(

@@ -67,7 +67,7 @@ def inertial(*, rho: float = 0.3, momentum: float = 0.7) -> Rule:
     last: list[Tensor] = []
 
     def rule(z: Tensor, residual: Callable[[Tensor], Tensor], k: int) -> Tensor:
-        y = z + momentum * (z - last[0]) if last else z
+        y = z + momentum * (z - last[0]) if k else z
         last[:] = [z]
         return y - rho * residual(y)
 
@@ -81,8 +81,8 @@ def adam(*, learning_rate: float = 0.1, iterations: int = 60, warm_up: int = 6) 
 
     def rule(z: Tensor, residual: Callable[[Tensor], Tensor], k: int) -> Tensor:
         r = residual(z)
-        m = 0.9 * first[0] + 0.1 * r if first else 0.1 * r
-        v = 0.999 * second[0] + 0.001 * r**2 if second else 0.001 * r**2
+        m = 0.9 * first[0] + 0.1 * r if k else 0.1 * r
+        v = 0.999 * second[0] + 0.001 * r**2 if k else 0.001 * r**2
         first[:], second[:] = [m], [v]
         m, v = m / (1 - 0.9 ** (k + 1)), v / (1 - 0.999 ** (k + 1))
         return z - learning_rate * cosine(k, iterations, warm_up) * m / (v.sqrt() + 1e-8)

@@ -37,7 +37,6 @@ class Decoder(StrEnum):
     gradient_free = "gradient_free"
     gauss_newton = "gauss_newton"
     quasi_newton = "quasi_newton"
-    quasi_newton = "quasi_newton"
 
 
 def invert(

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..autoencoder import DECODERS, DecoderInversion, DecoderInverter
+from ..autoencoder import DECODERS, DecoderInversion, DecoderInverter, joint
 from ..certificate import Certificate, certify
-from ..inversion import Inversion, Inverter, invert
+from ..inversion import Inversion, Inverter, invert, inverter
 from ..sampling import as_state
-from ..solvers import Solver
 from .families import family_of
 from .family import Family
 from .images import as_box
@@ -54,6 +53,7 @@ def invert_image(
     num_inference_steps: int = 50,
     method: str | Inverter = "exact",
     decoder: str | DecoderInverter = "quasi_newton",
+    refine: bool = False,
     certificate: bool = True,
     vectors: int = 0,
 ) -> ImageInversion:
@@ -73,6 +73,8 @@ def invert_image(
         num_inference_steps: the number of steps that made the image.
         method: how to invert the sampler; see :func:`invlib.invert`.
         decoder: how to invert the decoder: a name in ``invlib.autoencoder.DECODERS`` or a function.
+        refine: estimate latents and noise together afterwards, at about three times the cost;
+            see :func:`invlib.autoencoder.joint`.
         certificate: whether to certify the result (as many evaluations as there are steps).
         vectors: Lanczos vectors of the certificate; see :func:`invlib.certify`.
 
@@ -90,18 +92,28 @@ def invert_image(
     asked = (prompt, negative_prompt, guidance_scale, num_inference_steps)
     settings, notes = complete(family, pipe, len(box), size, asked)
     solver = family.solver(pipe, settings)
+    denoiser, search = family.denoiser(pipe, settings), inverter(method)
     decoding = None
     if family.decodes:
+        autoencoder = family.autoencoder(pipe)
         with torch.no_grad():
-            decoding = _decoder(decoder)(family.autoencoder(pipe), box)
+            decoding = _decoder(decoder)(autoencoder, box)
         target = family.pack(pipe, decoding.latents)
         notes.append("the certificate is about the latents; how they decode is in decoding")
     else:
         target = box.center
         if (box.lower < box.upper).any():
             notes.append("8-bit pixels: the certificate is about the centres of the rounding")
-    proof = vectors if certificate else None
-    return _invert(family, pipe, target, solver, settings, notes, decoding, method, proof)
+    if refine and (decoding is None or target.shape != decoding.latents.shape):
+        raise ValueError(f"refine=True is not possible for {type(pipe).__name__}: give False")
+    found = invert(denoiser, target, solver, method=search)
+    if refine and decoding is not None:
+        with torch.no_grad():
+            decoding, found = joint(
+                autoencoder, denoiser, box, solver, decoding, found, method=search
+            )
+    proof = certify(denoiser, found, solver, vectors=vectors) if certificate else None
+    return _result(family, pipe, found, decoding, proof, settings, notes)
 
 
 def invert_latents(
@@ -150,8 +162,10 @@ def invert_latents(
     asked = (prompt, negative_prompt, guidance_scale, num_inference_steps)
     settings, notes = complete(family, pipe, len(target), size, asked)
     solver = family.solver(pipe, settings)
-    proof = vectors if certificate else None
-    return _invert(family, pipe, target, solver, settings, notes, None, method, proof)
+    denoiser = family.denoiser(pipe, settings)
+    found = invert(denoiser, target, solver, method=inverter(method))
+    proof = certify(denoiser, found, solver, vectors=vectors) if certificate else None
+    return _result(family, pipe, found, None, proof, settings, notes)
 
 
 def _decoder(decoder: str | DecoderInverter) -> DecoderInverter:
@@ -162,25 +176,20 @@ def _decoder(decoder: str | DecoderInverter) -> DecoderInverter:
     return DECODERS[decoder]
 
 
-def _invert(
+def _result(
     family: Family,
     pipe: Any,
-    target: Tensor,
-    solver: Solver,
+    found: Inversion,
+    decoding: DecoderInversion | None,
+    certificate: Certificate | None,
     settings: Settings,
     notes: list[str],
-    decoding: DecoderInversion | None,
-    method: str | Inverter,
-    vectors: int | None,
 ) -> ImageInversion:
-    """Invert the sampler; certify with so many Lanczos vectors, or not at all."""
-    denoiser = family.denoiser(pipe, settings)
-    found = invert(denoiser, target, solver, method=method)
-    certificate = None if vectors is None else certify(denoiser, found, solver, vectors=vectors)
+    """The noise in the dtype that the pipeline takes, with all that is known about it."""
     return ImageInversion(
         inversion=found,
         latents=found.noise.to(family.module(pipe).dtype),
-        target=target,
+        target=found.states[-1],
         decoding=decoding,
         certificate=certificate,
         settings=settings,

@@ -23,9 +23,9 @@ CORE = (  # the code whose change makes a stored result stale
 
 
 @cache
-def code_hash() -> str:
-    """A hash of the library code that results depend on."""
-    files = sorted(f for pattern in CORE for f in PACKAGE.glob(pattern))
+def code_hash(patterns: tuple[str, ...] = CORE) -> str:
+    """A hash of the library code that results depend on: of the core, or of the given files."""
+    files = sorted(f for pattern in patterns for f in PACKAGE.glob(pattern))
     text = b"".join(f.read_bytes() for f in files)
     return hashlib.sha256(text).hexdigest()[:12]
 
