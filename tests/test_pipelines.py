@@ -316,6 +316,17 @@ def test_the_embedded_model_from_its_picture() -> None:
     assert abs(again - decoded.numpy()).max() <= 1
 
 
+def test_refinement_estimates_latents_and_noise_together() -> None:
+    pipe, noise = sd(), draw(1, 4, 8, 8)
+    asked = {"prompt": "cat", "guidance_scale": 2.0, "num_inference_steps": STEPS}
+    picture = pipe(**asked, latents=noise).images
+    result = invert_image(pipe, picture, refine=True, **asked)
+    assert result.decoding is not None and result.decoding.method == "joint"
+    assert torch.equal(result.target, result.decoding.latents)
+    with pytest.raises(ValueError, match="refine=True is not possible for DDPMPipeline"):
+        invert_image(pixel(), np.zeros((8, 8, 3), np.uint8), refine=True)
+
+
 # ---- dtypes, batches, and what is left as it was -------------------------------------------------
 
 

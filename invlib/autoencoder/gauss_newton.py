@@ -40,7 +40,7 @@ def gauss_newton(
         iterations: Gauss-Newton steps.
         krylov: conjugate-gradient iterations a step, each a forward- and a reverse-mode product.
         margin: part of the half width by which the box is made smaller.
-        damping: first :math:`\mu`, relative to the largest eigenvalue seen of :math:`J^\top W J`.
+        damping: first :math:`\mu`, relative to the first Rayleigh quotient of :math:`J^\top W J`.
         start: first latents; by default the encoder's.
     """
     z = autoencoder.encode(box.center) if start is None else start.double()
@@ -57,7 +57,7 @@ def gauss_newton(
         trial = box.excess(autoencoder.decode(z + step), margin=margin)
         accepted = _square(trial) < _square(r)
         z = torch.where(_column(accepted), z + step, z)
-        mu = torch.where(accepted, mu / 4, mu * 16)
+        mu = torch.where(accepted, mu / 4, (16 * mu).clamp(min=1e-8))
         evaluations += 1 + 3 + 4 * krylov  # CG reuses the reverse-mode graph: 2 + 2 a product
     counts = torch.full((len(box),), evaluations)
     reason = tuple("budget" if a else "stalled" for a in accepted.tolist())

@@ -85,6 +85,8 @@ def adam(*, learning_rate: float = 0.1, iterations: int = 60, warm_up: int = 6) 
         v = 0.999 * second[0] + 0.001 * r**2 if k else 0.001 * r**2
         first[:], second[:] = [m], [v]
         m, v = m / (1 - 0.9 ** (k + 1)), v / (1 - 0.999 ** (k + 1))
-        return z - learning_rate * cosine(k, iterations, warm_up) * m / (v.sqrt() + 1e-8)
+        return z - learning_rate * cosine(min(k, iterations), iterations, warm_up) * m / (
+            v.sqrt() + 1e-8
+        )
 
     return rule

@@ -53,8 +53,14 @@ def judge(
     reason: tuple[str, ...],
     method: str,
 ) -> DecoderInversion:
-    """Decode latents once more, uncounted, and say how well they explain the image."""
+    """Decode latents once more, uncounted, and say how well they explain the image.
+
+    A search whose latents round to the image has converged, whatever ended it.
+    """
     with torch.no_grad():
         picture = autoencoder.decode(latents)
     error = nmse(picture.clamp(-1, 1), box.center)
+    rounds = (box.share_inside(picture) == 1).tolist()
+    ends = zip(rounds, reason, strict=True)
+    reason = tuple("converged" if r and e != "explicit" else e for r, e in ends)
     return DecoderInversion(latents, error, box.share_inside(picture), evaluations, reason, method)

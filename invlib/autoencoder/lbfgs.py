@@ -50,7 +50,7 @@ def lbfgs(
     evaluations = torch.ones(len(x), dtype=torch.long)
     history = Memory(memory)
     for _ in range(iterations):
-        direction = history.direction(gradient)
+        direction = history.direction(gradient, value)
         slope = (direction * gradient).sum(1)
         new, new_value, new_gradient = x.clone(), value.clone(), gradient.clone()
         todo, size = (~finished).nonzero().flatten(), 1.0
@@ -106,10 +106,15 @@ class Memory:
         """Forget all samples but ``rows``."""
         self.pairs = [(s[rows], y[rows], i[rows]) for s, y, i in self.pairs]
 
-    def direction(self, gradient: Tensor) -> Tensor:
-        """Minus the approximate inverse Hessian times the gradient (two-loop recursion)."""
+    def direction(self, gradient: Tensor, value: Tensor) -> Tensor:
+        """Minus the approximate inverse Hessian times the gradient (two-loop recursion).
+
+        The first step has length 1, or that after which a parabola with minimum 0 would be at
+        its minimum, if that is shorter.
+        """
         q, weights = gradient, []
-        scale = 1 / gradient.norm(dim=1, keepdim=True).clamp(min=1e-300)
+        size = gradient.norm(dim=1, keepdim=True).clamp(min=1e-300)
+        scale = torch.minimum(1 / size, 2 * value.abs()[:, None] / size**2)
         for s, y, inverse in reversed(self.pairs):
             a = inverse * (s * q).sum(1, keepdim=True)
             q = q - a * y

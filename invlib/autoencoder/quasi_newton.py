@@ -10,6 +10,8 @@ from .inversion import DecoderInversion, judge
 from .lbfgs import lbfgs
 from .model import Autoencoder
 
+EDGE = 1e-3  # part of the half width: closer to an edge, float32 may round the other way
+
 
 def quasi_newton(
     autoencoder: Autoencoder,
@@ -42,7 +44,7 @@ def quasi_newton(
         prior: the most probable latents; by default the first ones.
         ridge: :math:`\mu`, the variance of a rounding error over that of a latent.
     """
-    first = _encode(autoencoder, box) if start is None else start
+    first = _encode(autoencoder, box) if start is None else start.detach().double()
     center = first if prior is None else prior
 
     def objective(z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,11 +55,9 @@ def quasi_newton(
             value = part.excess(picture, margin=margin).square().flatten(1).sum(1) / 2
             (gradient,) = torch.autograd.grad(value.sum(), z)
         value = value.detach() + ridge / 2 * pull.square().flatten(1).sum(1)
-        return (
-            value,
-            (gradient + ridge * pull).flatten(1),
-            part.share_inside(picture.detach()) == 1,
-        )
+        sticks_out = part.excess(picture.detach(), margin=EDGE) != 0
+        done = ~sticks_out.flatten(1).any(1) & (ridge == 0)
+        return value, (gradient + ridge * pull).flatten(1), done
 
     found = lbfgs(objective, first, iterations=iterations, memory=memory)
     evaluations = 3 * found.evaluations + int(start is None)

@@ -100,6 +100,10 @@ def invert_image(
             decoding = _decoder(decoder)(autoencoder, box)
         target = family.pack(pipe, decoding.latents)
         notes.append("the certificate is about the latents; how they decode is in decoding")
+        if autoencoder.dtype not in (torch.float32, torch.float64):
+            notes.append(
+                f"the pipeline rounds pictures in {autoencoder.dtype}, decoding in float32"
+            )
     else:
         target = box.center
         if (box.lower < box.upper).any():

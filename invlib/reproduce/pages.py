@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 from .. import rehearsal
@@ -27,9 +26,9 @@ def filled(root: Path, page: str) -> str:
         if f"<!-- {name} -->" not in text:
             continue
         table = markdown(json.loads((root / "results" / f"{name}.json").read_text()))
-        block = f"<!-- {name} -->\n\n{table}\n\n<!-- /{name} -->"
-        pattern = f"<!-- {name} -->.*?<!-- /{name} -->"
-        text = re.sub(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
+        before, _, rest = text.partition(f"<!-- {name} -->")
+        after = rest.partition(f"<!-- /{name} -->")[2]
+        text = f"{before}<!-- {name} -->\n\n{table}\n\n<!-- /{name} -->{after}"
     return text
 
 
