@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from invlib.autoencoder import Autoencoder, Box, encoder, joint, limits
+from invlib.autoencoder import ROUNDING, Autoencoder, Box, encoder, joint, limits
 from invlib.autoencoder.lbfgs import lbfgs
-from invlib.autoencoder.limits import ROUNDING, jacobian
+from invlib.autoencoder.limits import jacobian
 from invlib.denoisers import gaussian
 from invlib.inversion import invert
 from invlib.inverters import stepwise

@@ -1,6 +1,6 @@
 """Inverting the decoder of a latent diffusion model."""
 
-from .box import Box, to_bytes
+from .box import ROUNDING, Box, to_bytes
 from .gauss_newton import gauss_newton
 from .gradient import encoder, gradient
 from .gradient_free import gradient_free
@@ -20,6 +20,7 @@ DECODERS: dict[str, DecoderInverter] = {
 
 __all__ = [
     "DECODERS",
+    "ROUNDING",
     "Autoencoder",
     "Box",
     "DecoderInversion",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+ROUNDING = (2 / 255) ** 2 / 12  # variance of the rounding error of an 8-bit value in [-1, 1]
+
 
 @dataclass(frozen=True)
 class Box:

@@ -11,9 +11,8 @@ from ..denoisers import Denoiser
 from ..inversion import Inversion, Inverter
 from ..inverters import exact
 from ..solvers import Solver
-from .box import Box
+from .box import ROUNDING, Box
 from .inversion import DecoderInversion
-from .limits import ROUNDING
 from .model import Autoencoder
 from .quasi_newton import quasi_newton
 

@@ -12,9 +12,8 @@ from ..denoisers import Denoiser, select
 from ..newton import forward_mode
 from ..sampling import sample
 from ..solvers import Solver
+from .box import ROUNDING
 from .model import Autoencoder
-
-ROUNDING = (2 / 255) ** 2 / 12  # variance of the rounding error of a value in [-1, 1]
 
 
 @dataclass(frozen=True)
