@@ -237,7 +237,8 @@ def test_links_and_inclusions_lead_to_files(path: Path) -> None:
         if re.match(r"(https?|mailto):", target) or target.startswith("#"):
             continue
         file = path.parent / target.split("#")[0]
-        assert file.exists() or file.with_suffix(".md").exists(), target
+        found = (file, file.with_suffix(".md"), file.with_suffix(".ipynb"))
+        assert any(f.exists() for f in found), target
 
 
 def test_contents_list_existing_pages_and_every_page() -> None:
