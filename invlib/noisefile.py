@@ -100,7 +100,7 @@ def save_noise(
 
     Args:
         path: the file; an existing one is replaced.
-        result: from :func:`invlib.pipelines.invert_image`.
+        result: from :func:`~invlib.pipelines.invert.invert_image`.
         model: what was inverted; its pipeline still has the scheduler that was inverted.
         pictures: fingerprints of the pictures.
 

@@ -160,25 +160,32 @@ def summary(name: str, guidance: float, results: list[dict[str, Tensor]]) -> lis
 
 
 def markdown(values: dict[str, Any]) -> str:
-    """The table as it stands on the page; a cell that nobody filled says so."""
+    """The table as it stands on the page, in parts; a part that nobody measured says so."""
     known = {(r["sampler"], r["guidance"], r["decoder"]): r for r in values["rows"]}
-    head = ["sampler", "CFG", "decoder inversion", "images", "latents", "noise", "picture"]
-    head += ["values that round to the picture", "identical pictures", "seconds an image"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    parts = []
     for name in SAMPLERS:
         for scale in GUIDANCE:
-            for label in (*DECODERS, "joint"):
-                row = known.get((name, scale, label))
-                cells = ["not measured"] * 7
-                if row is not None:
-                    cells = [
-                        str(row["samples"]),
-                        *(f"{row[k]:.1f} dB" for k in ("latent_db", "noise_db", "image_db")),
-                        f"{row['values']:.1%}",
-                        f"{row['identical']:.0%}",
-                        f"{row['seconds']:.1f}",
-                    ]
-                lines.append(f"| {name} | {scale:g} | {label} | " + " | ".join(cells) + " |")
+            rows = [known.get((name, scale, label)) for label in (*DECODERS, "joint")]
+            parts.append(_part(f"{name}, CFG {scale:g}", [row for row in rows if row is not None]))
+    return "\n\n".join(parts)
+
+
+def _part(title: str, rows: list[dict[str, Any]]) -> str:
+    """One sampler at one guidance scale."""
+    if not rows:
+        return f"**{title}**: not measured."
+    head = ["decoder inversion", "latents", "noise", "picture", "values", "identical", "seconds"]
+    lines = [f"**{title}**, {rows[0]['samples']} images", ""]
+    lines += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for row in rows:
+        cells = [
+            row["decoder"],
+            *(f"{row[k]:.1f} dB" for k in ("latent_db", "noise_db", "image_db")),
+            f"{row['values']:.1%}",
+            f"{row['identical']:.0%}",
+            f"{row['seconds']:.1f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
