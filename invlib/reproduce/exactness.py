@@ -72,14 +72,17 @@ def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
     }
 
 
-def finish(guidance: float) -> partial[Root]:
-    """Newton's method with a budget: 20 steps, but 3 where it often stalls."""
-    return partial(newton_krylov, max_iterations=20 if guidance <= 3 else 3, patience=3)
+def finish(steps: int, guidance: float) -> partial[Root]:
+    """Newton's method with a budget: 20 steps, but few where it often stalls."""
+    budget = 20 if guidance <= 3 else 30 // steps
+    return partial(newton_krylov, max_iterations=budget, patience=3)
 
 
 def method(solver: Solver, guidance: float) -> Inverter:
     """Step by step for DDIM; else the whole trajectory, finished by Newton's method."""
-    return stepwise if solver.order_one else partial(whole_trajectory, finish=finish(guidance))
+    if solver.order_one:
+        return stepwise
+    return partial(whole_trajectory, finish=finish(solver.steps, guidance))
 
 
 def second_opinion(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
@@ -109,7 +112,7 @@ def main(
         config = {"table": "exactness", "sampler": name, "guidance": scale, "first": first}
         config |= {"model": verify("portraits"), "shard": SHARD}
         if name.startswith("2M"):
-            config |= {"finish": str(finish(scale).keywords)}
+            config |= {"finish": str(finish(SAMPLERS[name][1], scale).keywords)}
         if report and stored(CACHE, config) is None:
             continue
         result = cell(CACHE, config, partial(shard, name, scale, first))
