@@ -32,7 +32,7 @@ LABELS = {
 
 
 def style() -> None:
-    """Use the common style for all figures of this session."""
+    """Use the common style for all figures drawn from now on."""
     plt.rcParams.update(
         {
             "figure.figsize": (5.0, 3.8),
