@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from .schedule import Levels
+from .shapes import column
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -171,7 +172,7 @@ def convert(
     """
     if source == target:
         return output
-    alpha, sigma = _column(alpha, x), _column(sigma, x)
+    alpha, sigma = column(alpha, x), column(sigma, x)
     p, q = parts(source, alpha, sigma)
     new_p, new_q = parts(target, alpha, sigma)
     scale = 1 / (alpha * q - sigma * p)
@@ -254,7 +255,3 @@ def gaussian(schedule: Levels, mean: Tensor, std: float) -> Mixture:
 def ideal(schedule: Levels, data: Tensor) -> Mixture:
     """The ideal denoiser of the data set ``data [K, ...]``: a mixture of points."""
     return Mixture(schedule, data, 0.0)
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.ndim - 1))

@@ -16,6 +16,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
+from .shapes import column
+
 Residual = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -195,7 +197,7 @@ def forward_step(
             bad = torch.where(bad > plateau, 0, bad)
         go_on = search.observe(x, r)
         now = step * min(1.0, (k + 1) / max(warm_up, 1))
-        x = (x - _column(now, x) * r)[go_on]
+        x = (x - column(now, x) * r)[go_on]
         step, best, bad, k = step[go_on], best[go_on], bad[go_on], k + 1
     return search.root()
 
@@ -268,7 +270,3 @@ def _accelerated(xs: list[Tensor], rs: list[Tensor]) -> Tensor:
     projected = q.transpose(1, 2) @ rs[-1][:, :, None]
     gamma = torch.linalg.pinv(upper, rtol=1e-12) @ projected / size.transpose(1, 2)
     return rs[-1] + ((dx - dr) @ gamma)[:, :, 0]
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.ndim - 1))

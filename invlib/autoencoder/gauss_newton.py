@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..newton import forward_mode
+from ..shapes import column
 from .box import Box
 from .inversion import DecoderInversion, judge
 from .model import Autoencoder
@@ -56,7 +57,7 @@ def gauss_newton(
         )
         trial = box.excess(autoencoder.decode(z + step), margin=margin)
         accepted = _square(trial) < _square(r)
-        z = torch.where(_column(accepted), z + step, z)
+        z = torch.where(column(accepted, z), z + step, z)
         mu = torch.where(accepted, mu / 4, (16 * mu).clamp(min=1e-8))
         evaluations += 1 + 3 + 4 * krylov  # CG reuses the reverse-mode graph: 2 + 2 a product
     counts = torch.full((len(box),), evaluations)
@@ -86,19 +87,15 @@ def _conjugate_gradients(
         image = product(p)
         if k == 0:
             shift = mu * (p * image).flatten(1).sum(1) / square.clamp(min=1e-300)
-        image = image + _column(shift) * p
+        image = image + column(shift, b) * p
         size = square / (p * image).flatten(1).sum(1).clamp(min=1e-300)
-        d = d + _column(size) * p
-        residual = residual - _column(size) * image
+        d = d + column(size, b) * p
+        residual = residual - column(size, b) * image
         new = _square(residual)
-        p = residual + _column(new / square.clamp(min=1e-300)) * p
+        p = residual + column(new / square.clamp(min=1e-300), b) * p
         square = new
     return d
 
 
 def _square(x: Tensor) -> Tensor:
     return x.flatten(1).square().sum(1)
-
-
-def _column(values: Tensor) -> Tensor:
-    return values.view(-1, 1, 1, 1)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..shapes import column
 from .box import Box
 from .gradient import cosine
 from .inversion import DecoderInversion, judge
@@ -46,7 +47,7 @@ def gradient_free(
             r = autoencoder.encode(autoencoder.decode(y)) - target
             size = r.flatten(1).norm(dim=1).nan_to_num(torch.inf)
             better = size < best_residual.to(size)
-            best = torch.where(better.view(-1, 1, 1, 1), y, best)
+            best = torch.where(column(better, y), y, best)
             best_residual = torch.where(better, size, best_residual.to(size))
             return r
 

@@ -26,7 +26,7 @@ class Family:
 
     network = "unet"  # the pipeline's attribute
     decodes = True  # whether the sampler runs on latents
-    takes_noise = True  # whether the pipeline's call has the argument latents
+    takes_noise = True  # whether the call has the argument latents; else it scales no noise
     lowest_scale = 1.0  # guidance scales below it are not used by the pipeline
     remedy = "DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)"
 
@@ -147,6 +147,12 @@ class Family:
         except NotInvertible as error:
             advice = "give the pipeline a deterministic scheduler, e.g. pipe.scheduler ="
             raise NotInvertible(f"{error}; {advice} {self.remedy}") from error
+        if not self.takes_noise and float(getattr(pipe.scheduler, "init_noise_sigma", 1)) != 1:
+            raise NotInvertible(
+                f"{type(pipe).__name__} does not scale the noise as "
+                f"{type(pipe.scheduler).__name__} needs it; give it DDIMScheduler or "
+                "DPMSolverMultistepScheduler"
+            )
         return solver
 
     def autoencoder(self, pipe: Any) -> Autoencoder:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from ..denoisers import Denoiser
-from ..probing import NotInvertible, network_prediction
-from ..solvers import Solver
+from ..probing import network_prediction
 from .family import Family, Prompts
 from .settings import Settings
 from .unet import UNet
@@ -72,16 +71,6 @@ class Pixels(Family):
             )
         return UNet(pipe.unet, network_prediction(pipe.scheduler))
 
-    def solver(self, pipe: Any, settings: Settings) -> Solver:
-        """The table of the scheduler.
-
-        Raises:
-            NotInvertible: as in :class:`Family`, and if the scheduler wants scaled noise.
-        """
-        solver = super().solver(pipe, settings)
-        check_unscaled(pipe)
-        return solver
-
 
 def check_own_size(pipe: Any, size: Any, height: int, width: int) -> None:
     """Refuse any size but the network's own, a number or (height, width).
@@ -94,17 +83,4 @@ def check_own_size(pipe: Any, size: Any, height: int, width: int) -> None:
         raise ValueError(
             f"the image is {height} x {width} (height x width), but {type(pipe).__name__} makes "
             f"{own[0]} x {own[1]} only; give the image as the pipeline made it"
-        )
-
-
-def check_unscaled(pipe: Any) -> None:
-    """Refuse schedulers that start from scaled noise in pipelines that do not scale it.
-
-    Raises:
-        NotInvertible: if the scheduler scales.
-    """
-    if float(getattr(pipe.scheduler, "init_noise_sigma", 1)) != 1:
-        raise NotInvertible(
-            f"{type(pipe).__name__} does not scale the noise as {type(pipe.scheduler).__name__} "
-            "needs it; give it DDIMScheduler or DPMSolverMultistepScheduler"
         )

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..solvers import Solver
 from .family import Family, Prompts
 from .network import join
-from .pixels import check_own_size, check_unscaled
+from .pixels import check_own_size
 from .settings import Settings, check_classes
 from .stable_diffusion import from_the_first
 
@@ -53,16 +52,6 @@ class DiT(Family):
         labels = torch.tensor(settings.prompt, device=pipe._execution_device)
         none = torch.full_like(labels, NO_CLASS) if guides else None
         return {"class_labels": join(labels, none)}
-
-    def solver(self, pipe: Any, settings: Settings) -> Solver:
-        """The table of the scheduler.
-
-        Raises:
-            NotInvertible: as in :class:`Family`, and if the scheduler wants scaled noise.
-        """
-        solver = super().solver(pipe, settings)
-        check_unscaled(pipe)
-        return solver
 
 
 class PixArt(Family):
