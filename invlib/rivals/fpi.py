@@ -1,0 +1,45 @@
+"""Fixed-point inversion, a re-implementation."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..denoisers import Denoiser
+from ..inversion import Inversion, floor
+from ..inverters.stepwise import StepProblem
+from ..rootfind import Root, fixed_point
+from ..solvers import Solver
+from .steps import naive_start, step_by_step
+
+
+def fpi(
+    denoiser: Denoiser,
+    image: Tensor,
+    solver: Solver,
+    *,
+    iterations: int = 20,
+    tol: float | None = None,
+) -> Inversion:
+    r"""Fixed-point inversion (FPI): the naive step again and again, at the newest state.
+
+    .. math:: z^{(k+1)} = f(z^{(k)}) = \frac{x_{i+1} - b_{ii}\,\epsilon(z^{(k)}, t_i)}{a_i},
+              \qquad z^{(0)} = x_{i+1}
+
+    Converges at the rate of f's Lipschitz constant where that is below 1, and only there.
+
+    Args:
+        denoiser: the network.
+        image: image, ``[B, ...]``.
+        solver: any table; of a higher-order one the DDIM steps on its time points.
+        iterations: most iterations a step.
+        tol: relative residual at which a step is solved; round-off of the network by default.
+
+    Source: Meiri et al., arXiv 2312.12540 (version 1), algorithm 1; 20 to 30 iterations.
+    """
+    goal = floor(denoiser) / 5 if tol is None else tol
+
+    def solve(step: StepProblem) -> Root:
+        start = naive_start(step)
+        return fixed_point(step, start, slope=step.slope, tol=goal, max_iterations=iterations)
+
+    return step_by_step(denoiser, image, solver, solve, "fpi")
