@@ -10,7 +10,7 @@ from .certificate import Certificate, certify, singular_values
 from .claims import claim
 from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
 from .inversion import Inversion, invert
-from .inverters import algorithm1, algorithm2, naive, stepwise, whole_trajectory
+from .inverters import algorithm1, algorithm2, multisecant, naive, stepwise, whole_trajectory
 from .metrics import decibel, nmse
 from .probing import NotInvertible, from_scheduler, network_prediction
 from .rootfind import anderson, fixed_point, forward_step, gradient_descent
@@ -68,6 +68,7 @@ __all__ = [
     "invert_image",
     "invert_latents",
     "load",
+    "multisecant",
     "naive",
     "network_prediction",
     "nmse",

@@ -3,6 +3,7 @@
 from ..inversion import Inverter
 from .algorithm2 import algorithm2
 from .exact import exact
+from .multisecant import multisecant
 from .naive import naive
 from .stepwise import algorithm1, stepwise
 from .whole_trajectory import second_start, whole_trajectory
@@ -13,6 +14,7 @@ METHODS: dict[str, Inverter] = {
     "algorithm1": algorithm1,
     "algorithm2": algorithm2,
     "stepwise": stepwise,
+    "multisecant": multisecant,
     "whole_trajectory": whole_trajectory,
     "second_start": second_start,
 }

@@ -11,8 +11,8 @@ from ..denoisers import Denoiser
 from ..inversion import Inversion, Tally
 from ..rootfind import Finder, forward_step
 from ..solvers import Solver
-from .naive import _time, walk
-from .stepwise import StepProblem, _collect
+from .naive import time_of, walk
+from .stepwise import StepProblem, collect
 
 
 def algorithm2(
@@ -58,7 +58,7 @@ def algorithm2(
         oldest = min(history, default=i)
         rough, outputs = states[-1], {}
         for j in range(i, oldest - 1, -1):
-            gap = _time(solver, j) - _time(solver, j + 1)
+            gap = time_of(solver, j) - time_of(solver, j + 1)
             count = max(1, round(abs(gap) / unit)) if history else 1
             rough = walk(tally, rough, j + 1, j, count, rows)
             if j == i:
@@ -74,14 +74,14 @@ def algorithm2(
         root = (finder or _paper_finder(solver, i))(step, start, slope=step.slope, tol=tol)
         states.append(root.x)
         roots.append(root)
-    return _collect(states, roots, tally, "algorithm2")
+    return collect(states, roots, tally, "algorithm2")
 
 
 def _paper_finder(solver: Solver, i: int) -> Finder:
     """The forward step method with the step sizes of the authors' code."""
     if i == solver.steps - 1:
         return partial(forward_step, rho=1.0)
-    cleaner = abs(_time(solver, i + 1) - _time(solver, solver.steps))
+    cleaner = abs(time_of(solver, i + 1) - time_of(solver, solver.steps))
     cleaner *= 1000 / solver.schedule.times
     rho = min(1.0, 10 / max(cleaner, 1.0))
     return partial(forward_step, rho=rho, plateau=20 if i == 0 else None)

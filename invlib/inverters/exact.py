@@ -10,6 +10,7 @@ from torch import Tensor
 from ..denoisers import Denoiser, select
 from ..inversion import Inversion, Inverter, merge
 from ..solvers import Solver
+from .multisecant import multisecant
 from .stepwise import stepwise
 from .whole_trajectory import second_start, whole_trajectory
 
@@ -19,8 +20,9 @@ def exact(
 ) -> Inversion:
     """Invert any deterministic solver to the round-off of the network.
 
-    First-order samplers are inverted step by step; what that leaves unsolved, and every other
-    sampler, is solved as one system; what is still unsolved, once more from another start.
+    First-order samplers are inverted step by step. What that leaves unsolved, and every other
+    sampler, is solved as one system, by :func:`multisecant`, where that fails by
+    :func:`whole_trajectory`, and what is still unsolved once more from another start.
 
     Args:
         denoiser: the network.
@@ -29,6 +31,7 @@ def exact(
         max_batch: most states in one network call; by default all steps of all images.
     """
     attempts: list[Inverter] = [
+        partial(multisecant, max_batch=max_batch),
         partial(whole_trajectory, max_batch=max_batch),
         partial(second_start, max_batch=max_batch),
     ]

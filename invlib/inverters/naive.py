@@ -36,9 +36,9 @@ def naive(
     rows = torch.arange(len(image), device=image.device)
     states = [image]
     y = image
-    length = _time(solver, 0) - _time(solver, solver.steps)
+    length = time_of(solver, 0) - time_of(solver, solver.steps)
     for i in reversed(range(solver.steps)):
-        gap = _time(solver, i) - _time(solver, i + 1)
+        gap = time_of(solver, i) - time_of(solver, i + 1)
         count = 1 if steps is None else max(1, round(steps * gap / length))
         y = walk(tally, y, i + 1, i, count, rows)
         states.append(y)
@@ -59,7 +59,7 @@ def walk(tally: Tally, y: Tensor, start: int, end: int, count: int, rows: Tensor
     solver = tally.solver
     if solver.sigma[end] == solver.sigma[start]:  # two stages at one time
         return y
-    t = torch.linspace(_time(solver, start), _time(solver, end), count + 1, dtype=torch.float64)
+    t = torch.linspace(time_of(solver, start), time_of(solver, end), count + 1, dtype=torch.float64)
     alpha, sigma = solver.schedule.alpha_t(t), solver.schedule.sigma_t(t)
     alpha[0], sigma[0] = solver.alpha[start], solver.sigma[start]
     alpha[-1], sigma[-1] = solver.alpha[end], solver.sigma[end]
@@ -75,7 +75,7 @@ def walk(tally: Tally, y: Tensor, start: int, end: int, count: int, rows: Tensor
     return y
 
 
-def _time(solver: Solver, node: int) -> float:
+def time_of(solver: Solver, node: int) -> float:
     """Time label of a state; the image is at time 0, unless the schedule says otherwise."""
     if node < solver.steps:
         return solver.t[node].item()

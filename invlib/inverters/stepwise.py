@@ -86,7 +86,7 @@ def _stepwise(
         states.append(root.x)
         noises.append(step.noise(root.x))
         roots.append(root)
-    return _collect(states, roots, tally, method)
+    return collect(states, roots, tally, method)
 
 
 class StepProblem:
@@ -159,7 +159,7 @@ def _extrapolated(solver: Solver, i: int, noises: list[Tensor]) -> Tensor:
     return noises[-1] + ratio.item() * (noises[-1] - noises[-2])
 
 
-def _collect(states: list[Tensor], roots: list[Root], tally: Tally, method: str) -> Inversion:
+def collect(states: list[Tensor], roots: list[Root], tally: Tally, method: str) -> Inversion:
     """Gather the roots of all steps, the noisiest last, into one result."""
     worst = ("diverged", "stalled", "budget", "converged")
     per_sample = zip(*[root.reason for root in roots], strict=True)

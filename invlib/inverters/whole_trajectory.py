@@ -16,6 +16,7 @@ from ..newton import newton_krylov
 from ..rootfind import Finder, anderson, relative_size
 from ..solvers import Solver
 from .naive import naive
+from .secants import gaussian_derivative
 
 whole_anderson: Finder = partial(anderson, memory=16, max_iterations=150, patience=30)
 
@@ -169,18 +170,10 @@ def gaussian_matrix(solver: Solver, variance: float) -> Tensor:
     The derivative of the network's output with respect to its state is then a number, for
     data prediction :math:`\alpha s^2/(\alpha^2 s^2+\sigma^2)`.
     """
-    alpha, sigma = solver.alpha[:-1], solver.sigma[:-1]
-    total = alpha**2 * variance + sigma**2
-    derivative = {
-        "epsilon": sigma / total,
-        "sample": alpha * variance / total,
-        "v_prediction": alpha * sigma * (1 - variance) / total,
-        "flow": (sigma - alpha * variance) / total,
-    }[solver.prediction]
     return (
         torch.diag(torch.ones(solver.steps - 1, dtype=torch.float64), 1)
         - torch.diag(solver.a)
-        - solver.b * derivative
+        - solver.b * gaussian_derivative(solver, variance)
     )
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser, Prediction, convert, select
 from ..inversion import Inversion, Tally
-from ..inverters.naive import _time, walk
+from ..inverters.naive import time_of, walk
 from ..solvers import Solver
 from .steps import all_rows, explicit, first_order
 
@@ -43,7 +43,7 @@ def ife(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
         if sigma == 0 or sigma == solver.sigma[i]:
             states.append(walk(tally, y, i + 1, i, 1, rows))
             continue
-        label = y.new_full((len(y),), _time(solver, i + 1))
+        label = y.new_full((len(y),), time_of(solver, i + 1))
         raw = tally.call(lambda y, t, r: select(denoiser, r)(y, t), y, label, rows)
         levels = alpha.expand(len(y)), sigma.expand(len(y))
         error = convert(raw.to(y.dtype), y, *levels, kind, "sample") - image

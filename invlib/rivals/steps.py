@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion, Tally
-from ..inverters.stepwise import StepProblem, _collect
+from ..inverters.stepwise import StepProblem, collect
 from ..rootfind import Root
 from ..solvers import Solver
 
@@ -64,7 +64,7 @@ def step_by_step(
         root = solve(StepProblem(tally, i, states[-1]))
         states.append(root.x)
         roots.append(root)
-    return _collect(states, roots, tally, method)
+    return collect(states, roots, tally, method)
 
 
 def naive_start(step: StepProblem) -> Tensor:
