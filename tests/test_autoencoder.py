@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -25,6 +26,7 @@ from invlib.autoencoder import (
     DECODERS,
     Autoencoder,
     Box,
+    active_set,
     encoder,
     gauss_newton,
     gradient,
@@ -677,6 +679,53 @@ def test_evaluations_are_counted_one_by_one() -> None:
         assert paid == encoded + 3 * steps * (1 + 3 + 4 * krylov)
 
 
+# The dense method
+
+
+@pytest.mark.parametrize("bend", [None, tanh])
+def test_the_dense_method_gets_into_the_box(bend: Any) -> None:
+    """Also where the decoder is nearly blind, and from anywhere near."""
+    toy, z = Toy(spread(1e4), m=off(), **({} if bend is None else {"bend": bend})), random_latents()
+    autoencoder = Autoencoder.of(toy)
+    box = Box.of(to_bytes(autoencoder.decode(z).detach()))
+    result = active_set(autoencoder, box, start=z + 0.1 * random_latents(seed=3))
+    assert result.reason == ("converged",) * 3 and (result.inside == 1).all()
+    assert result.method == "active_set"
+
+
+def test_the_dense_method_moves_no_further_than_it_must() -> None:
+    """Latents in the kernel keep their start; latents inside the box stay where they are."""
+    toy, z = Toy(spread(3, rank=5)), random_latents()
+    autoencoder = Autoencoder.of(toy)
+    box = Box.of(to_bytes(autoencoder.decode(z).detach()))
+    start = z + 0.1 * random_latents(seed=3)
+    start[1] = z[1]
+    result = active_set(autoencoder, box, start=start)
+    move = (result.latents - start).flatten(1)
+    assert (result.inside == 1).all() and move[1].norm() == 0 and move[0].norm() > 0
+    assert (move @ toy.kernel).norm() < 1e-9 * move.norm()
+    assert result.evaluations[1] == 1  # it looked once
+    assert (move.norm(dim=1) <= (z - start).flatten(1).norm(dim=1)).all()
+
+
+def test_the_dense_method_counts_its_jacobians() -> None:
+    toy, z = Toy(spread(5), m=off()), random_latents()
+    autoencoder = Autoencoder.of(toy)
+    box = Box.of(to_bytes(autoencoder.decode(z).detach()))
+    result = active_set(autoencoder, box, start=z + 0.1 * random_latents(seed=3))
+    # a look, a Jacobian at two evaluations a column, one step into the box
+    assert result.evaluations.tolist() == [1 + 2 * L + 1] * 3
+
+
+def test_the_dense_method_refuses_large_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["invlib.autoencoder.active_set"]  # the name is the function's, too
+    monkeypatch.setattr(module, "LARGEST", P * L - 1)
+    autoencoder = Autoencoder.of(Toy(spread(5)))
+    box = Box.of(to_bytes(autoencoder.decode(random_latents()).detach()))
+    with pytest.raises(ValueError, match="Jacobian of this decoder has .* use quasi_newton"):
+        active_set(autoencoder, box, start=random_latents())
+
+
 # What is left alone, and what goes wrong
 
 
@@ -692,7 +741,12 @@ def test_the_autoencoder_is_left_as_it_was(name: str, trainable: bool, grad: boo
     flags = [p.requires_grad for p in vae.parameters()]
     autoencoder = Autoencoder.of(vae)
     box = Box.of(torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8))
-    options = {"encoder": {}, "quasi_newton": {"iterations": 3}, "gauss_newton": {"krylov": 2}}
+    options: dict[str, dict[str, int]] = {
+        "encoder": {},
+        "quasi_newton": {"iterations": 3},
+        "gauss_newton": {"krylov": 2},
+        "active_set": {"jacobians": 1},
+    }
     method = partial(DECODERS[name], **options.get(name, {"iterations": 5}))
     with nullcontext() if grad else torch.no_grad():
         result = method(autoencoder, box)

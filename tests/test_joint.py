@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
-from invlib.autoencoder import ROUNDING, Autoencoder, Box, encoder, joint, limits
+from invlib.autoencoder import ROUNDING, Autoencoder, Box, encoder, joint, limits, quasi_newton
 from invlib.autoencoder.lbfgs import lbfgs
 from invlib.autoencoder.limits import jacobian
 from invlib.denoisers import gaussian
@@ -73,8 +75,9 @@ def test_joint_refinement_finds_the_most_probable_noise() -> None:
     box = Box.of(rough)
     first = encoder(autoencoder, box)
     found = invert(denoiser, first.latents, SOLVER, method=stepwise)
+    stay = partial(quasi_newton, iterations=0)
     decoded, refined = joint(
-        autoencoder, denoiser, box, SOLVER, first, found, method=stepwise, polish=0
+        autoencoder, denoiser, box, SOLVER, first, found, method=stepwise, polish=stay
     )
     matrix = autoencoder.vae.matrix * factor
     information = torch.eye(6, dtype=torch.float64) + matrix.T @ matrix / ROUNDING

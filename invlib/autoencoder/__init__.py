@@ -1,5 +1,6 @@
 """Inverting the decoder of a latent diffusion model."""
 
+from .active_set import active_set
 from .box import ROUNDING, Box, to_bytes
 from .gauss_newton import gauss_newton
 from .gradient import encoder, gradient
@@ -16,6 +17,7 @@ DECODERS: dict[str, DecoderInverter] = {
     "gradient_free": gradient_free,
     "gauss_newton": gauss_newton,
     "quasi_newton": quasi_newton,
+    "active_set": active_set,
 }
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "DecoderInversion",
     "DecoderInverter",
     "Limits",
+    "active_set",
     "encoder",
     "gauss_newton",
     "gradient",

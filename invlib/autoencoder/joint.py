@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +18,14 @@ from .model import Autoencoder
 from .quasi_newton import quasi_newton
 
 
+class Polish(Protocol):
+    """Decoder inverters that can be told where to start."""
+
+    def __call__(self, autoencoder: Autoencoder, box: Box, *, start: Tensor) -> DecoderInversion:
+        """Move latents into the box."""
+        ...
+
+
 def joint(
     autoencoder: Autoencoder,
     denoiser: Denoiser,
@@ -28,7 +37,7 @@ def joint(
     method: Inverter = exact,
     spread: float | None = None,
     iterations: int = 120,
-    polish: int = 60,
+    polish: Polish = quasi_newton,
 ) -> tuple[DecoderInversion, Inversion]:
     r"""Refine latents and noise together: the most probable noise whose picture is the image.
 
@@ -52,7 +61,8 @@ def joint(
         spread: :math:`\tau`; by default measured with one more inversion, of latents that are
             moved at random by 1 %.
         iterations: L-BFGS steps with the ridge.
-        polish: L-BFGS steps into the box afterwards.
+        polish: how the latents are moved into the box in the end; with :func:`active_set` small
+            autoencoders get all the way.
 
     Returns:
         The better latents and their noise; their evaluations include those of ``first`` and
@@ -76,7 +86,7 @@ def joint(
         prior=z - spread * noise,
         ridge=ROUNDING / spread**2,
     )
-    inside = quasi_newton(autoencoder, box, iterations=polish, start=refined.latents)
+    inside = polish(autoencoder, box, start=refined.latents)
     evaluations = first.evaluations + refined.evaluations + inside.evaluations
     again = method(denoiser, inside.latents, solver)
     return (

@@ -13,7 +13,7 @@ from ..newton import forward_mode
 from ..sampling import sample
 from ..solvers import Solver
 from .box import ROUNDING
-from .model import Autoencoder
+from .model import Autoencoder, decoder_jacobian
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def limits(
     """
     with torch.no_grad():
         z = sample(denoiser, noise, solver).image
-        decoder = jacobian(lambda y: autoencoder.decode(y), z)
+        decoder = decoder_jacobian(autoencoder, z)
         sampler = jacobian(
             lambda y: (
                 sample(select(denoiser, torch.zeros(len(y), dtype=torch.long)), y, solver).image

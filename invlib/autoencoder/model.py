@@ -8,6 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ..newton import forward_mode
+
 
 @dataclass(frozen=True)
 class Autoencoder:
@@ -52,3 +54,16 @@ class Autoencoder:
         """Images, nominally in [-1, 1] but not clamped, float64 ``[B, 3, H, W]``."""
         raw = (latents / self.scale + self.shift).to(self.dtype)
         return cast(Tensor, self.vae.decode(raw).sample.double())
+
+
+def decoder_jacobian(autoencoder: Autoencoder, z: Tensor, *, batch: int = 16) -> Tensor:
+    """The dense Jacobian of the decoder at one image's latents ``z [1, c, h, w]``.
+
+    Returns:
+        One row for every value of the picture, one column for every latent, float64.
+    """
+    basis = torch.eye(z.numel(), dtype=z.dtype, device=z.device).view(-1, *z.shape)
+    columns = torch.func.vmap(
+        lambda v: forward_mode(autoencoder.decode, z, v).flatten(), chunk_size=batch
+    )
+    return columns(basis).T.contiguous()

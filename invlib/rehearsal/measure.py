@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ..denoisers import Guided, guided
 from ..inverters import stepwise, whole_trajectory
+from ..memory import in_use, peak, reset_peak
 from ..newton import forward_mode
 from ..pipelines import UNet
 from ..rootfind import anderson
@@ -27,7 +27,6 @@ from .architectures import random_network
 TOKENS = 77
 NUMBERS = ("sampling", "whole_trajectory", "stepwise", "jvp_cost", "peak_gb")
 NO_MEMORY = re.compile("out of memory|allocate memory|not enough memory", re.IGNORECASE)
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def rehearse(
@@ -84,7 +83,7 @@ def rehearse(
         "rounds": rounds,
         "torch": torch.__version__,
     }
-    before = _memory("VmRSS") if on_cpu else None
+    before = in_use() if on_cpu else None
     rows: list[dict[str, Any]] = []
     net: UNet | None = None
     for batch in batch_sizes:
@@ -136,7 +135,7 @@ def _measure(
     grid = Schedule.scaled_linear().grid(steps)
     t = grid.t[:1].expand(len(x)).to(x)
     clock = partial(_clock, device=x.device, warm=compile or x.device.type == "cuda")
-    _reset_peak(x.device)
+    reset_peak(x.device)
     with torch.no_grad():
         once, _ = _clock(lambda: denoiser(x, t), device=x.device, warm=True)
         forward_mode(torch.sin, x, x)  # loads what PyTorch needs for it
@@ -155,7 +154,7 @@ def _measure(
         for name, work in works.items():
             seconds, result = clock(work)
             numbers[name] = int(result.nfe.sum()) / seconds
-    return {**numbers, "peak_gb": _peak(x.device, before)}
+    return {**numbers, "peak_gb": peak(x.device, before)}
 
 
 def _clock(work: Callable[[], Any], *, device: torch.device, warm: bool) -> tuple[float, Any]:
@@ -172,27 +171,3 @@ def _clock(work: Callable[[], Any], *, device: torch.device, warm: bool) -> tupl
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _reset_peak(device: torch.device) -> None:
-    """Forget the peaks of earlier rows."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif RESET.exists():
-        RESET.write_text("5")
-
-
-def _peak(device: torch.device, before: float | None) -> float | None:
-    """Peak memory since the last reset, less what was in use before, in GB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    peak = _memory("VmHWM")
-    return None if peak is None or before is None else peak - before
-
-
-def _memory(name: str) -> float | None:
-    """A line of Linux' own account of this process, in GB; None on other systems."""
-    if not STATUS.exists():
-        return None
-    found = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
-    return int(found[1]) * 1024 / 1e9 if found else None

@@ -7,38 +7,28 @@ resumes.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, TypeVar
 
-import pandas as pd
-import torch
 import typer
 from torch import Tensor
-from tqdm import tqdm
 
 from ..autoencoder import (
-    Autoencoder,
-    Box,
+    DecoderInversion,
     DecoderInverter,
+    active_set,
     encoder,
     gradient,
     gradient_free,
-    joint,
     quasi_newton,
-    to_bytes,
 )
-from ..inversion import Inversion, Inverter, invert
-from ..inverters import stepwise, whole_trajectory
-from ..metrics import decibel, nmse
-from ..portraits import caption, held_out, load, portraits_denoiser
-from ..portraits.load import verify
-from ..portraits.quality import noise_for
-from ..sampling import sample
-from ..solvers import Solver
-from .exactness import GUIDANCE, solver_named
-from .profiles import device_name
-from .store import cell, code_hash, stored, write_json
+from ..inversion import Inversion, invert
+from ..metrics import decibel
+from . import exactness
+from .pictures import Pictures
+from .store import code_hash
+from .table import GUIDANCE, Rows, Table
 
 SAMPLERS = ("2M-10", "DDIM-50")
 DECODERS: dict[str, DecoderInverter] = {
@@ -49,96 +39,56 @@ DECODERS: dict[str, DecoderInverter] = {
     "ours, 240": partial(quasi_newton, iterations=240, memory=40),
 }
 FIRST = "ours, 240"  # what joint refinement starts from
-SHARD = 8
-CACHE = Path(".cache/decoding")
+JOINT = "joint"
+INSIDE = "joint, active set"
+Measured = dict[str, Tensor]
+T = TypeVar("T")
 
 
-def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
+def shard(name: str, guidance: float, first: int) -> Measured:
     """All decoder inversions of samples ``first`` ... ``first + SHARD - 1`` of one cell."""
-    pipe, solver = load("portraits"), solver_named(name)
-    autoencoder = Autoencoder.of(pipe.vae)
-    prompts = [caption(p) for p in held_out(first + SHARD)[first:]]
-    denoiser = portraits_denoiser(pipe, prompts, guidance)
-    noise, search = noise_for(SHARD, seed=first), method(solver)
-    with torch.no_grad():
-        latents = sample(denoiser, noise, solver).image
-        picture = to_bytes(autoencoder.decode(latents))
-    box, result = Box.of(picture), {}
-
-    def measure(label: str, z: Tensor, found: Inversion, paid: Tensor, seconds: float) -> None:
-        with torch.no_grad():
-            again = to_bytes(autoencoder.decode(sample(denoiser, found.noise, solver).image))
-        values = {
-            "latents": nmse(z, latents),
-            "noise": nmse(found.noise, noise),
-            "image": nmse(Box.of(again).center, box.center),
-            "values": (again == picture).flatten(1).double().mean(1),
-            "evaluations": paid.double(),
-            "nfe": found.nfe.double(),
-            "seconds": torch.tensor([seconds / SHARD] * SHARD, dtype=torch.float64),
-        }
-        result.update({f"{label}/{key}": value for key, value in values.items()})
-
+    cell = Pictures.of(name, guidance, first)
+    result: Measured = {}
     for label, decode in DECODERS.items():
-        began = time.perf_counter()
-        decoded = decode(autoencoder, box)
-        seconds = time.perf_counter() - began
-        found = invert(denoiser, decoded.latents, solver, method=search)
-        measure(label, decoded.latents, found, decoded.evaluations, seconds)
+        decoded, seconds = timed(partial(decode, cell.autoencoder, cell.box))
+        found = cell.invert(decoded.latents)
+        result |= cell.measure(label, decoded, found, seconds)
         if label == FIRST:
             start = (decoded, found, seconds)
-    began = time.perf_counter()
-    with torch.no_grad():
-        refined, found = joint(
-            autoencoder, denoiser, box, solver, start[0], start[1], method=search
-        )
-    seconds = start[2] + time.perf_counter() - began
-    measure("joint", refined.latents, found, refined.evaluations, seconds)
-    return result
+    (refined, found), seconds = timed(lambda: cell.joint(start[0], start[1]))
+    return result | cell.measure(JOINT, refined, found, start[2] + seconds)
 
 
-def method(solver: Solver) -> Inverter:
-    """Step by step for DDIM, else the whole trajectory without Newton's method.
+def shard_inside(name: str, guidance: float, first: int) -> Measured:
+    """Joint refinement that ends with the dense method, and inversion with Newton's method."""
+    cell = Pictures.of(name, guidance, first)
 
-    The latents are wrong by more than these searches leave.
-    """
-    return stepwise if solver.order_one else partial(whole_trajectory, finish=None)
+    def work() -> tuple[DecoderInversion, Inversion]:
+        decoded = DECODERS[FIRST](cell.autoencoder, cell.box)
+        return cell.joint(decoded, cell.invert(decoded.latents), polish=active_set)
 
-
-def main(
-    prompts: Annotated[int, typer.Option(help="number of held-out prompts, in eights")] = 32,
-    only: Annotated[list[str] | None, typer.Option(help="samplers, default all")] = None,
-    guidance: Annotated[list[float] | None, typer.Option(help="scales, default all")] = None,
-    report: Annotated[bool, typer.Option(help="only report what is stored")] = False,
-    output: Annotated[Path, typer.Option()] = Path("results/decoding.json"),
-) -> None:
-    """Fill the table, cell by cell."""
-    work = [
-        (name, scale, first)
-        for first in range(0, prompts, SHARD)
-        for scale in guidance or GUIDANCE
-        for name in only or SAMPLERS
-    ]
-    parts: dict[tuple[str, float], list[dict[str, Tensor]]] = {}
-    for name, scale, first in tqdm(work, desc="decoding", unit="shard"):
-        config = {"table": "decoding", "sampler": name, "guidance": scale, "first": first}
-        config |= {"model": verify("portraits"), "shard": SHARD}
-        config |= {"autoencoder": code_hash(("autoencoder/*.py",))}
-        if report and stored(CACHE, config) is None:
-            continue
-        result = cell(CACHE, config, partial(shard, name, scale, first))
-        parts.setdefault((name, scale), []).append(result)
-    rows = [row for key, results in parts.items() for row in summary(*key, results)]
-    values = {"table": "decoding", "prompts": prompts, "device": device_name(), "rows": rows}
-    write_json(output, values)
-    print(pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.3g}"))
+    (refined, found), seconds = timed(work)
+    problem = cell.problem
+    found = invert(
+        problem.denoiser,
+        refined.latents,
+        problem.solver,
+        method=exactness.method(problem.solver, guidance),
+    )
+    return cell.measure(INSIDE, refined, found, seconds)
 
 
-def summary(name: str, guidance: float, results: list[dict[str, Tensor]]) -> list[dict[str, Any]]:
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """The result of some work, and the seconds of CPU time that it took."""
+    began = time.process_time()
+    result = work()
+    return result, time.process_time() - began
+
+
+def summary(name: str, guidance: float, merged: Measured) -> Rows:
     """The rows of one cell of the table, one a decoder inversion."""
-    merged = {k: torch.cat([r[k] for r in results]) for k in results[0]}
     rows = []
-    for label in (*DECODERS, "joint"):
+    for label in dict.fromkeys(key.rpartition("/")[0] for key in merged):
         part = {k.rpartition("/")[2]: v for k, v in merged.items() if k.startswith(f"{label}/")}
         rows.append(
             {
@@ -159,13 +109,27 @@ def summary(name: str, guidance: float, results: list[dict[str, Tensor]]) -> lis
     return rows
 
 
-def markdown(values: dict[str, Any]) -> str:
+def config(name: str, guidance: float) -> dict[str, Any]:
+    """What else a shard depends on: the code of the decoder inverters."""
+    return {"autoencoder": code_hash(("autoencoder/*.py",))}
+
+
+def config_inside(name: str, guidance: float) -> dict[str, Any]:
+    """And the budget of Newton's method."""
+    return config(name, guidance) | exactness.config(name, guidance)
+
+
+TABLE = Table("decoding", SAMPLERS, shard, summary, config)
+IDENTICAL = Table("identical", SAMPLERS, shard_inside, summary, config_inside)
+
+
+def markdown(*tables: dict[str, Any]) -> str:
     """The table as it stands on the page, in parts; a part that nobody measured says so."""
-    known = {(r["sampler"], r["guidance"], r["decoder"]): r for r in values["rows"]}
+    known = {(r["sampler"], r["guidance"], r["decoder"]): r for t in tables for r in t["rows"]}
     parts = []
     for name in SAMPLERS:
         for scale in GUIDANCE:
-            rows = [known.get((name, scale, label)) for label in (*DECODERS, "joint")]
+            rows = [known.get((name, scale, label)) for label in (*DECODERS, JOINT, INSIDE)]
             parts.append(_part(f"{name}, CFG {scale:g}", [row for row in rows if row is not None]))
     return "\n\n".join(parts)
 
@@ -180,7 +144,8 @@ def _part(title: str, rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells = [
             row["decoder"],
-            *(f"{row[k]:.1f} dB" for k in ("latent_db", "noise_db", "image_db")),
+            *(f"{row[k]:.1f} dB" for k in ("latent_db", "noise_db")),
+            "no error" if row["identical"] == 1 else f"{row['image_db']:.1f} dB",
             f"{row['values']:.1%}",
             f"{row['identical']:.0%}",
             f"{row['seconds']:.1f}",
@@ -190,4 +155,7 @@ def _part(title: str, rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer()
+    app.command("decoding")(TABLE.main)
+    app.command("identical")(IDENTICAL.main)
+    app()

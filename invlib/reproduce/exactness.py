@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import pandas as pd
 import torch
 import typer
 from torch import Tensor
-from tqdm import tqdm
 
 from ..certificate import certify
 from ..denoisers import Denoiser
@@ -23,37 +20,19 @@ from ..inversion import Inversion, Inverter, floor, invert
 from ..inverters import algorithm1, naive, stepwise, whole_trajectory
 from ..metrics import decibel, nmse
 from ..newton import newton_krylov
-from ..portraits import caption, held_out, load, portraits_denoiser
-from ..portraits.load import verify
-from ..portraits.quality import noise_for
 from ..rootfind import Root, anderson
 from ..sampling import sample
-from ..schedule import Schedule
-from ..solvers import Solver, ddim, dpm_solver_pp_2m
-from .profiles import device_name
-from .store import cell, stored, write_json
+from ..solvers import Solver, ddim
+from .problem import SAMPLERS, Problem
+from .table import GUIDANCE, SHARD, Rows, Table
 
-SAMPLERS = {"DDIM-50": (ddim, 50), "DDIM-20": (ddim, 20)} | {
-    f"2M-{n}": (dpm_solver_pp_2m, n) for n in (10, 20)
-}
-GUIDANCE = (1.0, 3.0, 7.5)
-SHARD = 8
 EXACT_DB = -100.0
-CACHE = Path(".cache/exactness")
-
-
-def solver_named(name: str) -> Solver:
-    """One of the samplers of the table, on the embedded model's schedule."""
-    make, steps = SAMPLERS[name]
-    return make(Schedule.scaled_linear().grid(steps))
 
 
 def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
     """Invert samples ``first`` ... ``first + SHARD - 1`` of one cell of the table."""
-    pipe, solver = load("portraits"), solver_named(name)
-    prompts = [caption(p) for p in held_out(first + SHARD)[first:]]
-    denoiser = portraits_denoiser(pipe, prompts, guidance)
-    noise = noise_for(SHARD, seed=first)
+    problem = Problem.of(name, guidance, first, SHARD)
+    solver, denoiser, noise = problem.solver, problem.denoiser, problem.noise
     with torch.no_grad():
         image = sample(denoiser, noise, solver).image
         began = time.perf_counter()
@@ -93,43 +72,12 @@ def second_opinion(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversi
     return whole_trajectory(denoiser, image, solver, start=start, finish=None)
 
 
-def main(
-    prompts: Annotated[int, typer.Option(help="number of held-out prompts, in eights")] = 32,
-    only: Annotated[list[str] | None, typer.Option(help="samplers, default all")] = None,
-    guidance: Annotated[list[float] | None, typer.Option(help="scales, default all")] = None,
-    report: Annotated[bool, typer.Option(help="only report what is stored")] = False,
-    output: Annotated[Path, typer.Option()] = Path("results/exactness.json"),
-) -> None:
-    """Fill the table, cell by cell."""
-    work = [
-        (name, scale, first)
-        for first in range(0, prompts, SHARD)
-        for scale in guidance or GUIDANCE
-        for name in only or SAMPLERS
-    ]
-    parts: dict[tuple[str, float], list[dict[str, Tensor]]] = {}
-    for name, scale, first in tqdm(work, desc="exactness", unit="shard"):
-        config = {"table": "exactness", "sampler": name, "guidance": scale, "first": first}
-        config |= {"model": verify("portraits"), "shard": SHARD}
-        if name.startswith("2M"):
-            config |= {"finish": str(finish(SAMPLERS[name][1], scale).keywords)}
-        if report and stored(CACHE, config) is None:
-            continue
-        result = cell(CACHE, config, partial(shard, name, scale, first))
-        parts.setdefault((name, scale), []).append(result)
-    rows = [summary(*key, results) for key, results in parts.items()]
-    values = {"table": "exactness", "prompts": prompts, "device": device_name(), "rows": rows}
-    write_json(output, values)
-    print(pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.3g}"))
-
-
-def summary(name: str, guidance: float, results: list[dict[str, Tensor]]) -> dict[str, Any]:
-    """One cell of the table from its shards."""
-    merged = {k: torch.cat([r[k] for r in results]) for k in results[0]}
+def summary(name: str, guidance: float, merged: dict[str, Tensor]) -> Rows:
+    """One cell of the table."""
     exact = decibel(merged["round_trip"]) < EXACT_DB
     noise = decibel(merged["noise_nmse"])
     other = exact & (noise > -40)
-    return {
+    row = {
         "sampler": name,
         "guidance": guidance,
         "samples": len(exact),
@@ -145,6 +93,16 @@ def summary(name: str, guidance: float, results: list[dict[str, Tensor]]) -> dic
         "of_those_flagged": int((other & merged["flagged"]).sum()) if other.any() else None,
         "seconds_per_image": merged["seconds"].mean().item(),
     }
+    return [row]
+
+
+def config(name: str, guidance: float) -> dict[str, Any]:
+    """What else a shard depends on: the budget of Newton's method."""
+    make, steps = SAMPLERS[name]
+    return {} if make is ddim else {"finish": str(finish(steps, guidance).keywords)}
+
+
+TABLE = Table("exactness", tuple(SAMPLERS), shard, summary, config)
 
 
 def markdown(values: dict[str, Any]) -> str:
@@ -170,4 +128,4 @@ def markdown(values: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    typer.run(TABLE.main)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from .. import rehearsal
-from . import decoding, exactness
+from . import bench_tables, decoder_memory, decoding, exactness, reversible
 
-TABLES = {
-    "exactness": exactness.markdown,
-    "decoding": decoding.markdown,
-    "rehearsal": rehearsal.markdown,
+TABLES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {  # and the files that it shows
+    "exactness": (exactness.markdown, ("exactness",)),
+    "decoding": (decoding.markdown, ("decoding", "identical")),
+    "decoder_memory": (decoder_memory.markdown, ("decoder_memory",)),
+    "bench": (bench_tables.markdown, ("bench",)),
+    "rehearsal": (rehearsal.markdown, ("rehearsal",)),
+    "reversible": (reversible.markdown, ("reversible", "exactness")),
+    "reversible_quality": (reversible.markdown_quality, ("reversible",)),
 }
-PAGES = ("README.md", "book/reference/results.md")
+PAGES = ("README.md", "book/reference/results.md", "book/reference/reversible.md")
 
 
 def filled(root: Path, page: str) -> str:
@@ -22,10 +27,10 @@ def filled(root: Path, page: str) -> str:
     A table NAME stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
     """
     text = (root / page).read_text()
-    for name, markdown in TABLES.items():
+    for name, (markdown, files) in TABLES.items():
         if f"<!-- {name} -->" not in text:
             continue
-        table = markdown(json.loads((root / "results" / f"{name}.json").read_text()))
+        table = markdown(*(json.loads((root / f"results/{f}.json").read_text()) for f in files))
         before, _, rest = text.partition(f"<!-- {name} -->")
         after = rest.partition(f"<!-- /{name} -->")[2]
         text = f"{before}<!-- {name} -->\n\n{table}\n\n<!-- /{name} -->{after}"

@@ -1,0 +1,133 @@
+"""Into the box by a dense Newton method: latents that decode to the very same 8-bit image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .box import Box
+from .inversion import DecoderInversion, judge
+from .model import Autoencoder, decoder_jacobian
+from .quasi_newton import quasi_newton
+
+LARGEST = 2**28  # numbers in a Jacobian
+
+
+@torch.no_grad()
+def active_set(
+    autoencoder: Autoencoder,
+    box: Box,
+    *,
+    start: Tensor | None = None,
+    margin: float = 0.02,
+    ridge: float = 1e-8,
+    jacobians: int = 2,
+    steps: int = 4,
+) -> DecoderInversion:
+    r"""Move latents into the box, as little as possible, with the whole Jacobian of the decoder.
+
+    .. math:: \min_d\ \tfrac12\,\mathrm{dist}\bigl(D(z) + J d,\ B_x\bigr)^2
+              + \tfrac\mu2\,\|z + d - z_0\|^2
+
+    Where the decoder is nearly blind, methods with products of J only need very many of them. The
+    linear problem is solved by Newton's method on the values outside the box (its *active set*),
+    then the decoder is evaluated again, and its Jacobian if that was not enough. For small
+    autoencoders: J has as many rows as the picture has values, and a column for every latent.
+
+    Args:
+        autoencoder: the autoencoder; its decoder must allow forward-mode AD.
+        box: the images.
+        start: first latents :math:`z_0`, near the box; by default those of
+            :func:`quasi_newton` after 240 iterations.
+        margin: part of the half width by which the box is made smaller.
+        ridge: :math:`\mu`.
+        jacobians: most Jacobians of an image.
+        steps: most evaluations of the decoder with the same Jacobian.
+
+    Raises:
+        ValueError: if the Jacobian would be too large.
+    """
+    evaluations = torch.zeros(len(box), dtype=torch.long)
+    if start is None:
+        first = quasi_newton(autoencoder, box, iterations=240, memory=40)
+        start, evaluations = first.latents, first.evaluations
+    numbers = start[0].numel() * box.center[0].numel()
+    if numbers > LARGEST:
+        raise ValueError(
+            f"the Jacobian of this decoder has {numbers:.1e} numbers, more than {LARGEST:.1e}; "
+            "use quasi_newton"
+        )
+    found, paid = [], []
+    for i in range(len(box)):
+        part = box.rows(torch.tensor([i], device=start.device))
+        z, count = _enter(autoencoder, part, start[i : i + 1], margin, ridge, jacobians, steps)
+        found.append(z)
+        paid.append(count)
+    evaluations = evaluations + torch.tensor(paid)
+    reason = ("budget",) * len(box)
+    return judge(autoencoder, box, torch.cat(found), evaluations, reason, "active_set")
+
+
+def _enter(
+    autoencoder: Autoencoder,
+    box: Box,
+    start: Tensor,
+    margin: float,
+    ridge: float,
+    jacobians: int,
+    steps: int,
+) -> tuple[Tensor, int]:
+    """The latents of one image with the fewest values outside, and the evaluations they cost."""
+    best, shown = start, autoencoder.decode(start)
+    least, count = box.share_inside(shown).item(), 1
+    for _ in range(jacobians):
+        if least == 1:
+            break
+        z, picture, inside = best, shown, least
+        jacobian = decoder_jacobian(autoencoder, z)
+        count += 2 * z.numel()
+        for _ in range(steps):
+            pull = (z - start).flatten()
+            z = z + _solve(box, picture, jacobian, pull, margin, ridge).view_as(z)
+            picture = autoencoder.decode(z)
+            count += 1
+            before, inside = inside, box.share_inside(picture).item()
+            if inside > least:
+                best, shown, least = z, picture, inside
+            if inside == 1 or inside <= before:
+                break
+    return best, count
+
+
+def _solve(
+    box: Box, picture: Tensor, jacobian: Tensor, pull: Tensor, margin: float, ridge: float
+) -> Tensor:
+    """The step d that minimises the linearised distance, by damped Newton steps."""
+    eye = torch.eye(jacobian.shape[1]).to(jacobian)
+    step = torch.zeros_like(pull)
+
+    def excess(d: Tensor) -> Tensor:
+        moved = picture + (jacobian @ d).view_as(picture)
+        return box.excess(moved, margin=margin).flatten()
+
+    def size(outside: Tensor, d: Tensor) -> Tensor:
+        return (outside.square().sum() + ridge * (pull + d).square().sum()) / 2
+
+    outside = excess(step)
+    value = size(outside, step)
+    for _ in range(60):
+        active = jacobian[outside != 0]
+        slope = jacobian.T @ outside + ridge * (pull + step)
+        direction = -torch.linalg.solve(active.T @ active + ridge * eye, slope)
+        length, decrease = 1.0, (direction @ slope).item()
+        trial = excess(step + direction)
+        while size(trial, step + length * direction) > value + 1e-4 * length * decrease:
+            length /= 2
+            if length < 1e-6:
+                return step
+            trial = excess(step + length * direction)
+        step, outside = step + length * direction, trial
+        before, value = value, size(outside, step)
+        if value > before * (1 - 1e-6):
+            break
+    return step

@@ -1,0 +1,39 @@
+"""Peak memory, of a GPU by PyTorch's own account, of a CPU by that of Linux."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def reset_peak(device: torch.device) -> None:
+    """Forget earlier peaks."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif RESET.exists():
+        RESET.write_text("5")
+
+
+def peak(device: torch.device, before: float | None) -> float | None:
+    """Peak memory since the last reset, less what was in use before, in GB.
+
+    Args:
+        device: where the work was done.
+        before: what :func:`in_use` said before; a GPU is taken as empty then.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    highest = in_use("VmHWM")
+    return None if highest is None or before is None else highest - before
+
+
+def in_use(line: str = "VmRSS") -> float | None:
+    """A line of Linux' own account of this process, in GB; None on other systems."""
+    if not STATUS.exists():
+        return None
+    found = re.search(rf"{line}:\s+(\d+) kB", STATUS.read_text())
+    return int(found[1]) * 1024 / 1e9 if found else None

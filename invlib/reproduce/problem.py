@@ -1,0 +1,82 @@
+"""Problems on the embedded models: a sampler, the network for some samples, their noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..denoisers import Denoiser
+from ..portraits import caption, held_out, load, portraits_denoiser
+from ..portraits.quality import noise_for
+from ..probing import from_scheduler
+from ..schedule import Grid, Schedule
+from ..solvers import Solver, ddim, dpm_solver_pp_2m, dpm_solver_pp_3m
+from .profiles import tiny_pixel
+
+Make = Callable[[Grid], Solver]
+SAMPLERS: dict[str, tuple[Make, int]] = {
+    "DDIM-50": (ddim, 50),
+    "DDIM-20": (ddim, 20),
+    "2M-10": (dpm_solver_pp_2m, 10),
+    "2M-20": (dpm_solver_pp_2m, 20),
+}
+MORE: dict[str, tuple[Make, int]] = {"3M-20": (dpm_solver_pp_3m, 20)}
+SCHEDULERS = {  # diffusers' class, its options, steps
+    "UniPC-10": ("UniPCMultistepScheduler", {}, 10),
+    "2M-10": ("DPMSolverMultistepScheduler", {}, 10),
+    "2M-20": ("DPMSolverMultistepScheduler", {}, 20),
+    "3M-20": ("DPMSolverMultistepScheduler", {"solver_order": 3}, 20),
+}
+
+
+def solver_named(name: str) -> Solver:
+    """One of the samplers, on the latent model's schedule; read from diffusers if we have none."""
+    if name in SAMPLERS or name in MORE:
+        make, steps = (SAMPLERS | MORE)[name]
+        return make(Schedule.scaled_linear().grid(steps))
+    return from_scheduler(scheduler_named(name), SCHEDULERS[name][2])
+
+
+def scheduler_named(name: str) -> Any:
+    """The diffusers scheduler with the noise levels of one of the samplers."""
+    import diffusers
+
+    kind, options, _ = SCHEDULERS[name]
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    return getattr(diffusers, kind)(**betas, **options, final_sigmas_type="sigma_min")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What there is to invert.
+
+    Attributes:
+        pipe: the embedded pipeline.
+        solver: the sampler.
+        denoiser: its network, guided by the prompts, one a row.
+        noise: the noise that a perfect inversion finds, ``[B, ...]``.
+    """
+
+    pipe: Any
+    solver: Solver
+    denoiser: Denoiser
+    noise: Tensor
+
+    @classmethod
+    def of(cls, name: str, guidance: float, first: int, count: int) -> Problem:
+        """The held-out prompts ``first`` ... ``first + count - 1``; ``first`` is the seed, too."""
+        pipe = load("portraits")
+        prompts = [caption(p) for p in held_out(first + count)[first:]]
+        denoiser = portraits_denoiser(pipe, prompts, guidance)
+        return cls(pipe, solver_named(name), denoiser, noise_for(count, seed=first))
+
+    @classmethod
+    def pixels(cls, name: str, first: int, count: int) -> Problem:
+        """The pixel model, which has no prompts, on its own time points."""
+        space = tiny_pixel(first + count)
+        make, steps = SAMPLERS[name]
+        noise = space.noise[first:]
+        return cls(load("portraits-pixel"), make(space.grid(steps)), space.denoiser, noise)
