@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import rehearsal
-from . import bench_tables, decoder_memory, decoding, exactness, reversible
+from . import bench_tables, decoder_memory, decoding, exactness, flow, reversible
 
 TABLES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {  # and the files that it shows
     "exactness": (exactness.markdown, ("exactness",)),
@@ -15,10 +15,16 @@ TABLES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {  # and the fil
     "decoder_memory": (decoder_memory.markdown, ("decoder_memory",)),
     "bench": (bench_tables.markdown, ("bench",)),
     "rehearsal": (rehearsal.markdown, ("rehearsal",)),
+    "flow": (flow.markdown, ("flow",)),
     "reversible": (reversible.markdown, ("reversible", "exactness")),
     "reversible_quality": (reversible.markdown_quality, ("reversible",)),
 }
-PAGES = ("README.md", "book/reference/results.md", "book/reference/reversible.md")
+PAGES = (
+    "README.md",
+    "book/reference/results.md",
+    "book/reference/reversible.md",
+    "book/reference/flow.md",
+)
 
 
 def filled(root: Path, page: str) -> str:
