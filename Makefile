@@ -58,7 +58,7 @@ book: $(STAMP) ## build the book in _build/html with warnings as errors
 	    { echo "no new _build/html/$$page.html: the book was not built"; exit 1; }; done
 
 bench: $(STAMP) ## compare the inversion methods on the embedded model
-	$(BIN)/python -m invlib.bench
+	$(BIN)/python -m invlib.reproduce.bench
 
 train: $(STAMP) ## train the embedded models again
 	$(BIN)/python -m invlib.portraits.train

@@ -9,6 +9,9 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 
 import invlib
+from invlib import autoencoder, editing, flow, inverters, pipelines, reversible
+
+PACKAGES = (invlib, autoencoder, editing, flow, inverters, pipelines, reversible)
 
 
 def resolve(
@@ -16,9 +19,12 @@ def resolve(
 ) -> nodes.Element | None:
     if node.get("refdomain") != "py":
         return None
-    value = getattr(invlib, node["reftarget"].removeprefix("invlib."), None)
-    home = f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', None)}"
-    entry = env.get_domain("py").objects.get(home)
+    name = node["reftarget"].rpartition(".")[2]
+    values = [getattr(package, name, None) for package in PACKAGES]
+    homes = [f"{getattr(v, '__module__', None)}.{getattr(v, '__qualname__', None)}" for v in values]
+    objects = env.get_domain("py").objects
+    home = next((home for home in homes if home in objects), "")
+    entry = objects.get(home)
     if entry is None:
         return None
     return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, home)

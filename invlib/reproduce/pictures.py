@@ -21,7 +21,14 @@ from .table import SHARD
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of one cell, and what is measured about an inversion of them."""
+    """What there is to invert.
+
+    Attributes:
+        problem: sampler, network and noise.
+        autoencoder: the autoencoder.
+        latents: the true latents.
+        picture: the 8-bit pictures, all that the methods are told.
+    """
 
     problem: Problem
     autoencoder: Autoencoder

@@ -30,7 +30,7 @@ def released_keys(
     channel: int = 0,
     centre: tuple[int, int] = (0, 0),
 ) -> list[TreeRing]:
-    """The three keys of the official code; arguments as in :meth:`TreeRing.rings`."""
+    """The three keys of the official code; arguments as in ``TreeRing.rings``."""
     return _scaled(RELEASED, 80 / 64, size, radius, channel, centre)
 
 
@@ -41,7 +41,7 @@ def figure4_keys(
     channel: int = 3,
     centre: tuple[int, int] = (0, 0),
 ) -> list[TreeRing]:
-    """The three keys of the paper's Figure 4; arguments as in :meth:`TreeRing.rings`."""
+    """The three keys of the paper's Figure 4; arguments as in ``TreeRing.rings``."""
     return _scaled(FIGURE4, 100 / 64, size, radius, channel, centre)
 
 
@@ -101,7 +101,7 @@ def classify(
         noise: recovered noise, ``[B, C, H, W]``.
         keys: keys on the same frequencies of the same channel.
         distance: of noises ``[B, C, H, W]`` from a key, ``[B]``.
-        variance: as in :meth:`TreeRing.detect`, for the p-value.
+        variance: as in :meth:`~invlib.watermark.tree_ring.TreeRing.detect`, for the p-value.
 
     Raises:
         ValueError: if there are fewer than two keys, two of them are equal or on other
