@@ -140,15 +140,21 @@ def floor(denoiser: Denoiser) -> float:
 
 
 def merge(first: Inversion, second: Inversion, rows: Sequence[int]) -> Inversion:
-    """Put the results ``second`` of the samples ``rows`` into ``first``; costs add up."""
+    """Put the results ``second`` of the samples ``rows`` into ``first``; costs add up.
+
+    A sample keeps its first result if the second one has not converged and is worse.
+    """
     index = torch.tensor(list(rows))
+    before, after = (r.residuals.nan_to_num(torch.inf).amax(1) for r in (first, second))
+    better = second.converged | ~(before[index] < after)
     reason = list(first.reason)
-    for k, row in enumerate(rows):
-        reason[row] = second.reason[k]
-    put = {}
+    for row, new, why in zip(rows, better.tolist(), second.reason, strict=True):
+        reason[row] = why if new else reason[row]
+    kept, put = better.nonzero().flatten(), {}
     for name, axis in (("noise", 0), ("states", 1), ("residuals", 0)):
-        value = getattr(first, name).clone()
-        put[name] = value.index_copy_(axis, index.to(value.device), getattr(second, name))
+        value, found = getattr(first, name).clone(), getattr(second, name)
+        part = found.index_select(axis, kept.to(found.device))
+        put[name] = value.index_copy_(axis, index[kept].to(value.device), part)
     for name in ("iterations", "nfe"):
         put[name] = getattr(first, name).index_add(0, index, getattr(second, name))
     return replace(first, reason=tuple(reason), **put)

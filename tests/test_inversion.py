@@ -27,7 +27,7 @@ from twelve import (
 
 from invlib.certificate import certify, sample_image
 from invlib.denoisers import predicting, select
-from invlib.inversion import FLOORS, Inversion, floor, invert
+from invlib.inversion import FLOORS, Inversion, floor, invert, merge
 from invlib.inverters import algorithm1, algorithm2, exact, naive, stepwise, whole_trajectory
 from invlib.newton import newton_krylov
 from invlib.probing import from_scheduler, network_prediction
@@ -298,6 +298,27 @@ def test_exact_hands_unsolved_samples_to_the_whole_trajectory(
     done = before.converged
     assert torch.equal(result.nfe[done], before.nfe[done])
     assert (result.nfe[~done] > before.nfe[~done]).all()
+
+
+@pytest.mark.parametrize("reason", ["converged", "stalled"])
+def test_merging_keeps_the_better_of_two_results(reason: str) -> None:
+    """Unless the second one converged, which its tolerance says better than a residual."""
+    solver = ddim(SCHEDULE.grid(10))
+    denoiser, _, trajectory = run(3, 1.0, solver)
+    first = replace(stepwise(denoiser, trajectory.image, solver), reason=("stalled",) * 3)
+    some = select(denoiser, torch.tensor([0, 2]))
+    worse = naive(some, trajectory.image[[0, 2]], solver)
+    sizes = first.residuals[[0, 2]] * torch.tensor([[10.0], [0.1]])
+    second = replace(worse, residuals=sizes, reason=(reason, reason))
+    both = merge(first, second, [0, 2])
+    taken = [True, False, True] if reason == "converged" else [False, False, True]
+    for row, (at, new) in enumerate(zip((0, None, 1), taken, strict=True)):
+        wanted = second.noise[at] if new and at is not None else first.noise[row]
+        assert torch.equal(both.noise[row], wanted)
+    assert both.reason == tuple(reason if new else "stalled" for new in taken)
+    assert (both.nfe[[0, 2]] == first.nfe[[0, 2]] + second.nfe).all()
+    assert both.nfe[1] == first.nfe[1]
+    assert torch.equal(both.residuals[2], second.residuals[1])
 
 
 # Approximate methods
