@@ -37,6 +37,7 @@ class Decoder(StrEnum):
     gradient_free = "gradient_free"
     gauss_newton = "gauss_newton"
     quasi_newton = "quasi_newton"
+    active_set = "active_set"
 
 
 def invert(
