@@ -7,10 +7,10 @@ from torch import Tensor
 
 from ..denoisers import Denoiser, Prediction, convert, select
 from ..inversion import Inversion, Tally, floor
-from ..rootfind import Search, relative_size
+from ..rootfind import Search
 from ..solvers import Solver
 from .secants import Pairs, gaussian_derivative
-from .whole_trajectory import gaussian_matrix
+from .whole_trajectory import along_time, equation_sizes, gaussian_matrix, outputs, residual
 
 
 def multisecant(
@@ -72,7 +72,8 @@ def multisecant(
     while len(search.rows):
         rows = search.rows
         m = outputs(tally, y, rows)
-        r, equations = residual(solver, image[rows], y, m)
+        r = residual(solver, image[rows], y, m)
+        equations = equation_sizes(image[rows], y, r)
         pairs.add(y.flatten(2), m.flatten(2))
         best = search.residual[rows]
         go_on = search.observe(y, r)
@@ -85,7 +86,7 @@ def multisecant(
         pairs.keep(go_on)
         y, r = y[go_on], r[go_on]
         if len(y):
-            step = pairs.step(torch.einsum("ij,kj...->ki...", inverse.to(r), r).flatten(2))
+            step = pairs.step(along_time(inverse, r).flatten(2))
             size = step.flatten(1).norm(dim=1) / y.flatten(1).norm(dim=1).clamp(min=1e-300)
             shorter = (cap / size.clamp(min=cap))[:, None, None]
             y = y + (shorter * step).view_as(y)
@@ -128,18 +129,3 @@ def jump(tally: Tally, image: Tensor) -> Tensor:
     data = (image - solver.sigma[-1].item() * noise) / solver.alpha[-1].item()
     shape = (-1, *[1] * image.ndim)
     return alpha.to(x).view(shape) * data + sigma.to(x).view(shape) * noise
-
-
-def outputs(tally: Tally, y: Tensor, rows: Tensor) -> Tensor:
-    """The network's outputs at states ``y [k, N, ...]`` of samples ``rows``, in one call."""
-    k, n = y.shape[:2]
-    nodes = torch.arange(n, device=y.device).repeat(k)
-    return tally.output(y.flatten(0, 1), nodes, rows.repeat_interleave(n)).view_as(y)
-
-
-def residual(solver: Solver, image: Tensor, y: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-    """The residual R ``[k, N, ...]``, and its size in each equation, ``[k, N]``."""
-    after = torch.cat([y[:, 1:], image[:, None]], 1)
-    weights = solver.a.to(y).view(1, -1, *[1] * (y.ndim - 2))
-    r = after - weights * y - torch.einsum("ij,kj...->ki...", solver.b.to(y), m)
-    return r, relative_size(r.flatten(0, 1), after.flatten(0, 1)).view(y.shape[:2])

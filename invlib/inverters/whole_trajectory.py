@@ -132,31 +132,25 @@ class TrajectoryProblem:
 
     def residual(self, y: Tensor, rows: Tensor) -> Tensor:
         """The plain residual R, ``[k, N, ...]``."""
-        solver = self.tally.solver
-        k, n = y.shape[:2]
-        nodes = torch.arange(n, device=y.device).repeat(k)
-        m = self.tally.output(y.flatten(0, 1), nodes, rows.repeat_interleave(n)).view_as(y)
-        after = torch.cat([y[:, 1:], self.image[rows][:, None]], 1)
-        weights = solver.a.to(y).view(1, n, *[1] * (y.ndim - 2))
-        return after - weights * y - _apply(solver.b, m)
+        m = outputs(self.tally, y, rows)
+        return residual(self.tally.solver, self.image[rows], y, m)
 
     def jvp(self, y: Tensor, v: Tensor, rows: Tensor) -> Tensor:
         """Jacobian-vector product of the preconditioned residual."""
         product = self.tally.jvp(lambda x: self.residual(x, rows), y, v)
-        return _apply(self.inverse, product)
+        return along_time(self.inverse, product)
 
     def vjp(self, y: Tensor, rows: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
         """The preconditioned residual and its reverse-mode derivative."""
         with self.tally.derivative(3):
             r, pull_back = cast(Any, torch.func.vjp(lambda x: self.residual(x, rows), y))
         r = self._precondition(y, r, rows)
-        return r, lambda v: pull_back(_apply(self.inverse.T, v))
+        return r, lambda v: pull_back(along_time(self.inverse.T, v))
 
     def _precondition(self, y: Tensor, r: Tensor, rows: Tensor) -> Tensor:
         """The preconditioned r; where it is the smallest so far, as root finders see it, keep r."""
-        after = torch.cat([y[:, 1:], self.image[rows][:, None]], 1)
-        sizes = relative_size(r.flatten(0, 1), after.flatten(0, 1)).view(y.shape[:2])
-        r = _apply(self.inverse, r)
+        sizes = equation_sizes(self.image[rows], y, r)
+        r = along_time(self.inverse, r)
         size = relative_size(r, y, self._cap[rows])
         better = size < self._best[rows]
         self._best[rows[better]] = size[better]
@@ -177,6 +171,28 @@ def gaussian_matrix(solver: Solver, variance: float) -> Tensor:
     )
 
 
-def _apply(matrix: Tensor, states: Tensor) -> Tensor:
+def outputs(tally: Tally, y: Tensor, rows: Tensor) -> Tensor:
+    """The network's outputs at states ``y [k, N, ...]`` of samples ``rows``, in one call."""
+    k, n = y.shape[:2]
+    nodes = torch.arange(n, device=y.device).repeat(k)
+    return tally.output(y.flatten(0, 1), nodes, rows.repeat_interleave(n)).view_as(y)
+
+
+def residual(solver: Solver, image: Tensor, y: Tensor, m: Tensor) -> Tensor:
+    """The residual R ``[k, N, ...]`` at states y with outputs m."""
+    weights = solver.a.to(y).view(1, -1, *[1] * (y.ndim - 2))
+    return _after(image, y) - weights * y - along_time(solver.b, m)
+
+
+def equation_sizes(image: Tensor, y: Tensor, r: Tensor) -> Tensor:
+    """The size of R in each equation, relative to the state after it, ``[k, N]``."""
+    return relative_size(r.flatten(0, 1), _after(image, y).flatten(0, 1)).view(y.shape[:2])
+
+
+def _after(image: Tensor, y: Tensor) -> Tensor:
+    return torch.cat([y[:, 1:], image[:, None]], 1)
+
+
+def along_time(matrix: Tensor, states: Tensor) -> Tensor:
     """Multiply the time axis of ``states [k, N, ...]`` by ``matrix [N, N]``."""
     return torch.einsum("ij,bj...->bi...", matrix.to(states), states)
