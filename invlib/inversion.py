@@ -160,6 +160,14 @@ def merge(first: Inversion, second: Inversion, rows: Sequence[int]) -> Inversion
     return replace(first, reason=tuple(reason), **put)
 
 
+def retry(result: Inversion, attempt: Callable[[Tensor], Inversion]) -> Inversion:
+    """Try the unsolved samples again, ``attempt(rows)``, and :func:`merge` what it finds."""
+    unsolved = (~result.converged).nonzero().flatten()
+    if not len(unsolved):
+        return result
+    return merge(result, attempt(unsolved.to(result.states.device)), unsolved.tolist())
+
+
 def invert(
     denoiser: Denoiser, image: Tensor, solver: Solver, *, method: str | Inverter = "exact"
 ) -> Inversion:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, select
-from ..inversion import Inversion, Inverter, merge
+from ..inversion import Inversion, Inverter, retry
 from ..solvers import Solver
 from .multisecant import multisecant
 from .stepwise import stepwise
@@ -39,10 +38,12 @@ def exact(
         attempts.insert(0, stepwise)
     result = attempts[0](denoiser, image, solver)
     for attempt in attempts[1:]:
-        unsolved = (~result.converged).nonzero().flatten().tolist()
-        if not unsolved:
-            break
-        rows = torch.tensor(unsolved, device=image.device)
-        again = attempt(select(denoiser, rows), image[rows], solver)
-        result = merge(result, again, unsolved)
+        result = retry(result, partial(_part, attempt, denoiser, image, solver))
     return result
+
+
+def _part(
+    inverter: Inverter, denoiser: Denoiser, image: Tensor, solver: Solver, rows: Tensor
+) -> Inversion:
+    """Invert the samples ``rows`` only."""
+    return inverter(select(denoiser, rows), image[rows], solver)

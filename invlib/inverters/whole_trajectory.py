@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, select
-from ..inversion import Inversion, Tally, floor, merge
+from ..inversion import Inversion, Tally, floor, retry
 from ..newton import newton_krylov
 from ..rootfind import Finder, anderson, relative_size
 from ..solvers import Solver
@@ -82,11 +82,9 @@ def whole_trajectory(
     result = solve(torch.arange(len(image), device=image.device), start, finder)
     if cost is not None:
         result = replace(result, nfe=result.nfe + cost)
-    unsolved = (~result.converged).nonzero().flatten().tolist()
-    if finish is None or not unsolved:
+    if finish is None:
         return result
-    rows = torch.tensor(unsolved, device=image.device)
-    return merge(result, solve(rows, result.states[:, rows], finish), unsolved)
+    return retry(result, lambda rows: solve(rows, result.states[:, rows], finish))
 
 
 def second_start(

@@ -25,7 +25,7 @@ from ..flow import (
     from_vp_noise,
     straight_grid,
 )
-from ..inversion import Inversion, Inverter, invert, merge
+from ..inversion import Inversion, Inverter, invert, retry
 from ..inverters import multisecant, stepwise
 from ..metrics import decibel, nmse
 from ..portraits import caption, held_out, portraits_denoiser
@@ -90,12 +90,10 @@ def exact(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
     """The first attempts of :func:`invlib.inverters.exact`: step by step, then all at once."""
     if not solver.order_one:
         return multisecant(denoiser, image, solver)
-    found = stepwise(denoiser, image, solver)
-    rows = (~found.converged).nonzero().flatten()
-    if not len(rows):
-        return found
-    again = multisecant(select(denoiser, rows), image[rows], solver)
-    return merge(found, again, rows.tolist())
+    return retry(
+        stepwise(denoiser, image, solver),
+        lambda rows: multisecant(select(denoiser, rows), image[rows], solver),
+    )
 
 
 def measure(
