@@ -14,7 +14,7 @@ from ..portraits.quality import noise_for
 from ..probing import from_scheduler
 from ..schedule import Grid, Schedule
 from ..solvers import Solver, ddim, dpm_solver_pp_2m, dpm_solver_pp_3m
-from .profiles import tiny_pixel
+from .profiles import known, tiny_pixel
 
 Make = Callable[[Grid], Solver]
 SAMPLERS: dict[str, tuple[Make, int]] = {
@@ -58,20 +58,25 @@ class Problem:
         solver: the sampler.
         denoiser: its network, guided by the prompts, one a row.
         noise: the noise that a perfect inversion finds, ``[B, ...]``.
+        prompts: the prompts, empty for a model without any.
     """
 
     pipe: Any
     solver: Solver
     denoiser: Denoiser
     noise: Tensor
+    prompts: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, guidance: float, first: int, count: int) -> Problem:
+    def of(
+        cls, name: str, guidance: float, first: int, count: int, profile: str = "tiny"
+    ) -> Problem:
         """The held-out prompts ``first`` ... ``first + count - 1``; ``first`` is the seed, too."""
+        known(profile)
         pipe = load("portraits")
-        prompts = [caption(p) for p in held_out(first + count)[first:]]
+        prompts = tuple(caption(p) for p in held_out(first + count)[first:])
         denoiser = portraits_denoiser(pipe, prompts, guidance)
-        return cls(pipe, solver_named(name), denoiser, noise_for(count, seed=first))
+        return cls(pipe, solver_named(name), denoiser, noise_for(count, seed=first), prompts)
 
     @classmethod
     def pixels(cls, name: str, first: int, count: int) -> Problem:

@@ -52,14 +52,24 @@ def spaces(profile: str, count: int, *, guidance: float = 3.0) -> list[Space]:
         NotImplementedError: for the paper profile, whose models must come from a hub.
         ValueError: for an unknown profile.
     """
-    if profile == "tiny":
-        return [tiny_pixel(count), tiny_latent(count, guidance)]
+    known(profile)
+    return [tiny_pixel(count), tiny_latent(count, guidance)]
+
+
+def known(profile: str) -> None:
+    """Check the name of a profile.
+
+    Raises:
+        NotImplementedError: for the paper profile, whose models must come from a hub.
+        ValueError: for an unknown profile.
+    """
     if profile == "paper":
         raise NotImplementedError(
             "PROFILE=paper needs stable-diffusion-2-1-base and the ImageNet64 model on a GPU; "
             "it is not wired up yet, and nothing has been measured on it. Use PROFILE=tiny."
         )
-    raise ValueError(f"unknown profile {profile!r}; use tiny or paper")
+    if profile != "tiny":
+        raise ValueError(f"unknown profile {profile!r}; use tiny or paper")
 
 
 def tiny_pixel(count: int) -> Space:
