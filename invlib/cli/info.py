@@ -46,6 +46,9 @@ def models(
 def figures(
     profile: Annotated[str, typer.Option(help="tiny (embedded models) or paper (GPU)")] = "tiny",
     only: Annotated[list[str] | None, typer.Option(help="figures to make, default all")] = None,
+    engine: Annotated[str, typer.Option(help="serial, processes or ray")] = "processes",
+    workers: Annotated[int, typer.Option(help="processes, of one thread each", min=1)] = 2,
+    address: Annotated[str | None, typer.Option(help="Ray cluster, such as auto")] = None,
 ) -> None:
     """Regenerate the paper's figures; needs a checkout of the repository."""
     try:
@@ -55,7 +58,7 @@ def figures(
     if not (ROOT / "book" / "figures").is_dir():
         raise OSError("the figures are notebooks of the repository: run this in a checkout of it")
     try:
-        main(profile, only)
+        main(profile, only, engine, workers, address)
     except SystemExit as end:
         raise ValueError(end.code) from end
 

@@ -13,41 +13,61 @@ import nbformat
 import papermill
 import typer
 
-from . import figure2
-
-ROOT = Path(__file__).parents[2]
-FIGURES = {"fig2": figure2.compute}
-CACHE = Path(".cache") / "figures"
+from .figures import FIGURES, ROOT, Figure
+from .runner import engine_named, run
+from .work import FOLDER
 
 
 def main(
     profile: Annotated[str, typer.Option(help="tiny (embedded models) or paper (GPU)")] = "tiny",
     only: Annotated[list[str] | None, typer.Option(help="figures to make, default all")] = None,
+    engine: Annotated[str, typer.Option(help="serial, processes or ray")] = "processes",
+    workers: Annotated[int, typer.Option(help="processes, of one thread each", min=1)] = 2,
+    address: Annotated[str | None, typer.Option(help="Ray cluster, such as auto")] = None,
 ) -> None:
-    """Do the work of every figure that is not stored yet, then run its notebook."""
+    """Do the work of every figure that is not stored yet, then run the notebooks."""
     os.chdir(ROOT)
     for name in only or FIGURES:
         if name not in FIGURES:
             sys.exit(f"unknown figure {name!r}; use one of {', '.join(FIGURES)}")
-        try:
-            FIGURES[name](profile, CACHE)
-        except (NotImplementedError, ValueError) as error:
-            sys.exit(str(error))
-        run_notebook(ROOT / "book" / "figures" / f"{name}.ipynb", profile)
-        print(f"wrote book/figures/{name}.ipynb and results/{name}.json", flush=True)
+    wanted = [FIGURES[name] for name in only or FIGURES]
+    try:
+        place = engine_named(engine, workers=workers, address=address)
+        run([cell for figure in wanted for cell in figure.cells(profile)], place)
+    except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
+        sys.exit(str(error))
+    for figure in wanted:
+        refresh(figure, profile)
 
 
-def run_notebook(path: Path, profile: str) -> None:
-    """Execute a figure notebook with papermill and keep its outputs in place."""
+def refresh(figure: Figure, profile: str, folder: Path = FOLDER) -> None:
+    """Run the notebook of a figure, unless its page and results are of the present code."""
+    done = folder / f"{figure.name}.{profile}.done"
+    stamp = figure.stamp(profile)
+    if stamp and done.exists() and done.read_text() == stamp:
+        print(f"{figure.name} is up to date", flush=True)
+        return
+    run_notebook(figure.notebook, profile, figure.page(profile))
+    done.write_text(figure.stamp(profile))
+    print(f"wrote {figure.page(profile).relative_to(ROOT)}", flush=True)
+
+
+def run_notebook(path: Path, profile: str, output: Path | None = None) -> None:
+    """Execute a figure notebook with papermill and keep its outputs, by default in place."""
     with tempfile.TemporaryDirectory() as folder:
         done = Path(folder) / path.name
         papermill.execute_notebook(
-            path, done, {"profile": profile}, cwd=path.parent, kernel_name="python3"
+            path,
+            done,
+            {"profile": profile},
+            cwd=path.parent,
+            kernel_name="python3",
+            progress_bar=False,
         )
         notebook = nbformat.read(done, as_version=4)
         strip(notebook)
         nbformat.write(notebook, done)
-        shutil.move(done, path)
+        shutil.move(done, output or path)
 
 
 def strip(notebook: nbformat.NotebookNode) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..inversion import Inversion, invert
 from ..inverters import naive
@@ -18,7 +17,7 @@ from ..metrics import decibel, nmse
 from ..sampling import sample
 from ..solvers import Solver, ddim, dpm_solver_pp_2m
 from .profiles import Space, device_name, spaces
-from .store import cell
+from .work import FOLDER, Cell, load_all
 
 
 @dataclass(frozen=True)
@@ -52,55 +51,76 @@ ROWS = (
     Row("DPM-Solver++(2M)", 10, "whole_trajectory", 10),
 )
 COUNT = 4
+SPACES = 2
 
 
-def compute(profile: str, folder: Path, *, progress: bool = True) -> list[dict[str, Any]]:
-    """Do, or load, all cells of the figure.
+def cells(profile: str) -> list[Cell]:
+    """The work of the figure: one cell a space and a row."""
+    return [
+        Cell(
+            "fig2",
+            measure,
+            {"space": number, **asdict(row), "profile": profile},
+            ("reproduce/figure2.py",),
+        )
+        for number in range(SPACES)
+        for row in ROWS
+    ]
+
+
+def load(profile: str, folder: Path = FOLDER) -> list[dict[str, Any]]:
+    """The results of the figure.
 
     Args:
         profile: ``tiny`` or ``paper``.
-        folder: where finished cells are stored; an interrupted run resumes from it.
-        progress: show a progress bar.
+        folder: where finished cells are stored.
 
     Returns:
-        One dictionary per space and row: ``space``, ``row``, ``guidance``, pictures of sample 0,
-        and NMSE values in dB per sample.
+        One dictionary per space and row: ``space``, ``row``, pictures of sample 0, and NMSE
+        values per sample.
+
+    Raises:
+        FileNotFoundError: if the work is not done.
     """
-    work = [(space, row) for space in spaces(profile, COUNT) for row in ROWS]
-    bar = tqdm(work, desc="figure 2", disable=not progress, unit="cell")
-    results = []
-    for space, row in bar:
-        bar.set_postfix_str(f"{space.name}: {row.sampler}-{row.steps}, {row.label}")
-        config = {"figure": 2, "row": asdict(row), "space": space.name, "model": space.model}
-        config |= {"guidance": space.guidance, "count": COUNT, "profile": profile}
-        tensors = cell(folder, config, partial(_measure, space, row))
-        results.append({"space": space, "row": row, **tensors})
-    return results
+    at = [(space, row) for space in rooms(profile) for row in ROWS]
+    return [
+        {"space": space, "row": row, **result}
+        for (space, row), result in zip(at, load_all(cells(profile), folder), strict=True)
+    ]
 
 
-def _measure(space: Space, row: Row) -> dict[str, Tensor]:
+@cache
+def rooms(profile: str) -> list[Space]:
+    """Both models, loaded once a process."""
+    return spaces(profile, COUNT)
+
+
+def measure(
+    space: int, sampler: str, steps: int, method: str, inversion_steps: int, profile: str
+) -> dict[str, Tensor]:
     """Sample, invert, sample again; keep the pictures of the first sample and all errors."""
-    solver = SAMPLERS[row.sampler](space.grid(row.steps))
+    room, row = rooms(profile)[space], Row(sampler, steps, method, inversion_steps)
+    solver = SAMPLERS[sampler](room.grid(steps))
     with torch.no_grad():
-        image = sample(space.denoiser, space.noise, solver).image
-        began = time.perf_counter()
-        inversion = _invert(space, row, image, solver)
-        seconds = time.perf_counter() - began
-        again = sample(space.denoiser, inversion.noise, solver).image
+        image = sample(room.denoiser, room.noise, solver).image
+        began = time.process_time()
+        inversion = _invert(room, row, image, solver)
+        seconds = time.process_time() - began
+        again = sample(room.denoiser, inversion.noise, solver).image
         pictures = {
-            "image": space.picture(image),
-            "image_again": space.picture(again),
-            "noise": space.noise_picture(space.noise),
-            "noise_again": space.noise_picture(inversion.noise),
+            "image": room.picture(image),
+            "image_again": room.picture(again),
+            "noise": room.noise_picture(room.noise),
+            "noise_again": room.noise_picture(inversion.noise),
         }
     errors = {
-        "noise_nmse": nmse(inversion.noise, space.noise),
+        "noise_nmse": nmse(inversion.noise, room.noise),
         "state_nmse": nmse(again, image),
         "image_nmse": nmse(pictures["image_again"], pictures["image"]),
         "noise_picture_nmse": nmse(pictures["noise_again"], pictures["noise"]),
     }
     first = {name: picture[0].float() for name, picture in pictures.items()}
-    return {**first, **errors, "nfe": inversion.nfe, "seconds": torch.tensor(seconds)}
+    return {**first, **errors, "nfe": inversion.nfe, "seconds": torch.tensor(seconds / COUNT)}
 
 
 def _invert(space: Space, row: Row, image: Tensor, solver: Solver) -> Inversion:

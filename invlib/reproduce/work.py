@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import Tensor
 
-from ..portraits.load import MODELS, verify
 from .store import cell, code_hash, stored
 
 FOLDER = Path(".cache") / "figures"
@@ -41,6 +40,8 @@ class Cell:
     @property
     def config(self) -> dict[str, Any]:
         """Everything that its result depends on, apart from the core of the library."""
+        from ..portraits.load import MODELS, verify  # slow, and workers do not need it
+
         return {
             "figure": self.figure,
             "work": f"{self.work.__module__}.{self.work.__qualname__}",
@@ -60,3 +61,19 @@ class Cell:
     def put(self, result: dict[str, Tensor], folder: Path = FOLDER) -> None:
         """Store a result that another process or machine has computed."""
         cell(folder, self.config, lambda: result)
+
+
+def load_all(cells: Sequence[Cell], folder: Path = FOLDER) -> list[dict[str, Tensor]]:
+    """The stored results of some cells.
+
+    Raises:
+        FileNotFoundError: if one is not stored for the present code.
+    """
+    results = [(cell, cell.load(folder)) for cell in cells]
+    missing = [cell.label for cell, result in results if result is None]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(cells)} results are not stored, such as {missing[0]!r}; "
+            f"run: python -m invlib.reproduce --only {cells[0].figure}"
+        )
+    return [result for _, result in results if result is not None]
