@@ -79,9 +79,7 @@ def test_stripping_keeps_outputs_and_drops_papermill() -> None:
     assert "papermill" not in notebook.cells[0].metadata
 
 
-def test_profiles_say_what_they_cannot_do() -> None:
-    with pytest.raises(NotImplementedError, match="PROFILE=tiny"):
-        spaces("paper", 1)
+def test_an_unknown_profile_is_refused() -> None:
     with pytest.raises(ValueError, match="tiny or paper"):
         spaces("huge", 1)
 

@@ -13,7 +13,9 @@ import nbformat
 import papermill
 import typer
 
+from . import paper_models
 from .figures import FIGURES, ROOT, Figure
+from .profiles import known
 from .runner import engine_named, run
 from .work import FOLDER
 
@@ -32,9 +34,13 @@ def main(
             sys.exit(f"unknown figure {name!r}; use one of {', '.join(FIGURES)}")
     wanted = [FIGURES[name] for name in only or FIGURES]
     try:
+        known(profile)
+        if profile == "paper":
+            print(paper_models.NEEDS, flush=True)
+            paper_models.check()
         place = engine_named(engine, workers=workers, address=address)
         run([cell for figure in wanted for cell in figure.cells(profile)], place)
-    except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (ImportError, RuntimeError, ValueError) as error:
         sys.exit(str(error))
     for figure in wanted:
         refresh(figure, profile)

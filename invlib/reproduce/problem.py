@@ -9,12 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..portraits import caption, held_out, load, portraits_denoiser
-from ..portraits.quality import noise_for
 from ..probing import from_scheduler
 from ..schedule import Grid, Schedule
 from ..solvers import Solver, ddim, dpm_solver_pp_2m, dpm_solver_pp_3m
-from .profiles import known, tiny_pixel
+from .profiles import pixel, text_model
 
 Make = Callable[[Grid], Solver]
 SAMPLERS: dict[str, tuple[Make, int]] = {
@@ -54,7 +52,7 @@ class Problem:
     """What there is to invert.
 
     Attributes:
-        pipe: the embedded pipeline.
+        pipe: the pipeline.
         solver: the sampler.
         denoiser: its network, guided by the prompts, one a row.
         noise: the noise that a perfect inversion finds, ``[B, ...]``.
@@ -71,17 +69,15 @@ class Problem:
     def of(
         cls, name: str, guidance: float, first: int, count: int, profile: str = "tiny"
     ) -> Problem:
-        """The held-out prompts ``first`` ... ``first + count - 1``; ``first`` is the seed, too."""
-        known(profile)
-        pipe = load("portraits")
-        prompts = tuple(caption(p) for p in held_out(first + count)[first:])
-        denoiser = portraits_denoiser(pipe, prompts, guidance)
-        return cls(pipe, solver_named(name), denoiser, noise_for(count, seed=first), prompts)
+        """Prompts ``first`` ... ``first + count - 1`` of a profile; ``first`` is the seed, too."""
+        text = text_model(profile)
+        prompts = tuple(text.prompts(first + count)[first:])
+        denoiser = text.denoiser(text.pipe, prompts, guidance)
+        return cls(text.pipe, solver_named(name), denoiser, text.noise(count, first), prompts)
 
     @classmethod
-    def pixels(cls, name: str, first: int, count: int) -> Problem:
-        """The pixel model, which has no prompts, on its own time points."""
-        space = tiny_pixel(first + count)
+    def pixels(cls, name: str, first: int, count: int, profile: str = "tiny") -> Problem:
+        """The pixel model, which has no pipeline and no prompts, on its own time points."""
+        space = pixel(profile, first + count)
         make, steps = SAMPLERS[name]
-        noise = space.noise[first:]
-        return cls(load("portraits-pixel"), make(space.grid(steps)), space.denoiser, noise)
+        return cls(None, make(space.grid(steps)), space.denoiser, space.noise[first:])
