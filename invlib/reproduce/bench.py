@@ -194,6 +194,11 @@ def units(case: Case, method: str, images: int) -> list[Unit]:
     return [Unit(case, method, i, min(BATCH, images - i)) for i in range(0, images, BATCH)]
 
 
+def configs(images: int) -> list[dict[str, Any]]:
+    """What all units of the bench depend on."""
+    return [u.config for c in CASES for name in c.methods for u in units(c, name, images)]
+
+
 def rows(images: int, folder: Path) -> Rows:
     """The rows of everything that is stored in full."""
     result = []
@@ -247,7 +252,7 @@ def main(
             sys.exit(f"nothing is stored for the present code; {output} stays as it is")
         device = f"CPU, {workers} processes of one thread"
         values = {"table": "bench", "images": images, "device": device, "rows": found}
-        write_json(output, values)
+        write_json(output, values, configs(images))
         print(f"wrote {output}: {len(found)} of {sum(len(c.methods) for c in CASES)} rows")
     if pages:
         fill_pages()

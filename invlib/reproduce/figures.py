@@ -11,7 +11,7 @@ from typing import Any
 
 import nbformat
 
-from .store import code_hash
+from .store import code_hash, write_json
 from .work import Cell
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +62,12 @@ def results(name: str, profile: str, ending: str = ".json") -> Path:
     """Where the numbers of a figure go, relative to the repository."""
     folder = Path("results") if profile == "tiny" else Path("results") / profile
     return folder / f"{name}{ending}"
+
+
+def write(name: str, profile: str, values: dict[str, Any], root: Path = ROOT) -> None:
+    """Write the numbers of a figure, with a fingerprint of all that they were made with."""
+    configs = [cell.config for cell in FIGURES[name].cells(profile)]
+    write_json(root / results(name, profile), values, configs)
 
 
 FIGURES = {figure.name: figure for figure in (Figure("fig2", "figure2"),)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,26 @@ def _read(path: Path) -> dict[str, Tensor] | None:
         return None
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a results file with the versions it was made with."""
+def fingerprint(configs: Iterable[dict[str, Any]] = ()) -> str:
+    """A hash of the core and of all that some cells of work depend on."""
+    text = "\n".join(sorted(json.dumps(config, sort_keys=True) for config in configs))
+    return hashlib.sha256(f"{code_hash()}\n{text}".encode()).hexdigest()[:12]
+
+
+def write_json(path: Path, values: dict[str, Any], configs: Iterable[dict[str, Any]] = ()) -> None:
+    """Write a results file with the versions it was made with.
+
+    Args:
+        path: the file.
+        values: what to write.
+        configs: of all the cells of work that the values come from; the file keeps their
+            :func:`fingerprint`, by which :mod:`invlib.reproduce.stale` knows old results.
+    """
     import diffusers
 
     versions = {"torch": torch.__version__, "diffusers": diffusers.__version__}
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**values, "versions": versions, "code": code_hash()}, indent=1)
+    text = json.dumps({**values, "versions": versions, "code": fingerprint(configs)}, indent=1)
     temporary = path.with_suffix(".part")
     temporary.write_text(text + "\n")
     os.replace(temporary, path)

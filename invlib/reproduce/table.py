@@ -41,6 +41,20 @@ class Table:
     summary: Callable[[str, float, dict[str, Tensor]], Rows]
     config: Callable[[str, float], dict[str, Any]]
 
+    def config_of(self, name: str, scale: float, first: int) -> dict[str, Any]:
+        """Everything that a shard depends on, apart from the core of the library."""
+        config = {"table": self.name, "sampler": name, "guidance": scale, "first": first}
+        return config | {"model": verify("portraits"), "shard": SHARD} | self.config(name, scale)
+
+    def configs(self, prompts: int) -> list[dict[str, Any]]:
+        """Those of all shards of the table."""
+        return [
+            self.config_of(name, scale, first)
+            for name in self.samplers
+            for scale in GUIDANCE
+            for first in range(0, prompts, SHARD)
+        ]
+
     def main(
         self,
         prompts: Annotated[int, typer.Option(help="number of held-out prompts, in eights")] = 32,
@@ -59,8 +73,7 @@ class Table:
         folder = Path(".cache") / self.name
         parts: dict[tuple[str, float], list[dict[str, Tensor]]] = {}
         for name, scale, first in tqdm(work, desc=self.name, unit="shard"):
-            config = {"table": self.name, "sampler": name, "guidance": scale, "first": first}
-            config |= {"model": verify("portraits"), "shard": SHARD, **self.config(name, scale)}
+            config = self.config_of(name, scale, first)
             if report and stored(folder, config) is None:
                 continue
             result = cell(folder, config, partial(self.shard, name, scale, first))
@@ -68,5 +81,5 @@ class Table:
         merged = {at: {k: torch.cat([r[k] for r in p]) for k in p[0]} for at, p in parts.items()}
         rows = [row for (n, w), values in merged.items() for row in self.summary(n, w, values)]
         values = {"table": self.name, "prompts": prompts, "device": device_name(), "rows": rows}
-        write_json(output or Path("results") / f"{self.name}.json", values)
+        write_json(output or Path("results") / f"{self.name}.json", values, self.configs(prompts))
         print(pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.3g}"))

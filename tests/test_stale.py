@@ -1,0 +1,47 @@
+"""Stored results are of the present code, and the check notices when they are not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from invlib.reproduce import stale, store
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def test_no_stored_result_is_stale() -> None:
+    assert stale.stale(RESULTS) == []
+
+
+def test_every_results_file_is_checked_or_says_why_not() -> None:
+    """The others hold no result of the core: weights, and costs of networks of full size."""
+    files = {path.stem for path in RESULTS.glob("*.json")}
+    assert files - set(stale.sources()) == {"decoder_memory", "models", "rehearsal"}
+
+
+def test_a_missing_or_an_older_file_is_noticed(tmp_path: Path) -> None:
+    shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "flow.json").unlink()
+    old = json.loads((tmp_path / "fig2.json").read_text())
+    (tmp_path / "fig2.json").write_text(json.dumps({**old, "code": "older"}))
+    assert set(stale.stale(tmp_path)) == {"flow.json", "fig2.json"}
+
+
+def test_any_change_of_the_core_makes_all_of_them_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "code_hash", lambda *patterns: "changed")
+    assert len(stale.stale(RESULTS)) == len(stale.sources())
+
+
+def test_the_command_names_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stale, "stale", lambda folder: [])
+    stale.main()
+    assert "present code" in capsys.readouterr().out
+    monkeypatch.setattr(stale, "stale", lambda folder: ["fig2.json"])
+    with pytest.raises(SystemExit, match=r"fig2\.json"):
+        stale.main()
