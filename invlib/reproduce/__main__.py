@@ -32,7 +32,7 @@ def main(
     for name in only or FIGURES:
         if name not in FIGURES:
             sys.exit(f"unknown figure {name!r}; use one of {', '.join(FIGURES)}")
-    wanted = [FIGURES[name] for name in only or FIGURES]
+    wanted = [FIGURES[name] for name in only or FIGURES if profile in FIGURES[name].profiles]
     try:
         known(profile)
         if profile == "paper":

@@ -24,10 +24,13 @@ class Figure:
     Attributes:
         name: name of its notebook and of its results file.
         module: module of this package with ``cells(profile)``.
+        profiles: the profiles that it can be made with; editing needs the renderer of the
+            embedded data.
     """
 
     name: str
     module: str
+    profiles: tuple[str, ...] = ("tiny", "paper")
 
     def cells(self, profile: str) -> list[Cell]:
         """The work that it needs."""
@@ -70,4 +73,20 @@ def write(name: str, profile: str, values: dict[str, Any], root: Path = ROOT) ->
     write_json(root / results(name, profile), values, configs)
 
 
-FIGURES = {figure.name: figure for figure in (Figure("fig2", "figure2"),)}
+FIGURES = {
+    figure.name: figure
+    for figure in (
+        Figure("abstract", "abstract"),
+        Figure("fig1", "figure1"),
+        Figure("fig2", "figure2"),
+        Figure("fig3", "figure3"),
+        Figure("fig4", "figure4"),
+        Figure("fig5", "figure5"),
+        Figure("fig6", "figure6", ("tiny",)),
+        Figure("comparison", "comparison"),
+        Figure("reconstruction", "reconstruction"),
+        Figure("runtime", "runtime"),
+        Figure("watermark", "watermarks"),
+        Figure("editing", "editing_table", ("tiny",)),
+    )
+}

@@ -7,23 +7,35 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import rehearsal
-from . import bench_tables, decoder_memory, decoding, exactness, flow, reversible
+from . import bench_tables, decoder_memory, decoding, exactness, flow, reversible, versus
 
-TABLES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {  # and the files that it shows
-    "exactness": (exactness.markdown, ("exactness",)),
-    "decoding": (decoding.markdown, ("decoding", "identical")),
-    "decoder_memory": (decoder_memory.markdown, ("decoder_memory",)),
-    "bench": (bench_tables.markdown, ("bench",)),
-    "rehearsal": (rehearsal.markdown, ("rehearsal",)),
-    "flow": (flow.markdown, ("flow",)),
-    "reversible": (reversible.markdown, ("reversible", "exactness")),
-    "reversible_quality": (reversible.markdown_quality, ("reversible",)),
+
+def of(markdown: Callable[..., str], *files: str) -> Callable[[Path], str]:
+    """A table that is made from results files."""
+
+    def table(root: Path) -> str:
+        return markdown(*(json.loads((root / f"results/{f}.json").read_text()) for f in files))
+
+    return table
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "exactness": of(exactness.markdown, "exactness"),
+    "decoding": of(decoding.markdown, "decoding", "identical"),
+    "decoder_memory": of(decoder_memory.markdown, "decoder_memory"),
+    "bench": of(bench_tables.markdown, "bench"),
+    "rehearsal": of(rehearsal.markdown, "rehearsal"),
+    "flow": of(flow.markdown, "flow"),
+    "reversible": of(reversible.markdown, "reversible", "exactness"),
+    "reversible_quality": of(reversible.markdown_quality, "reversible"),
+    "versus": versus.markdown,
 }
 PAGES = (
     "README.md",
     "book/reference/results.md",
     "book/reference/reversible.md",
     "book/reference/flow.md",
+    "book/reference/versus.md",
 )
 
 
@@ -33,13 +45,12 @@ def filled(root: Path, page: str) -> str:
     A table NAME stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
     """
     text = (root / page).read_text()
-    for name, (markdown, files) in TABLES.items():
+    for name, table in TABLES.items():
         if f"<!-- {name} -->" not in text:
             continue
-        table = markdown(*(json.loads((root / f"results/{f}.json").read_text()) for f in files))
         before, _, rest = text.partition(f"<!-- {name} -->")
         after = rest.partition(f"<!-- /{name} -->")[2]
-        text = f"{before}<!-- {name} -->\n\n{table}\n\n<!-- /{name} -->{after}"
+        text = f"{before}<!-- {name} -->\n\n{table(root)}\n\n<!-- /{name} -->{after}"
     return text
 
 

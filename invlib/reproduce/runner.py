@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -33,7 +34,8 @@ def run(cells: Sequence[Cell], engine: Engine, folder: Path = FOLDER) -> None:
     Raises:
         RuntimeError: after all other work is stored, if a cell failed; it names the first.
     """
-    todo = [cell for cell in cells if cell.load(folder) is None]
+    single = {json.dumps(cell.config, sort_keys=True): cell for cell in cells}  # figures share some
+    todo = [cell for cell in single.values() if cell.load(folder) is None]
     failed = []
     with tqdm(engine(todo), "cells", total=len(todo), unit="cell", disable=not todo) as bar:
         for index, result in bar:
