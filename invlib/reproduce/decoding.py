@@ -24,9 +24,11 @@ from ..autoencoder import (
     quasi_newton,
 )
 from ..inversion import Inversion, invert
+from ..inverters import stepwise, whole_trajectory
 from ..metrics import decibel
-from . import exactness
+from ..newton import newton_krylov
 from .pictures import Pictures
+from .problem import solver_named
 from .store import code_hash
 from .table import GUIDANCE, Rows, Table
 
@@ -59,6 +61,10 @@ def shard(name: str, guidance: float, first: int) -> Measured:
     return result | cell.measure(JOINT, refined, found, start[2] + seconds)
 
 
+FINISH = partial(newton_krylov, max_iterations=20, patience=3)
+LAST = partial(whole_trajectory, finish=FINISH)
+
+
 def shard_inside(name: str, guidance: float, first: int) -> Measured:
     """Joint refinement that ends with the dense method, and inversion with Newton's method."""
     cell = Pictures.of(name, guidance, first)
@@ -73,7 +79,7 @@ def shard_inside(name: str, guidance: float, first: int) -> Measured:
         problem.denoiser,
         refined.latents,
         problem.solver,
-        method=exactness.method(problem.solver, guidance),
+        method=stepwise if problem.solver.order_one else LAST,
     )
     return cell.measure(INSIDE, refined, found, seconds)
 
@@ -116,7 +122,8 @@ def config(name: str, guidance: float) -> dict[str, Any]:
 
 def config_inside(name: str, guidance: float) -> dict[str, Any]:
     """And the budget of Newton's method."""
-    return config(name, guidance) | exactness.config(name, guidance)
+    last = {} if solver_named(name).order_one else {"finish": str(FINISH.keywords)}
+    return config(name, guidance) | last
 
 
 TABLE = Table("decoding", SAMPLERS, shard, summary, config)
