@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import bench, decoding, exactness, flow, reversible
+from . import bench, decoding, exactness, flow, front, reversible
 from .figures import FIGURES, ROOT
 from .store import fingerprint
 from .table import Table
@@ -29,6 +29,7 @@ def sources() -> dict[str, Configs]:
     """For every results file, what its numbers depend on; some need to know its size."""
     found: dict[str, Configs] = {
         "bench": lambda values: bench.configs(values["images"]),
+        "front": partial(_cells, front.cells),
     }
     found |= {table.name: partial(_shards, table) for table in TABLES}
     return found | {name: partial(_cells, figure.cells) for name, figure in FIGURES.items()}

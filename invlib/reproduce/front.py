@@ -1,0 +1,221 @@
+"""The open front, few-step 2M at high guidance: ``results/front.json``.
+
+``python -m invlib.reproduce.front`` runs the cells that are not stored yet, one after the other;
+interrupted, it resumes. The cells are no part of ``make figures``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from torch import Tensor
+
+from ..metrics import decibel
+from . import front_jacobian, front_precise, front_trace
+from .front_methods import METHODS, attempt
+from .profiles import device_name
+from .runner import run, serial
+from .store import write_json
+from .work import FOLDER, Cell
+
+EXACT_DB, ORIGINAL_DB = -100.0, -40.0
+PATH = ("reproduce/front_path.py", "reproduce/front_line.py")
+FILES = {  # what else the results of a method depend on
+    "Levenberg-Marquardt": ("reproduce/front_levenberg.py",),
+    "arclength in guidance": PATH,
+    "arclength in strength": PATH,
+}
+FAST = ("multisecant", "multi-start")
+IMAGES = {("2M-10", 3.0): 3, ("2M-10", 7.5): 3, ("2M-10", 15.0): 1}  # for all methods
+MORE = {("2M-20", 3.0): 2, ("2M-20", 7.5): 4}  # for the fast ones
+JACOBIANS = {1.0: 2, 3.0: 2, 7.5: 2, 15.0: 1}  # of 2M-10, by guidance
+PRECISE = {("2M-10", 7.5): 6, ("2M-20", 7.5): 6, ("2M-10", 15.0): 1, ("2M-20", 15.0): 1}  # float64
+TRACE = {"name": "2M-10", "guidance": 7.5, "image": 0, "rounds": 1500}
+Stored = list[tuple[Cell, dict[str, Tensor]]]
+
+
+def cells(profile: str) -> list[Cell]:
+    """All the work, image by image, the Jacobians and then every method; last one long path."""
+    images = max(*IMAGES.values(), *MORE.values(), *JACOBIANS.values(), *PRECISE.values())
+    files = ("reproduce/front_trace.py", *PATH)
+    trace = Cell("front", front_trace.trace, {**TRACE, "profile": profile}, files)
+    return [cell for image in range(images) for cell in cells_of(image, profile)] + [trace]
+
+
+def cells_of(image: int, profile: str) -> list[Cell]:
+    """The work on one image."""
+    shared = {"image": image, "profile": profile}
+    jacobians = [
+        Cell(
+            "front",
+            front_jacobian.measure,
+            {"name": "2M-10", "guidance": w, **shared},
+            ("reproduce/front_jacobian.py",),
+        )
+        for w, count in JACOBIANS.items()
+        if image < count
+    ]
+    in_double = [
+        Cell(
+            "front",
+            front_precise.attempt_precise,
+            {"name": name, "guidance": w, **shared},
+            ("reproduce/front_precise.py", "reproduce/front_methods.py"),
+        )
+        for (name, w), count in PRECISE.items()
+        if image < count
+    ]
+    return (
+        jacobians
+        + [
+            Cell(
+                "front",
+                attempt,
+                {"method": method, "name": name, "guidance": w, **shared},
+                ("reproduce/front_methods.py", *FILES.get(method, ())),
+            )
+            for (name, w), count in {**IMAGES, **MORE}.items()
+            for method in (METHODS if (name, w) in IMAGES else FAST)
+            if image < count
+        ]
+        + in_double
+    )
+
+
+def load(profile: str, folder: Path = FOLDER) -> Stored:
+    """The cells that are stored, with their results; some may be missing.
+
+    Raises:
+        FileNotFoundError: if none is stored.
+    """
+    found = [(cell, cell.load(folder)) for cell in cells(profile)]
+    known = [(cell, result) for cell, result in found if result is not None]
+    if not known:
+        raise FileNotFoundError("nothing is stored; run: python -m invlib.reproduce.front")
+    return known
+
+
+def summary(results: Stored, profile: str) -> dict[str, Any]:
+    """The numbers of ``results/front.json``."""
+    attempts = [
+        attempt_row(cell.options, result)
+        for cell, result in results
+        if cell.work in (attempt, front_precise.attempt_precise)
+    ]
+    return {
+        "figure": "front",
+        "profile": profile,
+        "device": device_name(),
+        "exact_below_db": EXACT_DB,
+        "original_below_db": ORIGINAL_DB,
+        "rows": shares(attempts),
+        "images": attempts,
+        "jacobians": [
+            jacobian_row(cell.options, result)
+            for cell, result in results
+            if cell.work is front_jacobian.measure
+        ],
+        "paths": [
+            path_row(cell.options, result)
+            for cell, result in results
+            if cell.work is front_trace.trace
+        ],
+        "cpu_seconds": round(sum(row["seconds"] for row in attempts)),
+    }
+
+
+def attempt_row(options: Any, result: dict[str, Tensor]) -> dict[str, Any]:
+    """One image by one method."""
+    levels = {
+        f"{key.removesuffix('_nmse')}_db": round(decibel(result[key]).item(), 1)
+        for key in ("round_trip", "noise_nmse", "round_trip_32", "round_off_32", "round_off_true")
+        if key in result
+    }
+    return {
+        "sampler": options["name"],
+        "guidance": options["guidance"],
+        "method": options.get("method", front_precise.NAME),
+        "image": options["image"],
+        **levels,
+        "residual": float(f"{result['residual'].item():.2e}"),
+        "mean_square": round(result["mean_square"].item(), 3),
+        "nfe": int(result["nfe"]),
+        "seconds": round(result["seconds"].item(), 1),
+    }
+
+
+def shares(attempts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a sampler, guidance scale and method: counts, and mean costs."""
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for row in attempts:
+        groups.setdefault((row["sampler"], row["guidance"], row["method"]), []).append(row)
+    return [
+        {
+            "sampler": sampler,
+            "guidance": guidance,
+            "method": method,
+            "samples": len(group),
+            "exact": sum(row["round_trip_db"] < EXACT_DB for row in group),
+            "original": sum(row["noise_db"] < ORIGINAL_DB for row in group),
+            "other_noise": sum(
+                row["round_trip_db"] < EXACT_DB and row["noise_db"] >= ORIGINAL_DB for row in group
+            ),
+            "nfe": round(sum(row["nfe"] for row in group) / len(group)),
+            "seconds": round(sum(row["seconds"] for row in group) / len(group), 1),
+        }
+        for (sampler, guidance, method), group in groups.items()
+    ]
+
+
+def jacobian_row(options: Any, result: dict[str, Tensor]) -> dict[str, Any]:
+    """The Jacobian at one true noise."""
+    large, small = result["singular"][0].item(), result["singular"][-1].item()
+    return {
+        "sampler": options["name"],
+        "guidance": options["guidance"],
+        "image": options["image"],
+        "largest": float(f"{large:.3g}"),
+        "smallest": float(f"{small:.3g}"),
+        "smallest_of_changed": [float(f"{v:.3g}") for v in result["smallest"].tolist()],
+        "condition": float(f"{large / small:.3g}"),
+        "sign": int(result["sign"]),
+        "same_sign": result["same_sign"].item(),
+        "log_determinant": round(result["log_determinant"].item(), 1),
+        "turned": result["turned"].tolist(),
+        "quantiles": {
+            f"{share:g}": float(f"{result['singular'].quantile(share).item():.3g}")
+            for share in (0.01, 0.1, 0.5, 0.9, 0.99)
+        },
+    }
+
+
+def path_row(options: Any, result: dict[str, Tensor]) -> dict[str, Any]:
+    """One followed path."""
+    return {
+        "sampler": options["name"],
+        "guidance": options["guidance"],
+        "image": options["image"],
+        "evaluations": int(result["rounds"][-1]) * int(options["name"].rpartition("-")[2]),
+        "turns": [round(v, 4) for v in front_trace.turns(result["parameter"]).tolist()],
+        "strength": [round(v, 4) for v in result["parameter"].tolist()],
+        "rounds": result["rounds"].tolist(),
+    }
+
+
+def main(
+    profile: Annotated[str, typer.Option(help="tiny or paper")] = "tiny",
+    report: Annotated[bool, typer.Option(help="only report what is stored")] = False,
+) -> None:
+    """Run the cells that are not stored, and write ``results/front.json``."""
+    if not report:
+        run(cells(profile), serial)
+    configs = [cell.config for cell in cells(profile)]
+    write_json(Path("results") / "front.json", summary(load(profile), profile), configs)
+
+
+if __name__ == "__main__":
+    from invlib.reproduce.front import main as command  # cells know their work by its module
+
+    typer.run(command)
