@@ -21,6 +21,9 @@ def reset_peak(device: torch.device) -> None:
 def peak(device: torch.device, before: float | None) -> float | None:
     """Peak memory since the last reset, less what was in use before, in GB.
 
+    Linux counts in pages and some of them late, so that work of less than a megabyte may measure
+    as 0; a process that meanwhile gave more back than the work took measures as 0 as well.
+
     Args:
         device: where the work was done.
         before: what :func:`in_use` said before; a GPU is taken as empty then.
@@ -28,7 +31,7 @@ def peak(device: torch.device, before: float | None) -> float | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     highest = in_use("VmHWM")
-    return None if highest is None or before is None else highest - before
+    return None if highest is None or before is None else max(highest - before, 0.0)
 
 
 def in_use(line: str = "VmRSS") -> float | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from invlib.memory import STATUS, in_use, peak, reset_peak
 from invlib.rehearsal import architectures, keep, markdown, measure, random_network, rehearse
 from invlib.rehearsal.measure import NUMBERS
 
@@ -28,9 +30,23 @@ def test_architectures_have_the_published_number_of_parameters(arch: str) -> Non
 def test_every_number_is_measured(rows: list[dict]) -> None:
     assert [row["batch"] for row in rows] == [1, 2]
     for row in rows:
-        assert all(row[name] > 0 for name in NUMBERS)
+        assert all(row[name] > 0 for name in NUMBERS if name != "peak_gb")
+        assert row["peak_gb"] >= 0  # the tiny network is smaller than what memory is counted in
         assert row["parameters"] == 64_796
         assert (row["size"], row["note"]) == (8, "")
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux says what a process uses")
+def test_peak_memory_sees_what_was_held_for_a_moment() -> None:
+    cpu = torch.device("cpu")
+    gc.collect()  # nothing is to be given back meanwhile
+    reset_peak(cpu)
+    before = in_use()
+    held = torch.ones(32, 1_000_000)  # 128 MB, more than any allocator keeps in store
+    del held
+    assert peak(cpu, before) == pytest.approx(0.128, abs=0.05)
+    reset_peak(cpu)
+    assert peak(cpu, before) < 0.05  # forgotten
 
 
 def test_a_network_with_size_conditions_runs(monkeypatch: pytest.MonkeyPatch) -> None:
