@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser
+from .denoisers import Denoiser, Guided
 from .newton import forward_mode
 from .sampling import as_state
 from .solvers import Solver
@@ -137,6 +137,23 @@ def floor(denoiser: Denoiser) -> float:
             return FLOORS[dtype]
         network = getattr(network, "network", None)
     return FLOORS[torch.float64]
+
+
+def step_tolerance(denoiser: Denoiser) -> float:
+    r"""Relative residual at which one step of many is solved.
+
+    .. math:: \frac{\mathrm{floor}}{5}\,\max\Bigl(1, \frac{2w - 1}{5}\Bigr)
+
+    A fifth of :func:`floor`, since the errors of the steps add up. Guidance multiplies the
+    round-off of the two outputs by up to :math:`w + |1 - w| = 2w - 1`, so that above w = 3 no
+    search would get there.
+    """
+    scale, network = 1.0, cast(object, denoiser)
+    while network is not None:
+        if isinstance(network, Guided):
+            scale = network.scale
+        network = getattr(network, "network", None)
+    return floor(denoiser) / 5 * max(1.0, (2 * scale - 1) / 5)
 
 
 def merge(first: Inversion, second: Inversion, rows: Sequence[int]) -> Inversion:

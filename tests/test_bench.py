@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ from twelve import DIM, run, twelve
 from invlib.denoisers import guided
 from invlib.inversion import Inversion
 from invlib.inverters import exact, multisecant, naive, stepwise
-from invlib.plotting import style
 from invlib.probing import from_scheduler
-from invlib.reproduce import bench, bench_drawing, bench_tables
-from invlib.reproduce.bench import CASES, LATENT, PIXEL, Case, Unit
+from invlib.reproduce import bench, bench_drawing, bench_tables, runner
+from invlib.reproduce.bench import CASES, LATENT, PIXEL, Case
 from invlib.reproduce.bench_methods import METHODS, OURS, methods_for, stock
 from invlib.reproduce.problem import (
     MORE,
@@ -33,6 +31,7 @@ from invlib.reproduce.problem import (
     scheduler_named,
     solver_named,
 )
+from invlib.reproduce.work import Cell
 from invlib.rivals import RIVALS, null_text
 from invlib.sampling import sample
 from invlib.schedule import Schedule
@@ -169,31 +168,36 @@ def _plain(found: Any) -> dict[str, Any]:
     return {k: v for k, v in vars(found).items() if k != "nulls"}
 
 
-# Units of work
+# Cells of work
 
 
-def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float = 3.0) -> tuple[Unit, Path]:
-    small, _ = problem(scale)
-    monkeypatch.setattr(bench, "problem_of", lambda *a: small)
-    return Unit(CASE, "naive", 0, 2), tmp_path
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
+    """Naive inversion on a small problem with guidance 3."""
+    true, image = problem()
+    monkeypatch.setattr(bench, "sampled", lambda *a: (true, image))
+    return bench.cells(CASE, "naive", 2)
 
 
-def test_a_unit_is_done_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work, folder = unit(tmp_path, monkeypatch)
-    bench.fill(work, folder)
-    monkeypatch.setattr(bench, "measure", lambda *a: 1 / 0)
-    bench.fill(work, folder)
-    found = bench.rows(2, folder)
+def test_a_row_is_shown_when_all_its_batches_are_stored(work: list[Cell], tmp_path: Path) -> None:
+    runner.run(work, runner.serial, tmp_path)
+    found = bench.rows(2, tmp_path)
     assert [r["method"] for r in found] == ["naive"] and found[0]["nfe"] == 10
-    assert not bench.rows(4, folder)  # half of a row is no row
+    assert not bench.rows(4, tmp_path)  # half of a row is no row
+
+
+def test_more_images_add_to_what_is_stored() -> None:
+    few, more = ([cell.config for cell in bench.all_cells(n)] for n in (2, 4))
+    assert len(more) == 2 * len(few) and all(config in more for config in few)
 
 
 def test_an_exception_is_a_result_with_its_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    work, folder = unit(tmp_path, monkeypatch, scale=1.0)
-    bench.fill(replace(work, method="npi"), folder)
-    found = bench.rows(2, folder)[0]
+    true, image = problem(1.0)
+    monkeypatch.setattr(bench, "sampled", lambda *a: (true, image))
+    runner.run(bench.cells(CASE, "npi", 2), runner.serial, tmp_path)
+    found = bench.rows(2, tmp_path)[0]
     assert found["note"] == "without guidance there is no empty prompt to replace"
     assert found["images"] == 0 and found["image_db"] is None and found["nfe"] is None
     page = bench_tables.table(toy(found), CASE)
@@ -201,8 +205,8 @@ def test_an_exception_is_a_result_with_its_reason(
 
 
 def test_results_depend_on_the_rivals_code() -> None:
-    names = [Unit(CASE, m, 0, 2).config["methods"] for m in ("fpi", "gnri", "naive", OURS)]
-    assert names[0] == names[1] != names[2] == names[3]  # ours is in the core, as naive is
+    codes = [bench.cells(CASE, m, 2)[0].config["files"] for m in ("fpi", "gnri", "naive", OURS)]
+    assert codes[0] == codes[1] != codes[2] == codes[3]  # ours is in the core, as naive is
 
 
 def test_the_json_holds_numbers_only() -> None:
@@ -272,13 +276,6 @@ def test_what_nobody_measured_is_called_so() -> None:
     assert "| Newton per step | not finite | not finite | not finite |" in long
     assert "| SPDInv † | not measured |" in long
     assert "in 1 of" in bench_tables.setting(FIELD)
-
-
-@pytest.fixture
-def styled() -> Iterator[None]:
-    with plt.rc_context():
-        style()
-        yield
 
 
 @pytest.mark.usefixtures("styled")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import pickle
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,6 @@ from twelve import run
 
 from invlib.inversion import invert
 from invlib.metrics import nmse
-from invlib.plotting import style
 from invlib.reproduce import comparing, comparison
 from invlib.reproduce.comparing import REVERSIBLE, grid_of, inverter_of, undone
 from invlib.reproduce.comparison import COLUMNS, METHODS, OWN, Entry, entries, mark
@@ -140,13 +138,6 @@ def test_numbers_that_were_outgrown_stay_json() -> None:
 def test_the_certificate_counts_columns() -> None:
     assert certified([{"certified": 1.0}, {"certified": 0.89}, None]) == "✗ 1 of 2"
     assert certified([{"certified": 0.9}, None]) == "✔ 1 of 1"
-
-
-@pytest.fixture
-def styled() -> Iterator[None]:
-    with plt.rc_context():
-        style()
-        yield
 
 
 @pytest.mark.usefixtures("styled")

@@ -13,8 +13,9 @@ from torch import Tensor
 from twelve import SCHEDULE, error_db, run
 
 from invlib.certificate import sample_image
+from invlib.denoisers import in_float64
 from invlib.inversion import floor
-from invlib.inverters import multisecant, whole_trajectory
+from invlib.inverters import whole_trajectory
 from invlib.portraits import caption, held_out, load, portraits_denoiser
 from invlib.reproduce.front import JACOBIANS, PRECISE, attempt_row, cells, jacobian_row, shares
 from invlib.reproduce.front_jacobian import changed, image_jacobian, node_blocks, turned
@@ -23,11 +24,8 @@ from invlib.reproduce.front_line import GuidanceLine, StrengthLine
 from invlib.reproduce.front_methods import (
     METHODS,
     coarse_states,
-    multistart,
-    random_states,
 )
 from invlib.reproduce.front_path import follow, guidance_path
-from invlib.reproduce.front_precise import precise
 from invlib.reproduce.front_trace import turns
 from invlib.sampling import sample
 from invlib.solvers import Solver, dpm_solver_pp_1, dpm_solver_pp_2m
@@ -105,45 +103,16 @@ def test_a_path_in_guidance_needs_guidance() -> None:
         guidance_path(denoiser, randn(1, 3), SOLVER)
 
 
-def test_multistart_pays_for_its_checks_and_stops() -> None:
-    denoiser, _, trajectory = run(2, 3.0, SOLVER)
-    with torch.no_grad():
-        once = multisecant(denoiser, trajectory.image, SOLVER, max_iterations=50, patience=12)
-        found = multistart(denoiser, trajectory.image, SOLVER)
-    assert (found.nfe == once.nfe + 10).all()
-    assert torch.equal(found.noise, once.noise)
-
-
-def test_multistart_keeps_the_better_result() -> None:
-    """A search that stops at once leaves everything unsolved; nothing gets worse, all is paid."""
-    denoiser, _, trajectory = run(2, 3.0, SOLVER)
-    short = partial(multisecant, max_iterations=2)
-    with torch.no_grad():
-        once = short(denoiser, trajectory.image, SOLVER)
-        found = multistart(denoiser, trajectory.image, SOLVER, search=short, starts=3)
-    assert not found.converged.any()
-    assert (found.residuals.amax(1) <= once.residuals.amax(1)).all()
-    assert (found.nfe == once.nfe + 2 * (10 + 20)).all()
-
-
-def test_precise_is_the_same_network_in_float64() -> None:
+def test_the_embedded_network_in_float64_is_the_same_network() -> None:
     pipe = load("portraits")
     denoiser = portraits_denoiser(pipe, [caption(p) for p in held_out(1)], 7.5)
     x, t = randn(1, 4, 16, 16), torch.tensor([500.0])
     with torch.no_grad():
-        rough, fine = denoiser(x, t), precise(denoiser)(x, t)
+        rough, fine = denoiser(x, t), in_float64(denoiser)(x, t)
     assert (rough.dtype, fine.dtype) == (torch.float32, torch.float64)
     assert torch.allclose(rough.double(), fine, atol=1e-4)
-    assert floor(precise(denoiser)) < 1e-12
+    assert floor(in_float64(denoiser)) < 1e-12
     assert pipe.unet.dtype == torch.float32
-
-
-def test_starts_have_the_shape_of_a_trajectory() -> None:
-    image = randn(2, 3, 4)
-    states = random_states(image, SOLVER, seed=0)
-    assert states.shape == (11, 2, 3, 4)
-    assert torch.equal(states[-1], image)
-    assert not torch.equal(states, random_states(image, SOLVER, seed=1))
 
 
 @pytest.mark.parametrize("steps", [10, 20])

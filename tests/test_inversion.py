@@ -27,7 +27,7 @@ from twelve import (
 
 from invlib.certificate import certify, sample_image
 from invlib.denoisers import predicting, select
-from invlib.inversion import FLOORS, Inversion, floor, invert, merge
+from invlib.inversion import FLOORS, Inversion, floor, invert, merge, step_tolerance
 from invlib.inverters import algorithm1, algorithm2, exact, naive, stepwise, whole_trajectory
 from invlib.newton import newton_krylov
 from invlib.probing import from_scheduler, network_prediction
@@ -531,6 +531,30 @@ def test_the_dtype_of_a_network_is_found_behind_its_wrappers() -> None:
     guided = replace(prompted(2, 2.0), network=network.bfloat16())
     assert floor(guided) == floor(predicting(guided, "sample")) == FLOORS[torch.bfloat16]
     assert floor(twelve()) == floor(prompted(2, 2.0)) == FLOORS[torch.float64]
+
+
+def test_the_tolerance_of_a_step_grows_with_the_round_off_of_guidance() -> None:
+    assert step_tolerance(twelve()) == step_tolerance(prompted(2, 3.0)) == FLOORS[torch.float64] / 5
+    assert step_tolerance(prompted(2, 7.5)) == pytest.approx(14 / 25 * FLOORS[torch.float64])
+    inside: Any = predicting(prompted(2, 7.5), "sample")
+    assert step_tolerance(inside) == step_tolerance(prompted(2, 7.5))
+
+
+def test_at_high_guidance_no_step_searches_below_round_off() -> None:
+    class Single:
+        dtype = torch.float32
+
+        def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+            return (twelve()(x, t, condition) / 1.7e-7).round() * 1.7e-7  # as after many layers
+
+    solver = ddim(SCHEDULE.grid(10))
+    denoiser = replace(prompted(2, 7.5), network=Single())
+    image = sample(denoiser, randn(2, DIM, seed=1), solver).image
+    result = stepwise(denoiser, image, solver)
+    lower = stepwise(denoiser, image, solver, tol=floor(denoiser) / 5)
+    assert result.converged.all() and not lower.converged.all()
+    assert (result.nfe < 0.7 * lower.nfe).all()
+    assert (image_db(denoiser, result.noise, solver, image) < -110).all()
 
 
 def test_integer_and_single_precision_states() -> None:

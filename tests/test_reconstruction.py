@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,7 +13,6 @@ from twelve import run
 
 from invlib.inversion import Inversion
 from invlib.metrics import nmse
-from invlib.plotting import style
 from invlib.reproduce import reconstruction
 from invlib.reproduce.problem import Problem
 from invlib.reproduce.reconstruction import Row, cells, likeness, numbers, rows, spread
@@ -143,13 +141,6 @@ def test_the_page_shows_every_row_and_what_is_not_measured() -> None:
     assert shown[0]["noise NMSE"] == "0.02 ± 0.01" and shown[0]["inversion"] == "naive / 50"
     titles = [{r["space"] + r["decoder"][:1] for r in part(values, title)} for title in PARTS]
     assert titles == [{"pixel"}, {"latent"}, {"latente", "latentD", "latento"}]
-
-
-@pytest.fixture
-def styled() -> Iterator[None]:
-    with plt.rc_context():
-        style()
-        yield
 
 
 @pytest.mark.usefixtures("styled")

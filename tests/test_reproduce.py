@@ -92,7 +92,7 @@ def test_figure_2_has_the_rows_of_the_paper_and_ours() -> None:
         ("DPM-Solver++(2M)", 10, "naive", 1000),
         ("DPM-Solver++(2M)", 10, "algorithm1", 50),
         ("DPM-Solver++(2M)", 10, "algorithm2", 10),
-        ("DPM-Solver++(2M)", 10, "whole_trajectory", 10),
+        ("DPM-Solver++(2M)", 10, "exact", 10),
     ]
 
 

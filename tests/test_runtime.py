@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from invlib.plotting import style
 from invlib.reproduce import reconstruction, runtime
 from invlib.reproduce.reconstruction import Row
 from invlib.reproduce.runtime_drawing import draw
@@ -59,13 +57,6 @@ def test_ratios_are_relative_to_fifty_naive_steps_of_the_same_sampler() -> None:
     assert fine["name"] == "naive / 1000" and fine["ms_per_evaluation"] == 20
     assert rows["2M-10", "algorithm2"]["paper_ratio"] == 53
     assert rows["2M-10", "ours"]["paper_seconds"] is None
-
-
-@pytest.fixture
-def styled() -> Iterator[None]:
-    with plt.rc_context():
-        style()
-        yield
 
 
 @pytest.mark.usefixtures("styled")

@@ -27,6 +27,7 @@ class Method(StrEnum):
     naive = "naive"
     algorithm1 = "algorithm1"
     algorithm2 = "algorithm2"
+    persistent = "persistent"
 
 
 class Decoder(StrEnum):

@@ -5,6 +5,7 @@ from .algorithm2 import algorithm2
 from .exact import exact
 from .multisecant import multisecant
 from .naive import naive
+from .persistent import persistent
 from .stepwise import algorithm1, stepwise
 from .whole_trajectory import second_start, whole_trajectory
 
@@ -17,6 +18,7 @@ METHODS: dict[str, Inverter] = {
     "multisecant": multisecant,
     "whole_trajectory": whole_trajectory,
     "second_start": second_start,
+    "persistent": persistent,
 }
 
 __all__ = [*METHODS, "METHODS"]

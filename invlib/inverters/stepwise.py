@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, Prediction, convert
-from ..inversion import Inversion, Tally, floor
+from ..inversion import Inversion, Tally, step_tolerance
 from ..rootfind import Finder, Root, anderson, forward_step
 from ..solvers import Solver
 from .naive import walk
@@ -51,9 +51,10 @@ def stepwise(
     """Exact step-by-step inversion: Anderson from an extrapolated start, to round-off.
 
     The start of each step extrapolates, linearly in lambda, the noise predictions at the states
-    that are already found, which costs no evaluation. Arguments as :func:`algorithm1`.
+    that are already found, which costs no evaluation. Arguments as :func:`algorithm1`; ``tol`` is
+    :func:`invlib.inversion.step_tolerance` by default.
     """
-    tol = floor(denoiser) / 5 if tol is None else tol  # the errors of the steps add up
+    tol = step_tolerance(denoiser) if tol is None else tol
     return _stepwise(denoiser, image, solver, finder, tol, True, "stepwise")
 
 

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from ..inversion import Inversion
 from ..inverters import algorithm1, naive, stepwise
-from ..metrics import decibel, nmse
+from ..metrics import nmse
 from ..pipelines import decode
 from ..sampling import sample
 from ..schedule import Schedule
 from ..solvers import Solver, ddim
 from .problem import Problem
 from .profiles import device_name
+from .rounding import level, short
 from .watching import Watched, labelled
 from .work import FOLDER, Cell, load_all
 
@@ -112,9 +113,9 @@ def summary(result: dict[str, Tensor], profile: str) -> dict[str, Any]:
     rows = [
         {
             "method": name,
-            "noise_distance": float(f"{result[f'distance/{name}'][0].item():.3g}"),
-            "noise_nmse_db": round(decibel(result[f"noise_nmse/{name}"]).item(), 1),
-            "image_nmse_db": round(decibel(result[f"image_nmse/{name}"]).item(), 1),
+            "noise_distance": short(result[f"distance/{name}"][0]),
+            "noise_nmse_db": level(result[f"noise_nmse/{name}"]),
+            "image_nmse_db": level(result[f"image_nmse/{name}"]),
             "nfe": result[f"nfe/{name}"].item(),
         }
         for name in METHODS

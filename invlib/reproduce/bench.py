@@ -6,43 +6,37 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 from torch import Tensor
-from tqdm import tqdm
 
 from ..certificate import certify
 from ..inversion import Inverter, invert
 from ..metrics import decibel, nmse
-from ..portraits.load import verify
 from ..rivals import NullInversion, first_order, with_nulls
 from ..sampling import sample
 from .bench_methods import METHODS, methods_for
 from .problem import Problem, solver_named
-from .store import cell, code_hash, stored, write_json
-from .table import GUIDANCE, Rows
+from .rounding import short
+from .runner import processes, run
+from .store import write_json
+from .table import DEVICE, GUIDANCE, Rows
+from .work import FOLDER, Cell
 
 LATENT = ("DDIM-50", "2M-10", "2M-20", "3M-20", "UniPC-10")
 PIXEL = ("DDIM-50", "2M-10", "2M-20")
 IMAGES = 2  # so that all takes less than half an hour on two cores
 BATCH = 2  # a run on more images adds to what a run on fewer has stored
-FOLDER = Path(".cache") / "bench"
 PAGE, README = Path("book/reference/bench.ipynb"), Path("README.md")
-IMAGE = ("probing.py", "reproduce/problem.py", "reproduce/profiles.py")
-SHARED = (*IMAGE, "reproduce/bench_methods.py")
-WEIGHTS = {"latent": "portraits", "pixel": "portraits-pixel"}
 
 
 @dataclass(frozen=True)
@@ -77,53 +71,35 @@ CASES = (
 )
 
 
-@dataclass(frozen=True)
-class Unit:
-    """What one process does in one go: one method on a few samples of a cell."""
+def cells(case: Case, method: str, images: int) -> list[Cell]:
+    """The work of a method in a cell of the bench, in batches."""
+    options = {**asdict(case), "method": method}
+    parts = [{"first": i, "count": min(BATCH, images - i)} for i in range(0, images, BATCH)]
+    files = ("reproduce/bench_methods.py", *METHODS[method].files)
+    return [Cell("bench", attempt, {**options, **part}, files) for part in parts]
 
-    case: Case
-    method: str
-    first: int
-    count: int
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Everything that its result depends on, apart from the core of the library."""
-        code = code_hash((*SHARED, *METHODS[self.method].files))
-        return {**asdict(self), "model": verify(WEIGHTS[self.case.model]), "methods": code}
+def all_cells(images: int) -> list[Cell]:
+    """The work of the whole bench."""
+    return [cell for case in CASES for name in case.methods for cell in cells(case, name, images)]
 
 
 @lru_cache(2)
-def problem_of(case: Case, first: int, count: int) -> Problem:
-    """The samples of a cell, loaded once for the methods that one process tries on them."""
-    return case.problem(first, count)
+def sampled(case: Case, first: int, count: int) -> tuple[Problem, Tensor]:
+    """Samples of a cell, made once for the methods that one process tries on them."""
+    problem = case.problem(first, count)
+    with torch.no_grad():
+        return problem, sample(problem.denoiser, problem.noise, problem.solver).image
 
 
-def image_of(case: Case, first: int, count: int, folder: Path) -> Tensor:
-    """What the sampler made, ``[B, ...]``; sampled once for all methods."""
-
-    def work() -> dict[str, Tensor]:
-        problem = problem_of(case, first, count)
-        with torch.no_grad():
-            return {"image": sample(problem.denoiser, problem.noise, problem.solver).image}
-
-    config = {"bench": "image", **asdict(case), "first": first, "count": count}
-    config |= {"model": verify(WEIGHTS[case.model]), "code": code_hash(IMAGE)}
-    return cell(folder, config, work)["image"]
-
-
-def fill(unit: Unit, folder: Path) -> None:
-    """Do one unit of work, unless it is stored."""
-    cell(folder, unit.config, partial(_work, unit, folder))
-
-
-def _work(unit: Unit, folder: Path) -> dict[str, Tensor]:
-    """The measured values; of a method that raises, its reason."""
-    case = unit.case
-    image = image_of(case, unit.first, unit.count, folder)
-    problem = problem_of(case, unit.first, unit.count)
+def attempt(
+    model: str, sampler: str, guidance: float, method: str, first: int, count: int
+) -> dict[str, Tensor]:
+    """The measured values of a method; of one that raises, its reason."""
+    case = Case(model, sampler, guidance)
+    problem, image = sampled(case, first, count)
     try:
-        inverter = METHODS[unit.method].choose(case.sampler, problem.solver, case.guidance)
+        inverter = METHODS[method].choose(sampler, problem.solver, guidance)
         return measure(problem, image, inverter)
     except Exception as error:  # it is the result, and the page shows it
         reason = str(error).strip().split("\n")[0]
@@ -177,50 +153,23 @@ def summary(case: Case, method: str, parts: Sequence[dict[str, Tensor]]) -> dict
     for name in ("noise", "image"):
         found = decibel(torch.tensor(values.get(name, [math.nan]), dtype=torch.float64))
         level = found.nan_to_num(nan=math.inf).tolist()  # not finite is the worst there is
-        row[f"{name}_db"] = _finite(statistics.median(level))
-        row[f"{name}_db_worst"] = _finite(max(level))
+        row[f"{name}_db"] = short(statistics.median(level), 5)
+        row[f"{name}_db_worst"] = short(max(level), 5)
     for name in ("nfe", "seconds", "exact", "failed"):
-        row[name] = _finite(statistics.fmean(values.get(name, [math.nan])))
+        row[name] = short(statistics.fmean(values.get(name, [math.nan])), 5)
     return {**row, "note": note}
 
 
-def _finite(value: float) -> float | None:
-    """A number as JSON knows it, rounded; None if it is not finite."""
-    return float(f"{value:.5g}") if math.isfinite(value) else None
-
-
-def units(case: Case, method: str, images: int) -> list[Unit]:
-    """The units of a method in a cell."""
-    return [Unit(case, method, i, min(BATCH, images - i)) for i in range(0, images, BATCH)]
-
-
-def configs(images: int) -> list[dict[str, Any]]:
-    """What all units of the bench depend on."""
-    return [u.config for c in CASES for name in c.methods for u in units(c, name, images)]
-
-
-def rows(images: int, folder: Path) -> Rows:
+def rows(images: int, folder: Path = FOLDER) -> Rows:
     """The rows of everything that is stored in full."""
     result = []
     for case in CASES:
         for method in case.methods:
-            parts = [stored(folder, unit.config) for unit in units(case, method, images)]
+            parts = [cell.load(folder) for cell in cells(case, method, images)]
             known = [part for part in parts if part is not None]
             if len(known) == len(parts):
                 result.append(summary(case, method, known))
     return result
-
-
-def run(work: Sequence[Unit], workers: int, folder: Path) -> None:
-    """Do the work in several processes of one thread each."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    pool = ProcessPoolExecutor(workers, get_context("spawn"))
-    try:
-        futures = [pool.submit(fill, unit, folder) for unit in work]
-        for future in tqdm(as_completed(futures), "bench", len(futures), unit="method"):
-            future.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def main(
@@ -235,24 +184,22 @@ def main(
     output: Annotated[Path, typer.Option()] = Path("results/bench.json"),
 ) -> None:
     """Fill the bench, method by method; interrupted, it resumes."""
-    work = [
-        unit
-        for case in CASES
-        if case.sampler in (only or LATENT) and case.guidance in (guidance or GUIDANCE)
-        for name in case.methods
-        if name in (method or METHODS)
-        for unit in units(case, name, images)
-    ]
-    todo = [unit for unit in work if stored(FOLDER, unit.config) is None]
-    if todo and not report and not show:
-        run(todo, workers, FOLDER)
+    if not report and not show:
+        work = [
+            cell
+            for case in CASES
+            if case.sampler in (only or LATENT) and case.guidance in (guidance or GUIDANCE)
+            for name in case.methods
+            if name in (method or METHODS)
+            for cell in cells(case, name, images)
+        ]
+        run(work, partial(processes, workers=workers))
     if not show:
-        found = rows(images, FOLDER)
+        found = rows(images)
         if not found:
             sys.exit(f"nothing is stored for the present code; {output} stays as it is")
-        device = f"CPU, {workers} processes of one thread"
-        values = {"table": "bench", "images": images, "device": device, "rows": found}
-        write_json(output, values, configs(images))
+        values = {"table": "bench", "images": images, "device": DEVICE, "rows": found}
+        write_json(output, values, [cell.config for cell in all_cells(images)])
         print(f"wrote {output}: {len(found)} of {sum(len(c.methods) for c in CASES)} rows")
     if pages:
         fill_pages()
@@ -268,4 +215,6 @@ def fill_pages() -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    from invlib.reproduce.bench import main as command  # cells know their work by its module
+
+    typer.run(command)

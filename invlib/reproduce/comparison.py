@@ -12,7 +12,8 @@ from torch import Tensor
 from ..metrics import decibel
 from .comparing import FILES, REVERSIBLE, Measured, own, standard
 from .profiles import device_name
-from .work import FOLDER, Cell, load_all
+from .rounding import rounded
+from .work import FOLDER, Cell, load_rows
 
 LIMIT, NEAR = -60.0, -30.0  # dB: 0.1 % and 3 % of the image's amplitude
 SHARE = 0.9  # of the images must come back that well
@@ -95,16 +96,8 @@ def cells(profile: str) -> list[Cell]:
 
 
 def load(profile: str, folder: Path = FOLDER) -> list[tuple[Entry, Measured]]:
-    """The results of the table, entry by entry.
-
-    Args:
-        profile: ``tiny`` or ``paper``.
-        folder: where finished cells are stored.
-
-    Raises:
-        FileNotFoundError: if the work is not done.
-    """
-    return list(zip(entries(), load_all(cells(profile), folder), strict=True))
+    """The stored results, entry by entry; raises as :func:`invlib.reproduce.work.load_all`."""
+    return load_rows(entries(), cells(profile), folder)
 
 
 def reached(errors: Tensor) -> float:
@@ -155,11 +148,6 @@ def told(entry: Entry) -> str | None:
 def median(errors: Tensor) -> float | None:
     """The median in dB."""
     return rounded(decibel(errors).quantile(0.5).item())
-
-
-def rounded(level: float) -> float | None:
-    """A level as JSON knows it; None where the numbers were outgrown."""
-    return round(level, 1) if math.isfinite(level) else None
 
 
 def summary(results: list[tuple[Entry, Measured]], profile: str) -> dict[str, Any]:

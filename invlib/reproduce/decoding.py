@@ -1,7 +1,7 @@
 """What an 8-bit picture gives back of latents and noise: ``results/decoding.json``.
 
-Held-out prompts, from the 8-bit picture: ``python -m invlib.reproduce.decoding``. Interrupted, it
-resumes.
+Held-out prompts, from the 8-bit picture: ``python -m invlib.reproduce.tables decoding``, and
+``identical`` for the row that ends with the dense method.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-import typer
 from torch import Tensor
 
 from ..autoencoder import (
@@ -29,7 +28,6 @@ from ..metrics import decibel
 from ..newton import newton_krylov
 from .pictures import Pictures
 from .problem import solver_named
-from .store import code_hash
 from .table import GUIDANCE, Rows, Table
 
 SAMPLERS = ("2M-10", "DDIM-50")
@@ -115,19 +113,14 @@ def summary(name: str, guidance: float, merged: Measured) -> Rows:
     return rows
 
 
-def config(name: str, guidance: float) -> dict[str, Any]:
-    """What else a shard depends on: the code of the decoder inverters."""
-    return {"autoencoder": code_hash(("autoencoder/*.py",))}
+def depends_inside(name: str, guidance: float) -> dict[str, Any]:
+    """What else a shard depends on: the budget of Newton's method."""
+    return {} if solver_named(name).order_one else {"finish": str(FINISH.keywords)}
 
 
-def config_inside(name: str, guidance: float) -> dict[str, Any]:
-    """And the budget of Newton's method."""
-    last = {} if solver_named(name).order_one else {"finish": str(FINISH.keywords)}
-    return config(name, guidance) | last
-
-
-TABLE = Table("decoding", SAMPLERS, shard, summary, config)
-IDENTICAL = Table("identical", SAMPLERS, shard_inside, summary, config_inside)
+FILES = ("autoencoder/*.py", "reproduce/pictures.py")
+TABLE = Table("decoding", SAMPLERS, shard, summary, FILES)
+IDENTICAL = Table("identical", SAMPLERS, shard_inside, summary, FILES, depends_inside, prompts=8)
 
 
 def markdown(*tables: dict[str, Any]) -> str:
@@ -159,10 +152,3 @@ def _part(title: str, rows: list[dict[str, Any]]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    app = typer.Typer()
-    app.command("decoding")(TABLE.main)
-    app.command("identical")(IDENTICAL.main)
-    app()

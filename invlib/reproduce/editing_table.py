@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from .editing_cells import NEW_FROM, NODE, PORTRAITS, ROWS, SCALES
 from .editing_errors import DRAWS, errors, interval, overlap, unedited
 from .editing_scenes import BLOCK, EDITS, SAMPLER, VARIANTS
 from .profiles import device_name
-from .work import FOLDER, Cell, load_all
+from .rounding import short
+from .work import FOLDER, Cell, load_rows
 
 PAPER = {  # background NMSE x 1e-3 and its spread: SD, 300 images, CFG 7.5
     "oracle": (11.0, 1.7),
@@ -45,7 +45,7 @@ def load(profile: str, folder: Path = FOLDER, *, portraits: int = PORTRAITS) -> 
     """
     work = editing_cells.cells(profile, portraits)
     parts: dict[float, dict[str, list[Tensor]]] = {scale: {} for scale in SCALES}
-    for cell, result in zip(work, load_all(work, folder), strict=True):
+    for cell, result in load_rows(work, work, folder):
         known = parts[cell.options["guidance"]]
         for name, value in result.items():
             known.setdefault(name, []).append(value.expand(BLOCK) if value.ndim == 0 else value)
@@ -75,8 +75,8 @@ def summary(results: Results, profile: str) -> dict[str, Any]:
         "seeds": [*range(PORTRAITS)],
         "device": device_name(),
         "interval": f"95 % bootstrap of the mean, portraits drawn, {DRAWS} sets",
-        "unedited_edit_nmse_median": {k: _short(v["edit"].quantile(0.5)) for k, v in fits.items()},
-        "fit_nmse_median": {k: _short(v["region"].quantile(0.5)) for k, v in fits.items()},
+        "unedited_edit_nmse_median": {k: short(v["edit"].quantile(0.5)) for k, v in fits.items()},
+        "fit_nmse_median": {k: short(v["region"].quantile(0.5)) for k, v in fits.items()},
         "paper_background_e3": {k: {"mean": m, "spread": s} for k, (m, s) in PAPER.items()},
         "rows": rows,
     }
@@ -94,32 +94,26 @@ def line(values: dict[str, Tensor], scale: float, row: str, kind: str) -> dict[s
         "mask": mask,
         "blend": blend,
         "edits": background.numel(),
-        "background_e3_mean": _short(background.mean()),
-        "background_e3_ci95": [_short(v) for v in interval(background)],
-        "background_e3_std": _short(background.std()),
-        "background_e3_median": _short(background.quantile(0.5)),
-        "background_e3_worst": _short(background.max()),
-        "edit_nmse_median": _short(found["edit"].quantile(0.5)),
-        "oracle_e3_mean": _short(1e3 * found["oracle"].mean()),
-        "oracle_e3_median": _short(1e3 * found["oracle"].quantile(0.5)),
+        "background_e3_mean": short(background.mean()),
+        "background_e3_ci95": [short(v) for v in interval(background)],
+        "background_e3_std": short(background.std()),
+        "background_e3_median": short(background.quantile(0.5)),
+        "background_e3_worst": short(background.max()),
+        "edit_nmse_median": short(found["edit"].quantile(0.5)),
+        "oracle_e3_mean": short(1e3 * found["oracle"].mean()),
+        "oracle_e3_median": short(1e3 * found["oracle"].quantile(0.5)),
     }
     for k, attribute in enumerate(EDITS):  # portraits take turns
         part = attribute.partition("_")[0]
         for name, value in (("background", background), ("oracle", 1e3 * found["oracle"])):
-            result[f"{name}_e3_median_{part}"] = _short(value[k :: len(EDITS)].quantile(0.5))
+            result[f"{name}_e3_median_{part}"] = short(value[k :: len(EDITS)].quantile(0.5))
     if kind == "attention":
-        result["mask_overlap"] = [_short(v) for v in overlap(values, row)]
+        result["mask_overlap"] = [short(v) for v in overlap(values, row)]
     if kind == "given" and f"{row}/state" in values:
         wrong = ["state", "noise"] if ROWS[row].latents is None else ["latents", "state", "noise"]
         for name in wrong:
-            result[f"{name}_db_median"] = _short(decibel(values[f"{row}/{name}"]).quantile(0.5))
+            result[f"{name}_db_median"] = short(decibel(values[f"{row}/{name}"]).quantile(0.5))
         searched = [] if ROWS[row].inverter is naive else ["solved"]
         for name in ("nfe", *searched, "seconds", "seconds_decoder"):
-            result[name] = _short(values[f"{row}/{name}"].double().mean())
+            result[name] = short(values[f"{row}/{name}"].double().mean())
     return result
-
-
-def _short(value: Tensor | float) -> float:
-    """A number with three digits."""
-    number = float(value)
-    return float(f"{number:.3g}") if math.isfinite(number) else number

@@ -12,11 +12,12 @@ from torch import Tensor
 from ..denoisers import Denoiser, Mixture
 from ..inversion import Inverter
 from ..inverters import algorithm2, exact, naive
-from ..metrics import decibel, nmse
+from ..metrics import nmse
 from ..sampling import sample
 from ..schedule import Schedule
 from ..solvers import Solver, dpm_solver_pp_2m
 from .profiles import device_name
+from .rounding import level, short
 from .watching import Watched
 from .work import FOLDER, Cell, load_all
 
@@ -130,11 +131,11 @@ def summary(result: dict[str, Tensor], profile: str) -> dict[str, Any]:
         rows.append(
             {
                 "method": name,
-                "noise_distance": _short((states[0] - truth[0]).norm()),
-                "largest_distance": _short((states - truth).norm(dim=1).max()),
-                "image_distance": _short((again - truth[-1]).norm()),
-                "noise_nmse_db": _db(states[:1], truth[:1]),
-                "image_nmse_db": _db(again[None], truth[-1:]),
+                "noise_distance": short((states[0] - truth[0]).norm()),
+                "largest_distance": short((states - truth).norm(dim=1).max()),
+                "image_distance": short((again - truth[-1]).norm()),
+                "noise_nmse_db": level(nmse(states[:1], truth[:1])),
+                "image_nmse_db": level(nmse(again[None], truth[-1:])),
                 "nfe": result[f"nfe/{name}"].item(),
             }
         )
@@ -142,9 +143,9 @@ def summary(result: dict[str, Tensor], profile: str) -> dict[str, Any]:
     inset = {
         "fine_steps": len(result["step/fine"]) - 1,
         "iterations": len(iterates) - 1,
-        "length_of_term": _short(result["step/term"].norm()),
-        "rough_distance": [_short(d) for d in (rough - truth[[NODE, NODE - 1]]).norm(dim=1)],
-        "accepted_distance": _short((iterates[-1] - truth[NODE]).norm()),
+        "length_of_term": short(result["step/term"].norm()),
+        "rough_distance": [short(d) for d in (rough - truth[[NODE, NODE - 1]]).norm(dim=1)],
+        "accepted_distance": short((iterates[-1] - truth[NODE]).norm()),
     }
     return {
         "figure": 1,
@@ -155,11 +156,3 @@ def summary(result: dict[str, Tensor], profile: str) -> dict[str, Any]:
         "rows": rows,
         "inset": inset,
     }
-
-
-def _short(value: Tensor) -> float:
-    return float(f"{value.item():.3g}")
-
-
-def _db(estimate: Tensor, truth: Tensor) -> float:
-    return round(decibel(nmse(estimate, truth)).item(), 1)

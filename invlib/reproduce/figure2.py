@@ -13,11 +13,12 @@ from torch import Tensor
 
 from ..inversion import Inversion, invert
 from ..inverters import naive
-from ..metrics import decibel, nmse
+from ..metrics import nmse
 from ..sampling import sample
 from ..solvers import Solver, ddim, dpm_solver_pp_2m
 from .profiles import Space, device_name, spaces
-from .work import FOLDER, Cell, load_all
+from .rounding import level
+from .work import FOLDER, Cell, load_rows
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ METHOD_NAMES = {
     "naive": "naive",
     "algorithm1": "Algorithm 1",
     "algorithm2": "Algorithm 2",
-    "whole_trajectory": "ours",
+    "exact": "ours",
 }
 SAMPLERS = {"DDIM": ddim, "DPM-Solver++(2M)": dpm_solver_pp_2m}
 ROWS = (
@@ -48,7 +49,7 @@ ROWS = (
     Row("DPM-Solver++(2M)", 10, "naive", 1000),
     Row("DPM-Solver++(2M)", 10, "algorithm1", 50),
     Row("DPM-Solver++(2M)", 10, "algorithm2", 10),
-    Row("DPM-Solver++(2M)", 10, "whole_trajectory", 10),
+    Row("DPM-Solver++(2M)", 10, "exact", 10),
 )
 COUNT = 4
 SPACES = 2
@@ -85,7 +86,7 @@ def load(profile: str, folder: Path = FOLDER) -> list[dict[str, Any]]:
     at = [(space, row) for space in rooms(profile) for row in ROWS]
     return [
         {"space": space, "row": row, **result}
-        for (space, row), result in zip(at, load_all(cells(profile), folder), strict=True)
+        for (space, row), result in load_rows(at, cells(profile), folder)
     ]
 
 
@@ -137,7 +138,7 @@ def summary(results: list[dict[str, Any]], profile: str) -> dict[str, Any]:
     rows = []
     for r in results:
         values = {
-            name: {"first": _db(r[name][0]), "median": _db(r[name].median())}
+            name: {"first": level(r[name][0], 2), "median": level(r[name].median(), 2)}
             for name in ("noise_nmse", "state_nmse", "image_nmse")
         }
         rows.append(
@@ -158,7 +159,3 @@ def summary(results: list[dict[str, Any]], profile: str) -> dict[str, Any]:
         "device": device_name(),
         "rows": rows,
     }
-
-
-def _db(ratio: Tensor) -> float:
-    return round(decibel(ratio).item(), 2)

@@ -38,7 +38,7 @@ def draw(results: list[dict[str, Any]]) -> Figure:
                 level = decibel(result[f"{kind}_nmse"][0]).item()
                 _show(axes[i, first], again)
                 _show(axes[i, first + 1], error_map(truth, again), f"{level:.0f} dB")
-        ours = row.method == "whole_trajectory"
+        ours = row.method == "exact"
         axes[i, 0].set_ylabel(
             row.label,
             rotation=0,

@@ -12,6 +12,7 @@ from .editing_errors import errors
 from .editing_scenes import BLOCK, SAMPLER, VARIANTS
 from .editing_table import KINDS, Results
 from .profiles import device_name
+from .rounding import short
 from .work import FOLDER, Cell
 
 SHOWN = ("oracle", "naive", "dagger", "algorithm1", "ours")
@@ -71,6 +72,6 @@ def summary(results: Results, profile: str) -> dict[str, Any]:
     }
 
 
-def _lists(values: list[list[float]]) -> list[list[float]]:
+def _lists(values: list[list[float]]) -> list[list[float | None]]:
     """Numbers of edits, by portrait, with three digits."""
-    return [[float(f"{v:.3g}") for v in row] for row in values]
+    return [[short(v) for v in row] for row in values]

@@ -1,7 +1,7 @@
 """Inversions of flow matching on the embedded latent model: ``results/flow.json``.
 
 Its network is a velocity field on the straight path, too (:class:`invlib.flow.Straight`).
-Held-out prompts: ``python -m invlib.reproduce.flow``. Interrupted, it resumes.
+Held-out prompts: ``python -m invlib.reproduce.tables flow``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import typer
 from torch import Tensor
 
 from ..denoisers import Denoiser, select
@@ -36,7 +35,6 @@ from ..solvers import Solver
 from .exactness import EXACT_DB
 from .likeness import pipeline
 from .reversible import header
-from .store import code_hash
 from .table import SHARD, Rows, Table
 
 MAKES: dict[str, Callable[[Grid], Solver]] = {
@@ -136,16 +134,12 @@ def summary(name: str, guidance: float, merged: Measured) -> Rows:
     return rows
 
 
-def config(name: str, guidance: float) -> dict[str, Any]:
-    """What else a shard depends on: the samplers' and the rivals' code, the counts."""
-    return {
-        "flow": code_hash(("flow/*.py",)),
-        "images": IMAGES,
-        "methods": [*methods(name, guidance)],
-    }
+def depends(name: str, guidance: float) -> dict[str, Any]:
+    """What else a shard depends on: the count, the methods."""
+    return {"images": IMAGES, "methods": [*methods(name, guidance)]}
 
 
-TABLE = Table("flow", SAMPLERS, shard, summary, config)
+TABLE = Table("flow", SAMPLERS, shard, summary, ("flow/*.py",), depends, GUIDANCE, SHARD)
 HEAD = ("sampler", "images", "inverse", "exact", "noise", "image", "evaluations", "seconds")
 
 
@@ -178,12 +172,3 @@ def _line(name: str, label: str, row: dict[str, Any] | None) -> str:
             f"{row['seconds']:.2f}",
         ]
     return "| " + " | ".join(cells) + " |"
-
-
-def main(prompts: int = SHARD, report: bool = False) -> None:
-    """Fill the table, shard by shard; interrupted, it resumes."""
-    TABLE.main(prompts=prompts, guidance=[*GUIDANCE], report=report)
-
-
-if __name__ == "__main__":
-    typer.run(main)

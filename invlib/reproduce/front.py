@@ -1,11 +1,13 @@
 """The open front, few-step 2M at high guidance: ``results/front.json``.
 
-``python -m invlib.reproduce.front`` runs the cells that are not stored yet, one after the other;
-interrupted, it resumes. The cells are no part of ``make figures``.
+``python -m invlib.reproduce.front`` runs the cells that are not stored yet; interrupted, it
+resumes. The cells are no part of ``make figures``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +17,11 @@ from torch import Tensor
 from ..metrics import decibel
 from . import front_jacobian, front_precise, front_trace
 from .front_methods import METHODS, attempt
-from .profiles import device_name
-from .runner import run, serial
+from .rounding import short
+from .runner import processes, run
 from .store import write_json
-from .work import FOLDER, Cell
+from .table import DEVICE
+from .work import FOLDER, Cell, load_known
 
 EXACT_DB, ORIGINAL_DB = -100.0, -40.0
 PATH = ("reproduce/front_path.py", "reproduce/front_line.py")
@@ -33,6 +36,7 @@ MORE = {("2M-20", 3.0): 2, ("2M-20", 7.5): 4}  # for the fast ones
 JACOBIANS = {1.0: 2, 3.0: 2, 7.5: 2, 15.0: 1}  # of 2M-10, by guidance
 PRECISE = {("2M-10", 7.5): 6, ("2M-20", 7.5): 6, ("2M-10", 15.0): 1, ("2M-20", 15.0): 1}  # float64
 TRACE = {"name": "2M-10", "guidance": 7.5, "image": 0, "rounds": 1500}
+Work = Callable[..., dict[str, Tensor]]
 Stored = list[tuple[Cell, dict[str, Tensor]]]
 
 
@@ -46,42 +50,28 @@ def cells(profile: str) -> list[Cell]:
 
 def cells_of(image: int, profile: str) -> list[Cell]:
     """The work on one image."""
-    shared = {"image": image, "profile": profile}
+
+    def cell(work: Work, file: str, *more: str, **options: Any) -> Cell:
+        files = (f"reproduce/{file}.py", *more)
+        return Cell("front", work, {**options, "image": image, "profile": profile}, files)
+
     jacobians = [
-        Cell(
-            "front",
-            front_jacobian.measure,
-            {"name": "2M-10", "guidance": w, **shared},
-            ("reproduce/front_jacobian.py",),
-        )
+        cell(front_jacobian.measure, "front_jacobian", name="2M-10", guidance=w)
         for w, count in JACOBIANS.items()
         if image < count
     ]
+    attempts = [
+        cell(attempt, "front_methods", *FILES.get(method, ()), method=method, name=name, guidance=w)
+        for (name, w), count in {**IMAGES, **MORE}.items()
+        for method in (METHODS if (name, w) in IMAGES else FAST)
+        if image < count
+    ]
     in_double = [
-        Cell(
-            "front",
-            front_precise.attempt_precise,
-            {"name": name, "guidance": w, **shared},
-            ("reproduce/front_precise.py", "reproduce/front_methods.py"),
-        )
+        cell(front_precise.attempt_precise, "front_precise", name=name, guidance=w)
         for (name, w), count in PRECISE.items()
         if image < count
     ]
-    return (
-        jacobians
-        + [
-            Cell(
-                "front",
-                attempt,
-                {"method": method, "name": name, "guidance": w, **shared},
-                ("reproduce/front_methods.py", *FILES.get(method, ())),
-            )
-            for (name, w), count in {**IMAGES, **MORE}.items()
-            for method in (METHODS if (name, w) in IMAGES else FAST)
-            if image < count
-        ]
-        + in_double
-    )
+    return jacobians + attempts + in_double
 
 
 def load(profile: str, folder: Path = FOLDER) -> Stored:
@@ -90,8 +80,7 @@ def load(profile: str, folder: Path = FOLDER) -> Stored:
     Raises:
         FileNotFoundError: if none is stored.
     """
-    found = [(cell, cell.load(folder)) for cell in cells(profile)]
-    known = [(cell, result) for cell, result in found if result is not None]
+    known = load_known(cells(profile), folder)
     if not known:
         raise FileNotFoundError("nothing is stored; run: python -m invlib.reproduce.front")
     return known
@@ -107,7 +96,7 @@ def summary(results: Stored, profile: str) -> dict[str, Any]:
     return {
         "figure": "front",
         "profile": profile,
-        "device": device_name(),
+        "device": DEVICE,
         "exact_below_db": EXACT_DB,
         "original_below_db": ORIGINAL_DB,
         "rows": shares(attempts),
@@ -139,7 +128,7 @@ def attempt_row(options: Any, result: dict[str, Tensor]) -> dict[str, Any]:
         "method": options.get("method", front_precise.NAME),
         "image": options["image"],
         **levels,
-        "residual": float(f"{result['residual'].item():.2e}"),
+        "residual": short(result["residual"]),
         "mean_square": round(result["mean_square"].item(), 3),
         "nfe": int(result["nfe"]),
         "seconds": round(result["seconds"].item(), 1),
@@ -176,16 +165,16 @@ def jacobian_row(options: Any, result: dict[str, Tensor]) -> dict[str, Any]:
         "sampler": options["name"],
         "guidance": options["guidance"],
         "image": options["image"],
-        "largest": float(f"{large:.3g}"),
-        "smallest": float(f"{small:.3g}"),
-        "smallest_of_changed": [float(f"{v:.3g}") for v in result["smallest"].tolist()],
-        "condition": float(f"{large / small:.3g}"),
+        "largest": short(large),
+        "smallest": short(small),
+        "smallest_of_changed": [short(v) for v in result["smallest"]],
+        "condition": short(large / small),
         "sign": int(result["sign"]),
         "same_sign": result["same_sign"].item(),
         "log_determinant": round(result["log_determinant"].item(), 1),
         "turned": result["turned"].tolist(),
         "quantiles": {
-            f"{share:g}": float(f"{result['singular'].quantile(share).item():.3g}")
+            f"{share:g}": short(result["singular"].quantile(share))
             for share in (0.01, 0.1, 0.5, 0.9, 0.99)
         },
     }
@@ -206,11 +195,12 @@ def path_row(options: Any, result: dict[str, Tensor]) -> dict[str, Any]:
 
 def main(
     profile: Annotated[str, typer.Option(help="tiny or paper")] = "tiny",
+    workers: Annotated[int, typer.Option(help="processes, of one thread each", min=1)] = 2,
     report: Annotated[bool, typer.Option(help="only report what is stored")] = False,
 ) -> None:
     """Run the cells that are not stored, and write ``results/front.json``."""
     if not report:
-        run(cells(profile), serial)
+        run(cells(profile), partial(processes, workers=workers))
     configs = [cell.config for cell in cells(profile)]
     write_json(Path("results") / "front.json", summary(load(profile), profile), configs)
 

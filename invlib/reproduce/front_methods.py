@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from ..certificate import EXACT, sample_image
-from ..denoisers import Denoiser, select
-from ..inversion import Inversion, Inverter, invert, merge
-from ..inverters import multisecant, whole_trajectory
+from ..denoisers import Denoiser
+from ..inversion import Inversion, Inverter, invert
+from ..inverters import multisecant, persistent, whole_trajectory
 from ..metrics import nmse
 from ..newton import newton_krylov
 from ..rootfind import anderson
@@ -25,41 +23,6 @@ from .front_path import guidance_path, strength_path
 from .problem import Problem
 
 FINE = 40  # steps of the fine sampler of the multigrid start
-
-
-QUICK: Callable[..., Inversion] = partial(multisecant, max_iterations=50, patience=12)
-PATIENT: Inverter = partial(multisecant, max_iterations=400, patience=150, memory=120)
-
-
-def multistart(
-    denoiser: Denoiser,
-    image: Tensor,
-    solver: Solver,
-    *,
-    search: Callable[..., Inversion] = QUICK,
-    starts: int = 5,
-) -> Inversion:
-    """Search from the method's own start, then from random ones while a sample is not exact."""
-    result = search(denoiser, image, solver)
-    for seed in range(starts - 1):
-        trip = nmse(sample_image(denoiser, result.noise, solver), image)
-        result = replace(result, nfe=result.nfe + solver.steps)
-        rows = (trip > EXACT["float32"]).nonzero().flatten()
-        if not len(rows):
-            break
-        start = random_states(image[rows], solver, seed)
-        found = search(select(denoiser, rows), image[rows], solver, start=start)
-        result = merge(result, found, rows.tolist())
-    return replace(result, method="multi-start")
-
-
-def random_states(image: Tensor, solver: Solver, seed: int) -> Tensor:
-    r"""The image noised to every level, :math:`\alpha_i x + \sigma_i n`, ``[n+1, B, ...]``."""
-    draw = torch.Generator().manual_seed(seed)
-    noise = torch.randn(image.shape, generator=draw, dtype=torch.float64).to(image.device)
-    levels = (solver.alpha / solver.alpha[-1], solver.sigma)
-    alpha, sigma = (v.to(noise).view(-1, *[1] * image.ndim) for v in levels)
-    return torch.cat([alpha[:-1] * image + sigma[:-1] * noise, image[None].double()])
 
 
 def multigrid(denoiser: Denoiser, image: Tensor, solver: Solver, *, rounds: int = 30) -> Inversion:
@@ -99,7 +62,7 @@ def table_path(
 
 METHODS: dict[str, Inverter] = {
     "multisecant": multisecant,
-    "multisecant, patient": PATIENT,
+    "multisecant, patient": partial(persistent, starts=1, double=False),
     "Anderson, memory 5": partial(
         whole_trajectory, finder=partial(anderson, memory=5, max_iterations=150), finish=None
     ),
@@ -108,7 +71,7 @@ METHODS: dict[str, Inverter] = {
         whole_trajectory, finish=partial(newton_krylov, max_iterations=2)
     ),
     "Levenberg-Marquardt": partial(whole_trajectory, finder=levenberg_marquardt, finish=None),
-    "multi-start": multistart,
+    "multi-start": partial(persistent, double=False, max_iterations=50, patience=12, memory=60),
     "multigrid in time": multigrid,
     "table continuation": table_path,
     "arclength in guidance": guidance_path,

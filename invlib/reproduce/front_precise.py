@@ -1,35 +1,20 @@
-"""Patient searches with the network in float64, on latents that were made in float32."""
+"""Persistent searches with the network in float64, on latents that were made in float32."""
 
 from __future__ import annotations
 
-import copy
 import time
-from dataclasses import replace
-from functools import partial
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ..denoisers import Guided
+from ..denoisers import in_float64
 from ..inversion import invert
+from ..inverters import persistent
 from ..metrics import nmse
 from ..sampling import sample
-from .front_methods import PATIENT, multistart
 from .problem import Problem
 
-NAME = "patient multi-start, float64"
-
-
-def precise(denoiser: Guided) -> Guided:
-    """The same guided network with its weights, and all that it computes, in float64."""
-    network = cast(Any, denoiser.network)
-    return replace(
-        denoiser,
-        network=replace(network, module=copy.deepcopy(network.module).double()),
-        condition=denoiser.condition.double(),
-        null=denoiser.null.double(),
-    )
+NAME = "persistent, float64"
 
 
 def attempt_precise(name: str, guidance: float, image: int, profile: str) -> dict[str, Tensor]:
@@ -41,12 +26,12 @@ def attempt_precise(name: str, guidance: float, image: int, profile: str) -> dic
     """
     problem = Problem.of(name, guidance, image, 1, profile)
     solver, noise = problem.solver, problem.noise
-    rough = cast(Guided, problem.denoiser)
-    fine = precise(rough)
+    rough = problem.denoiser
+    fine = in_float64(rough)
     with torch.no_grad():
         target = sample(rough, noise, solver).image
         began = time.process_time()
-        found = invert(fine, target, solver, method=partial(multistart, search=PATIENT))
+        found = invert(rough, target, solver, method=persistent)
         seconds = time.process_time() - began
         again, again_32 = (sample(d, found.noise, solver).image for d in (fine, rough))
 

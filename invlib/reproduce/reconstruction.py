@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ..metrics import decibel, nmse
+from ..metrics import nmse
 from .problem import SAMPLERS
 from .profiles import device_name
 from .recovering import FILES, FINE, Measured, measure
-from .work import FOLDER, Cell, load_all
+from .rounding import level, short
+from .work import FOLDER, Cell, load_rows
 
 MADE_BY = (FINE, "2M-10")
 IMAGES, COSTLY = 4, 2  # images of a row; of Algorithm 2's rows and of those from a picture
@@ -84,16 +85,8 @@ def cells(profile: str) -> list[Cell]:
 
 
 def load(profile: str, folder: Path = FOLDER) -> list[tuple[Row, Measured]]:
-    """The results of the table, row by row.
-
-    Args:
-        profile: ``tiny`` or ``paper``.
-        folder: where finished cells are stored.
-
-    Raises:
-        FileNotFoundError: if the work is not done.
-    """
-    return list(zip(rows(), load_all(cells(profile), folder), strict=True))
+    """The stored results, row by row; raises as :func:`invlib.reproduce.work.load_all`."""
+    return load_rows(rows(), cells(profile), folder)
 
 
 def summary(results: list[tuple[Row, Measured]], profile: str) -> dict[str, Any]:
@@ -135,17 +128,12 @@ def numbers(row: Row, measured: Measured) -> dict[str, Any]:
 def spread(name: str, errors: Tensor) -> dict[str, float | None]:
     """Mean and sample standard deviation of an NMSE; median, lowest and highest level in dB."""
     return {
-        f"{name}_nmse_mean": float(f"{errors.mean().item():.3g}"),
-        f"{name}_nmse_std": float(f"{errors.std().item():.3g}"),
+        f"{name}_nmse_mean": short(errors.mean()),
+        f"{name}_nmse_std": short(errors.std()),
         f"{name}_db_median": level(errors.quantile(0.5)),
         f"{name}_db_low": level(errors.min()),
         f"{name}_db_high": level(errors.max()),
     }
-
-
-def level(error: Tensor) -> float | None:
-    """An NMSE in dB, None if it is 0."""
-    return round(decibel(error).item(), 1) if error else None
 
 
 def likeness(again: Tensor, picture: Tensor) -> dict[str, float | None]:

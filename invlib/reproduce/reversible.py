@@ -1,7 +1,7 @@
 """Samplers with an algebraic inverse beside ours: ``results/reversible.json``.
 
-Held-out prompts, the embedded latent model: ``python -m invlib.reproduce.reversible``.
-Interrupted, it resumes. What our inverse does at DDIM-20, DDIM-50, 2M-10 and 2M-20 is measured in
+Held-out prompts, the embedded latent model: ``python -m invlib.reproduce.tables reversible``.
+What our inverse does at DDIM-20, DDIM-50, 2M-10 and 2M-20 is measured in
 ``results/exactness.json``; here only the quality of their pictures is, and DDIM-10.
 """
 
@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import typer
 from torch import Tensor
 
 from ..denoisers import Guided
@@ -37,7 +36,6 @@ from ..schedule import Grid, Schedule
 from ..solvers import Solver, ddim, dpm_solver_pp_2m
 from . import exactness
 from .likeness import data_features, distance, features, obeyed, pipeline, reconstructed
-from .store import code_hash
 from .table import GUIDANCE, SHARD, Rows, Table
 
 REVERSIBLE: dict[str, Callable[[Grid], Reversible]] = {
@@ -182,17 +180,14 @@ def summary(name: str, guidance: float, merged: Measured) -> Rows:
     return [row]
 
 
-def config(name: str, guidance: float) -> dict[str, Any]:
-    """What else a shard depends on: the samplers' code, the counts."""
+def depends(name: str, guidance: float) -> dict[str, Any]:
+    """What else a shard depends on: the counts, the size of the disturbance."""
     steps = parsed(name)[1]
-    return {
-        "reversible": code_hash(("reversible/*.py",)),
-        "counts": [PICTURES[steps], INVERTED[steps], PROBED],
-        "size": SIZE,
-    }
+    return {"counts": [PICTURES[steps], INVERTED[steps], PROBED], "size": SIZE}
 
 
-TABLE = Table("reversible", SAMPLERS, shard, summary, config)
+FILES = ("reversible/*.py", "reproduce/likeness.py")
+TABLE = Table("reversible", SAMPLERS, shard, summary, FILES, depends, prompts=SHARD)
 HEAD = (
     *("sampler", "N", "images", "noise, from the pair", "noise, from the image"),
     *("image, from that pair", "image, from that noise alone"),
@@ -264,12 +259,3 @@ def _line(name: str, row: dict[str, Any]) -> str:
 
 def _cell(row: dict[str, Any], key: str, form: str, absent: str = MISSING) -> str:
     return form.format(row[key]) if key in row else absent
-
-
-def main(prompts: int = SHARD, report: bool = False) -> None:
-    """Fill the table, shard by shard; interrupted, it resumes."""
-    TABLE.main(prompts=prompts, report=report)
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -8,7 +8,7 @@ from typing import Any
 from .profiles import device_name
 from .reconstruction import FINE, MADE_BY, METHOD_NAMES, Row, cell, numbers
 from .recovering import Measured
-from .work import FOLDER, Cell, load_all
+from .work import FOLDER, Cell, load_rows
 
 PAPER_SECONDS = {  # an image of Stable Diffusion, on the authors' GPU
     "naive": 3,
@@ -41,16 +41,8 @@ def cells(profile: str) -> list[Cell]:
 
 
 def load(profile: str, folder: Path = FOLDER) -> list[tuple[Row, Measured]]:
-    """The results of the table, row by row.
-
-    Args:
-        profile: ``tiny`` or ``paper``.
-        folder: where finished cells are stored.
-
-    Raises:
-        FileNotFoundError: if the work is not done.
-    """
-    return list(zip(rows(), load_all(cells(profile), folder), strict=True))
+    """The stored results, row by row; raises as :func:`invlib.reproduce.work.load_all`."""
+    return load_rows(rows(), cells(profile), folder)
 
 
 def name_of(row: Row) -> str:

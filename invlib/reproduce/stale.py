@@ -9,34 +9,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import bench, decoding, exactness, flow, front, reversible
+from . import bench, front
 from .figures import FIGURES, ROOT
 from .store import fingerprint
 from .table import Table
+from .tables import TABLES
 from .work import Cell
 
 Configs = Callable[[dict[str, Any]], list[dict[str, Any]]]
-TABLES: tuple[Table, ...] = (
-    exactness.TABLE,
-    decoding.TABLE,
-    decoding.IDENTICAL,
-    flow.TABLE,
-    reversible.TABLE,
-)
 
 
 def sources() -> dict[str, Configs]:
     """For every results file, what its numbers depend on; some need to know its size."""
     found: dict[str, Configs] = {
-        "bench": lambda values: bench.configs(values["images"]),
+        "bench": lambda values: [cell.config for cell in bench.all_cells(values["images"])],
         "front": partial(_cells, front.cells),
     }
-    found |= {table.name: partial(_shards, table) for table in TABLES}
+    found |= {name: partial(_shards, table) for name, table in TABLES.items()}
     return found | {name: partial(_cells, figure.cells) for name, figure in FIGURES.items()}
 
 
 def _shards(table: Table, values: dict[str, Any]) -> list[dict[str, Any]]:
-    return table.configs(values["prompts"])
+    return [cell.config for cell in table.cells(values["prompts"])]
 
 
 def _cells(cells: Callable[[str], list[Cell]], values: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from ..metrics import decibel
 from .marked import BITS, FILES, GUIDANCE, KEYS, RADIUS, SAMPLER, recover
 from .marked_scores import ALARM, Scores, correct, read, student, together, wilson
 from .profiles import device_name
+from .rounding import short
 from .work import FOLDER, Cell, load_all
 
 Results = dict[str, list[dict[str, Tensor]]]
@@ -134,22 +135,17 @@ def line(part: str, route: str, cells: list[dict[str, Tensor]]) -> dict[str, Any
         "route": route,
         "label": LABELS[route],
         "pictures": right.numel(),
-        "nmae": short(scores.nmae.mean()),
-        "nmae_ci95": [short(v) for v in student(scores.nmae)],
-        "accuracy": short(right.double().mean()),
-        "accuracy_ci95": [short(v) for v in wilson(right)],
-        "detected": short(scores.detected.double().mean()),
-        "detected_ci95": [short(v) for v in wilson(scores.detected)],
-        "false_alarms": [short(v) for v in scores.alarms.double().mean((0, 1))],
-        "signs": short(scores.signs.mean()),
-        "bits": short(scores.bits.mean()),
-        "bits_ci95": [short(min(v, 1.0)) for v in student(scores.bits)],
-        "whole_payload": short(scores.whole.double().mean()),
-        "noise_db": short(decibel(scores.noise).mean()),
-        "seconds": short(seconds.sum()),
+        "nmae": short(scores.nmae.mean(), 4),
+        "nmae_ci95": [short(v, 4) for v in student(scores.nmae)],
+        "accuracy": short(right.double().mean(), 4),
+        "accuracy_ci95": [short(v, 4) for v in wilson(right)],
+        "detected": short(scores.detected.double().mean(), 4),
+        "detected_ci95": [short(v, 4) for v in wilson(scores.detected)],
+        "false_alarms": [short(v, 4) for v in scores.alarms.double().mean((0, 1))],
+        "signs": short(scores.signs.mean(), 4),
+        "bits": short(scores.bits.mean(), 4),
+        "bits_ci95": [short(min(v, 1.0), 4) for v in student(scores.bits)],
+        "whole_payload": short(scores.whole.double().mean(), 4),
+        "noise_db": short(decibel(scores.noise).mean(), 4),
+        "seconds": short(seconds.sum(), 4),
     }
-
-
-def short(value: float | Tensor) -> float:
-    """Four digits of a number."""
-    return float(f"{float(value):.4g}")

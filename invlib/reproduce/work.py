@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from .store import cell, code_hash, stored
 
 FOLDER = Path(".cache") / "figures"
+Row = TypeVar("Row")
 SHARED = ("probing.py", "reproduce/problem.py", "reproduce/profiles.py")
 
 
@@ -25,12 +25,14 @@ class Cell:
         work: function on the top level of a module, ``work(**options) -> tensors by name``.
         options: its arguments; values that JSON knows.
         files: library code outside the core that the result depends on, as patterns.
+        depends: what else it depends on; values that JSON knows.
     """
 
     figure: str
     work: Callable[..., dict[str, Tensor]]
     options: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    depends: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -48,19 +50,31 @@ class Cell:
             "options": dict(self.options),
             "models": {name: verify(name) for name in MODELS},
             "files": code_hash((*SHARED, *self.files)),
+            **self.depends,
         }
 
     def load(self, folder: Path = FOLDER) -> dict[str, Tensor] | None:
         """Its result if it is stored for the present code, else None."""
         return stored(folder, self.config)
 
-    def fill(self, folder: Path = FOLDER) -> dict[str, Tensor]:
-        """Its result; the work is done if it is not stored."""
-        return cell(folder, self.config, partial(self.work, **self.options))
-
     def put(self, result: dict[str, Tensor], folder: Path = FOLDER) -> None:
         """Store a result that another process or machine has computed."""
         cell(folder, self.config, lambda: result)
+
+
+def load_known(
+    cells: Sequence[Cell], folder: Path = FOLDER
+) -> list[tuple[Cell, dict[str, Tensor]]]:
+    """The cells that are stored for the present code, with their results."""
+    found = [(cell, cell.load(folder)) for cell in cells]
+    return [(cell, result) for cell, result in found if result is not None]
+
+
+def load_rows(
+    rows: Sequence[Row], cells: Sequence[Cell], folder: Path
+) -> list[tuple[Row, dict[str, Tensor]]]:
+    """The rows of a table with their stored results, one cell a row; raises as :func:`load_all`."""
+    return list(zip(rows, load_all(cells, folder), strict=True))
 
 
 def load_all(cells: Sequence[Cell], folder: Path = FOLDER) -> list[dict[str, Tensor]]:
@@ -69,11 +83,11 @@ def load_all(cells: Sequence[Cell], folder: Path = FOLDER) -> list[dict[str, Ten
     Raises:
         FileNotFoundError: if one is not stored for the present code.
     """
-    results = [(cell, cell.load(folder)) for cell in cells]
-    missing = [cell.label for cell, result in results if result is None]
+    results = [cell.load(folder) for cell in cells]
+    missing = [cell.label for cell, found in zip(cells, results, strict=True) if found is None]
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(cells)} results are not stored, such as {missing[0]!r}; "
             f"run: python -m invlib.reproduce --only {cells[0].figure}"
         )
-    return [result for _, result in results if result is not None]
+    return [found for found in results if found is not None]

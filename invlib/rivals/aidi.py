@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..inversion import Inversion, floor
+from ..inversion import Inversion, step_tolerance
 from ..inverters.stepwise import StepProblem
 from ..rootfind import Finder, Residual, Root, Search, anderson
 from ..solvers import Solver
@@ -92,7 +92,7 @@ def _aidi(
     tol: float | None,
     method: str,
 ) -> Inversion:
-    goal = floor(denoiser) / 5 if tol is None else tol
+    goal = step_tolerance(denoiser) if tol is None else tol
 
     def solve(step: StepProblem) -> Root:
         start = naive_start(step)

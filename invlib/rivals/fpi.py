@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..inversion import Inversion, floor
+from ..inversion import Inversion, step_tolerance
 from ..inverters.stepwise import StepProblem
 from ..rootfind import Root, fixed_point
 from ..solvers import Solver
@@ -36,7 +36,7 @@ def fpi(
 
     Source: Meiri et al., arXiv 2312.12540 (version 1), algorithm 1; 20 to 30 iterations.
     """
-    goal = floor(denoiser) / 5 if tol is None else tol
+    goal = step_tolerance(denoiser) if tol is None else tol
 
     def solve(step: StepProblem) -> Root:
         start = naive_start(step)

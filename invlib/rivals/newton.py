@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..inversion import Inversion, floor
+from ..inversion import Inversion, step_tolerance
 from ..inverters.stepwise import StepProblem
 from ..newton import newton_krylov
 from ..rootfind import Root
@@ -40,7 +40,7 @@ def newton(
 
     Source: Knoll and Keyes, J. Comput. Phys. 2004; the step equation is Hong et al.'s.
     """
-    goal = floor(denoiser) / 5 if tol is None else tol
+    goal = step_tolerance(denoiser) if tol is None else tol
 
     def solve(step: StepProblem) -> Root:
         return newton_krylov(

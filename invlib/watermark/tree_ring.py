@@ -185,6 +185,10 @@ class TreeRing:
         :math:`2|M|`, the real and imaginary parts of all frequencies, makes false alarms at 1 %
         five times too frequent. With another key or an estimated variance, p is approximate.
 
+        All this is about white noise. Noise that an inexact inversion has left errors in, as after
+        an autoencoder, is not white, and false alarms can be far more frequent than p says: count
+        them in channels, or pictures, without the key.
+
         Args:
             noise: recovered noise, ``[B, C, H, W]``.
             variance: :math:`\sigma^2`, for all or ``[B]``; see :func:`variance_inside` and

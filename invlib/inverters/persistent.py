@@ -1,0 +1,89 @@
+"""A long search from several starts, in float64: for few steps at a high guidance scale."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..denoisers import Denoiser, in_float64, select
+from ..inversion import Inversion, floor, retry
+from ..solvers import Solver
+from .multisecant import multisecant
+
+
+def persistent(
+    denoiser: Denoiser,
+    image: Tensor,
+    solver: Solver,
+    *,
+    starts: int = 5,
+    double: bool = True,
+    tol: float | None = None,
+    max_iterations: int = 400,
+    patience: int = 150,
+    memory: int = 120,
+    max_batch: int | None = None,
+) -> Inversion:
+    r"""Find some noise that makes an image, where :func:`exact` finds none.
+
+    .. math:: \text{given } y_n,\ \text{find any } z:\quad \Phi_{\mathrm{float64}}(z) = y_n
+
+    At a high guidance scale a sampler of few steps folds: several noises make one image, and near
+    the folds the equations are too ill-conditioned for a network in float32. So the search runs
+    on a copy of the network in float64, does not give up where it makes no progress for long,
+    and starts anew, the image noised at random, while a sample is unsolved. What it finds is
+    often not the noise that the image was made from; :func:`invlib.certify` cannot tell.
+
+    Args:
+        denoiser: the network.
+        image: image, ``[B, ...]``.
+        solver: any table.
+        starts: most searches of a sample.
+        double: whether to search with a copy of the network in float64; it takes the memory of
+            two copies in float32, and several times as long.
+        tol: relative residual at which a sample is solved; by default 1e-4 of the round-off of
+            the given network, or that round-off itself if ``double`` is off.
+        max_iterations: rounds of a search.
+        patience: rounds without 10 % progress before a search counts as stalled.
+        memory: pairs that every node keeps.
+        max_batch: most states in one network call.
+
+    Raises:
+        ValueError: if ``starts`` is below 1.
+    """
+    if starts < 1:
+        raise ValueError(f"starts must be at least 1, got {starts}")
+    network = in_float64(denoiser) if double else denoiser
+    finer = floor(network) < floor(denoiser)
+    search = partial(
+        multisecant,
+        tol=floor(denoiser) * (1e-4 if finer else 1) if tol is None else tol,
+        max_iterations=max_iterations,
+        patience=patience,
+        memory=memory,
+        max_batch=max_batch,
+    )
+    result = search(network, image, solver)
+    for seed in range(starts - 1):
+
+        def again(rows: Tensor, seed: int = seed) -> Inversion:
+            begin = random_states(image[rows], solver, seed)
+            return search(select(network, rows), image[rows], solver, start=begin)
+
+        result = retry(result, again)
+    return replace(result, method="persistent")
+
+
+def random_states(image: Tensor, solver: Solver, seed: int) -> Tensor:
+    r"""The image, noised to every level, ``[n+1, B, ...]``.
+
+    .. math:: y_i = \alpha_i x / \alpha_n + \sigma_i n_i, \quad y_n = x
+    """
+    draw = torch.Generator().manual_seed(seed)
+    noise = torch.randn(image.shape, generator=draw, dtype=torch.float64).to(image.device)
+    levels = (solver.alpha / solver.alpha[-1], solver.sigma)
+    alpha, sigma = (v.to(noise).view(-1, *[1] * image.ndim) for v in levels)
+    return torch.cat([alpha[:-1] * image + sigma[:-1] * noise, image[None].double()])

@@ -1,0 +1,52 @@
+"""The long tables, which are no part of ``make figures``: ``python -m invlib.reproduce.tables``.
+
+One cell of work is a shard of eight held-out prompts; interrupted, a table resumes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from . import decoding, exactness, flow, reversible
+from .runner import processes, run
+from .table import Table
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        exactness.TABLE,
+        decoding.TABLE,
+        decoding.IDENTICAL,
+        flow.TABLE,
+        reversible.TABLE,
+    )
+}
+
+
+def main(
+    name: Annotated[str, typer.Argument(help=f"one of {', '.join(TABLES)}")],
+    prompts: Annotated[int | None, typer.Option(help="held-out prompts, in eights", min=1)] = None,
+    only: Annotated[list[str] | None, typer.Option(help="samplers, default all")] = None,
+    guidance: Annotated[list[float] | None, typer.Option(help="scales, default all")] = None,
+    workers: Annotated[int, typer.Option(help="processes, of one thread each", min=1)] = 2,
+    report: Annotated[bool, typer.Option(help="only report what is stored")] = False,
+    output: Annotated[Path | None, typer.Option(help="default results/NAME.json")] = None,
+) -> None:
+    """Fill a table, shard by shard, and write ``results/NAME.json``."""
+    if name not in TABLES:
+        raise typer.BadParameter(f"no table {name!r}; use one of {', '.join(TABLES)}")
+    table = TABLES[name]
+    count = prompts or table.prompts
+    if not report:
+        run(table.cells(count, only, guidance), partial(processes, workers=workers))
+    rows = table.write(count, output or Path("results") / f"{name}.json")
+    print(pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.3g}"))
+
+
+if __name__ == "__main__":
+    typer.run(main)
