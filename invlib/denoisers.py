@@ -21,7 +21,7 @@ reverse_flow  :math:`x_0 - \epsilon`
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar, cast, get_args, runtime_checkable
 
@@ -61,14 +61,16 @@ def in_float64(part: T) -> T:
     """A copy of a denoiser that computes in float64, at twice the memory of one in float32.
 
     Networks are copied and converted, wherever they stand in dataclasses such as
-    :class:`Guided`, and so are conditions. What is neither a module nor a dataclass, such as a
-    function that you wrote, stays as it is.
+    :class:`Guided`, and so are conditions, in dictionaries too. Anything else, such as a function
+    that you wrote, stays as it is.
     """
     found: Any = part
     if isinstance(part, torch.nn.Module):
         found = copy.deepcopy(part).double()
     elif isinstance(part, Tensor) and part.is_floating_point():
         found = part.double()
+    elif isinstance(part, Mapping):
+        found = {name: in_float64(value) for name, value in part.items()}
     elif is_dataclass(part) and not isinstance(part, type):
         known = {f.name: getattr(part, f.name) for f in fields(part) if f.init}
         found = replace(part, **{name: in_float64(value) for name, value in known.items()})

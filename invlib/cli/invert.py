@@ -101,7 +101,10 @@ def invert(
     }
     show(values, as_json=as_json)
     if values["verdict"] != "exact":
-        typer.echo(f"not certified exact: {values['verdict']}", err=True)
+        hint = ""
+        if values["search"] != "converged" and method is Method.exact:
+            hint = "; --method persistent searches longer, in float64"
+        typer.echo(f"not certified exact: {values['verdict']}{hint}", err=True)
         raise typer.Exit(NOT_EXACT)
 
 
