@@ -9,7 +9,7 @@ NOTEBOOKS = $(wildcard book/*.ipynb)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help figures test lint unit notebooks book bench train clean distclean
+.PHONY: help figures test lint unit notebooks book bench results train clean distclean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -59,6 +59,11 @@ book: $(STAMP) ## build the book in _build/html with warnings as errors
 
 bench: $(STAMP) ## compare the inversion methods on the embedded model
 	$(BIN)/python -m invlib.reproduce.bench
+
+results: figures bench ## fill all of results/ again; what is stored is not computed twice
+	$(BIN)/python -m invlib.reproduce.tables
+	$(BIN)/python -m invlib.reproduce.front
+	$(BIN)/python -m invlib.reproduce.pages
 
 train: $(STAMP) ## train the embedded models again
 	$(BIN)/python -m invlib.portraits.train

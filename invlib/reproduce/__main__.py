@@ -13,7 +13,7 @@ import nbformat
 import papermill
 import typer
 
-from . import paper_models
+from . import pages, paper_models
 from .figures import FIGURES, ROOT, Figure
 from .profiles import known
 from .runner import engine_named, run
@@ -44,6 +44,8 @@ def main(
         sys.exit(str(error))
     for figure in wanted:
         refresh(figure, profile)
+    if profile == "tiny":
+        pages.main()
 
 
 def refresh(figure: Figure, profile: str, folder: Path = FOLDER) -> None:

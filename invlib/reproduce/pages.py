@@ -50,7 +50,11 @@ def filled(root: Path, page: str) -> str:
             continue
         before, _, rest = text.partition(f"<!-- {name} -->")
         after = rest.partition(f"<!-- /{name} -->")[2]
-        text = f"{before}<!-- {name} -->\n\n{table(root)}\n\n<!-- /{name} -->{after}"
+        try:
+            shown = table(root)
+        except FileNotFoundError as error:
+            shown = f"Not measured: `results/{Path(error.filename).name}` is missing."
+        text = f"{before}<!-- {name} -->\n\n{shown}\n\n<!-- /{name} -->{after}"
     return text
 
 
