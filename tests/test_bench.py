@@ -187,7 +187,7 @@ def test_a_row_is_shown_when_all_its_batches_are_stored(work: list[Cell], tmp_pa
 
 
 def test_more_images_add_to_what_is_stored() -> None:
-    few, more = ([cell.config for cell in bench.all_cells(n)] for n in (2, 4))
+    few, more = ([cell.config for cell in bench.all_cells(n)] for n in (4, 8))
     assert len(more) == 2 * len(few) and all(config in more for config in few)
 
 

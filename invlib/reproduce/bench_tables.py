@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .bench import CASES, LATENT, PIXEL, Case
+from .bench import CASES, COSTLY, LATENT, PIXEL, Case
 from .bench_methods import METHODS, OURS
 from .exactness import EXACT_DB
 
@@ -20,8 +20,9 @@ def setting(values: dict[str, Any]) -> str:
     known = sum(any(r["method"] == OURS for r in rows_of(values, case)) for case in CASES)
     return (
         f"{_images(values['images']).capitalize()} a cell ({values['device']}, "
-        f"{minutes:.0f} minutes of processor time for all inversions together); ours was measured "
-        f"in {known} of {len(CASES)} cells. A cell that is missing is shown as not measured."
+        f"{minutes:.0f} minutes of processor time for all inversions together), half of them for "
+        f"the costly {', '.join(METHODS[name].label for name in COSTLY)}; ours was measured in "
+        f"{known} of {len(CASES)} cells. A cell that is missing is shown as not measured."
     )
 
 
