@@ -6,7 +6,6 @@ Held-out prompts, from the sampler's true final latent:
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
 
@@ -34,9 +33,7 @@ def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
     solver, denoiser, noise = problem.solver, problem.denoiser, problem.noise
     with torch.no_grad():
         image = sample(denoiser, noise, solver).image
-        began = time.process_time()
         inversion = invert(denoiser, image, solver, method=method(solver, guidance))
-        seconds = time.process_time() - began
         other = second_opinion(denoiser, image, solver, guidance)
     proof = certify(denoiser, inversion, solver, vectors=0, other=other)
     return {
@@ -46,7 +43,6 @@ def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
         "flagged": torch.tensor([bool(f) for f in proof.flags]),
         "other_root": proof.other_roots,
         "norm_score": proof.norm_score,
-        "seconds": torch.tensor([seconds / SHARD] * SHARD),
     }
 
 
@@ -96,7 +92,6 @@ def summary(name: str, guidance: float, merged: dict[str, Tensor]) -> Rows:
         "flagged": merged["flagged"].double().mean().item(),
         "exact_but_other_noise": other.double().mean().item(),
         "of_those_flagged": int((other & merged["flagged"]).sum()) if other.any() else None,
-        "seconds_per_image": merged["seconds"].mean().item(),
     }
     return [row]
 
