@@ -120,7 +120,7 @@ def depends_inside(name: str, guidance: float) -> dict[str, Any]:
 
 FILES = ("autoencoder/*.py", "reproduce/pictures.py")
 TABLE = Table("decoding", SAMPLERS, shard, summary, FILES)
-IDENTICAL = Table("identical", SAMPLERS, shard_inside, summary, FILES, depends_inside, prompts=8)
+IDENTICAL = Table("identical", SAMPLERS, shard_inside, summary, FILES, depends_inside, (1.0,), 8)
 
 
 def markdown(*tables: dict[str, Any]) -> str:
