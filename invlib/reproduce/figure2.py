@@ -51,7 +51,7 @@ ROWS = (
     Row("DPM-Solver++(2M)", 10, "algorithm2", 10),
     Row("DPM-Solver++(2M)", 10, "exact", 10),
 )
-COUNT = 4
+COUNT = 3
 SPACES = 2
 
 
@@ -61,7 +61,7 @@ def cells(profile: str) -> list[Cell]:
         Cell(
             "fig2",
             measure,
-            {"space": number, **asdict(row), "profile": profile},
+            {"space": number, **asdict(row), "count": COUNT, "profile": profile},
             ("reproduce/figure2.py",),
         )
         for number in range(SPACES)
@@ -83,7 +83,7 @@ def load(profile: str, folder: Path = FOLDER) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: if the work is not done.
     """
-    at = [(space, row) for space in rooms(profile) for row in ROWS]
+    at = [(space, row) for space in rooms(profile, COUNT) for row in ROWS]
     return [
         {"space": space, "row": row, **result}
         for (space, row), result in load_rows(at, cells(profile), folder)
@@ -91,16 +91,22 @@ def load(profile: str, folder: Path = FOLDER) -> list[dict[str, Any]]:
 
 
 @cache
-def rooms(profile: str) -> list[Space]:
-    """Both models, loaded once a process."""
-    return spaces(profile, COUNT)
+def rooms(profile: str, count: int) -> list[Space]:
+    """Both models with some samples, loaded once a process."""
+    return spaces(profile, count)
 
 
 def measure(
-    space: int, sampler: str, steps: int, method: str, inversion_steps: int, profile: str
+    space: int,
+    sampler: str,
+    steps: int,
+    method: str,
+    inversion_steps: int,
+    count: int,
+    profile: str,
 ) -> dict[str, Tensor]:
     """Sample, invert, sample again; keep the pictures of the first sample and all errors."""
-    room, row = rooms(profile)[space], Row(sampler, steps, method, inversion_steps)
+    room, row = rooms(profile, count)[space], Row(sampler, steps, method, inversion_steps)
     solver = SAMPLERS[sampler](room.grid(steps))
     with torch.no_grad():
         image = sample(room.denoiser, room.noise, solver).image
@@ -121,7 +127,7 @@ def measure(
         "noise_picture_nmse": nmse(pictures["noise_again"], pictures["noise"]),
     }
     first = {name: picture[0].float() for name, picture in pictures.items()}
-    return {**first, **errors, "nfe": inversion.nfe, "seconds": torch.tensor(seconds / COUNT)}
+    return {**first, **errors, "nfe": inversion.nfe, "seconds": torch.tensor(seconds / count)}
 
 
 def _invert(space: Space, row: Row, image: Tensor, solver: Solver) -> Inversion:

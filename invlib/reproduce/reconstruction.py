@@ -16,7 +16,8 @@ from .rounding import level, short
 from .work import FOLDER, Cell, load_rows
 
 MADE_BY = (FINE, "2M-10")
-IMAGES, COSTLY = 4, 2  # images of a row; of Algorithm 2's rows and of those from a picture
+IMAGES, FEWER = 4, 2  # images of a row; of a costly one or of one from a picture
+COSTLY = ("fpi", "algorithm1", "algorithm2", "naive_1000")
 METHOD_NAMES = {
     "naive": "naive",
     "fpi": "FPI",
@@ -50,7 +51,7 @@ class Row:
     @property
     def images(self) -> int:
         """How many images it is measured on."""
-        return COSTLY if self.decoder or self.method in ("algorithm2", "naive_1000") else IMAGES
+        return FEWER if self.decoder or self.method in COSTLY else IMAGES
 
     @property
     def inversion_steps(self) -> int:
@@ -94,7 +95,7 @@ def summary(results: list[tuple[Row, Measured]], profile: str) -> dict[str, Any]
     return {
         "figure": "reconstruction",
         "profile": profile,
-        "images": {"rows": IMAGES, "Algorithm 2 and rows from a picture": COSTLY},
+        "images": {"rows": IMAGES, "costly rows and rows from a picture": FEWER},
         "seeds": [*range(IMAGES)],
         "device": device_name(),
         "spread": "sample standard deviation over the images; lowest and highest level",

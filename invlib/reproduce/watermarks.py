@@ -47,7 +47,7 @@ STRENGTHS = (
     *("JPEG 90", "JPEG 50", "blur 0.5", "blur 1", "crop 90 %"),
     *("noise 2 %", "noise 5 %", "brightness 1.25"),
 )
-PROMPTS, OFFICIAL, TRUTHS, FINE, HARMED = 8, 3, 3, 2, 2  # prompts of each part
+PROMPTS, OFFICIAL, TRUTHS, FINE, HARMED = 6, 2, 3, 1, 2  # prompts of each part
 
 
 def pictures(
