@@ -6,6 +6,8 @@ import os
 import shutil
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -42,13 +44,26 @@ def main(
         run([cell for figure in wanted for cell in figure.cells(profile)], place)
     except (ImportError, RuntimeError, ValueError) as error:
         sys.exit(str(error))
-    for figure in wanted:
-        refresh(figure, profile)
+    with ThreadPoolExecutor(workers) as pool:  # papermill moves to book/figures: only full paths
+        good = [*pool.map(partial(refreshed, profile=profile), wanted)]
+    failed = [figure.name for figure, fine in zip(wanted, good, strict=True) if not fine]
     if profile == "tiny":
-        pages.main()
+        pages.main(ROOT)
+    if failed:
+        sys.exit(f"pages that failed: {', '.join(failed)}")
 
 
-def refresh(figure: Figure, profile: str, folder: Path = FOLDER) -> None:
+def refreshed(figure: Figure, profile: str) -> bool:
+    """Run the notebook of a figure; if it fails, say why, and let the others go on."""
+    try:
+        refresh(figure, profile)
+    except papermill.PapermillExecutionError as error:
+        print(f"{figure.name} failed: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
+def refresh(figure: Figure, profile: str, folder: Path = ROOT / FOLDER) -> None:
     """Run the notebook of a figure, unless its page and results are of the present code."""
     done = folder / f"{figure.name}.{profile}.done"
     stamp = figure.stamp(profile)

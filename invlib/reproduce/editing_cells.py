@@ -23,7 +23,7 @@ from .work import Cell
 NODE = 35  # the state that is blended
 NEW_FROM = 5  # first step with the new prompt
 SCALES = (7.5, 3.0)
-PORTRAITS = 6
+PORTRAITS = 8
 EXTRAS = 2  # portraits with the further rows: other latents, other masks, other blends
 CAP = 100  # iterations a step of Algorithm 1; the authors allow 500
 CODE = ("reproduce/editing_cells.py", "reproduce/editing_scenes.py")

@@ -44,7 +44,7 @@ class Figure:
 
     def page(self, profile: str) -> Path:
         """Where the executed notebook goes."""
-        return self.notebook if profile == "tiny" else results(self.name, profile, ".ipynb")
+        return self.notebook if profile == "tiny" else ROOT / results(self.name, profile, ".ipynb")
 
     def stamp(self, profile: str) -> str:
         """A hash of all that its page is made from, and of the page itself; empty if it lacks."""
