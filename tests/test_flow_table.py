@@ -93,7 +93,7 @@ def test_sentences_about_ours_hold() -> None:
     ours = {(n, w): r for (n, w, m), r in rows().items() if m == "exact"}
     assert all(r["exact"] == 1 for (_, w), r in ours.items() if w < 7.5)
     assert ours["Euler-10", 7.5]["exact"] == 1
-    assert ours["Euler-28", 7.5]["exact"] == 0.5
+    assert ours["Euler-28", 7.5]["exact"] == 1
     assert all(0 < ours[name, 7.5]["exact"] < 1 for name in ("midpoint-10", "FireFlow-10"))
     for (sampler, scale), row in ours.items():
         if scale < 7.5:
