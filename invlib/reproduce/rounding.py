@@ -22,4 +22,4 @@ def rounded(number: float, digits: int = 1) -> float | None:
 
 def level(ratio: Tensor, digits: int = 1) -> float | None:
     """A ratio in dB with some digits behind the point; None if it is 0 or not finite."""
-    return rounded(decibel(ratio).item(), digits)
+    return rounded(decibel(ratio).item(), digits) if ratio else None
