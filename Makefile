@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INSTALLING := $(VENV)/.installing
-NOTEBOOKS = $(wildcard book/*.ipynb)
+NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help figures test lint unit notebooks book bench results train clean distclean
+.PHONY: help figures test lint unit notebooks book browser bench results train clean distclean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -56,6 +56,10 @@ book: $(STAMP) ## build the book in _build/html with warnings as errors
 	@for page in index book/intro; do \
 	  [ -s _build/html/$$page.html ] && [ _build/html/$$page.html -nt $(VENV)/.book-started ] || \
 	    { echo "no new _build/html/$$page.html: the book was not built"; exit 1; }; done
+
+browser: $(STAMP) ## look at every page of the built book in a headless Chromium
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[browser]"
+	$(BIN)/python -m pytest -q tests/browser
 
 bench: $(STAMP) ## compare the inversion methods on the embedded model
 	$(BIN)/python -m invlib.reproduce.bench

@@ -18,7 +18,7 @@ from invlib.portraits import render
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
-CHAPTERS = [path for path in NOTEBOOKS if path.parent.name == "book"]
+CHAPTERS = [path for path in NOTEBOOKS if path.parent.name in ("book", "appendix")]
 PAGES = sorted((ROOT / "book").rglob("*.md")) + NOTEBOOKS
 SECONDS = 60
 KILOBYTE = 1000

@@ -12,6 +12,7 @@ from ..denoisers import gaussian
 from ..sampling import sample
 from ..schedule import Grid, Schedule
 from ..solvers import Solver, ddim, dpm_solver_pp_2m, dpm_solver_pp_3m
+from . import told
 
 Step = Callable[[int, Tensor, list[Tensor]], Tensor]
 
@@ -25,7 +26,7 @@ def check_ddim(coefficients: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) 
     Returns:
         Whether it passed.
     """
-    return _say(_problem_of_ddim(coefficients), "ddim: the coefficients of every step")
+    return told("ddim", "the coefficients of every step", _problem_of_ddim(coefficients))
 
 
 def _problem_of_ddim(coefficients: Callable) -> str:
@@ -65,7 +66,7 @@ def check_second(coefficients: Callable[[Tensor, Tensor, int], tuple[Any, Any, A
     Returns:
         Whether it passed.
     """
-    return _say(_problem_of_second(coefficients), "second: the numbers of DPM-Solver++(2M)")
+    return told("second", "the numbers of DPM-Solver++(2M)", _problem_of_second(coefficients))
 
 
 def _problem_of_second(coefficients: Callable) -> str:
@@ -107,7 +108,7 @@ def check_order(order: Callable[[Callable[[int], Tensor], Tensor, list[int]], fl
     Returns:
         Whether it passed.
     """
-    return _say(_problem_of_order(order), "order: right for made-up errors, DDIM and 2M")
+    return told("order", "right for made-up errors, DDIM and 2M", _problem_of_order(order))
 
 
 def _problem_of_order(order: Callable) -> str:
@@ -151,7 +152,7 @@ def check_probe(probe: Callable[[Step, int], tuple[Tensor, Tensor]]) -> bool:
     Returns:
         Whether it passed.
     """
-    return _say(_problem_of_probe(probe), "probe: the tables of 2M, 3M and a sampler with stages")
+    return told("probe", "the tables of 2M, 3M and a sampler with stages", _problem_of_probe(probe))
 
 
 def _problem_of_probe(probe: Callable) -> str:
@@ -217,8 +218,3 @@ def _tensors(answer: object, count: int) -> bool:
 
 def _near(x: float, y: float, tolerance: float = 1e-9) -> bool:
     return abs(x - y) <= tolerance * max(abs(x), abs(y))
-
-
-def _say(problem: str, success: str) -> bool:
-    print(f"not yet: {problem}" if problem else f"ok  {success}")
-    return not problem

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from . import told
+
 Residual = Callable[[Tensor], Tensor]
 Rounds = Callable[[float, float, float, float], int | None]
 Solve = Callable[[Residual, Tensor, float, float, float], Tensor]
@@ -23,7 +25,7 @@ def check_rounds(rounds: Rounds) -> bool:
     Returns:
         Whether it passed.
     """
-    return _say(_problem_of_rounds(rounds), "rounds: Banach's theorem in one line")
+    return told("rounds", "Banach's theorem in one line", _problem_of_rounds(rounds))
 
 
 def _problem_of_rounds(rounds: Rounds) -> str:
@@ -59,7 +61,7 @@ def check_forward(solve: Solve) -> bool:
     Returns:
         Whether it passed.
     """
-    return _say(_problem_of_forward(solve), "solve: the root, with the best step size")
+    return told("solve", "the root, with the best step size", _problem_of_forward(solve))
 
 
 def _problem_of_forward(solve: Solve) -> str:
@@ -114,7 +116,7 @@ def check_fold(fold: Fold) -> bool:
     Returns:
         Whether it passed.
     """
-    return _say(_problem_of_fold(fold), "fold: three states, and a network hardly too steep")
+    return told("fold", "three states, and a network hardly too steep", _problem_of_fold(fold))
 
 
 def _problem_of_fold(fold: Fold) -> str:
@@ -146,8 +148,3 @@ def _problem_of_fold(fold: Fold) -> str:
                 f"stay below 1.5 a / |b| = {1.5 * critical:.3g}"
             )
     return ""
-
-
-def _say(problem: str, praise: str) -> bool:
-    print(f"not yet: {problem}" if problem else f"ok  {praise}")
-    return not problem

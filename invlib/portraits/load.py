@@ -48,6 +48,8 @@ def load(name: str) -> Any:
     for module in pipe.components.values():
         if isinstance(module, torch.nn.Module):
             module.eval().requires_grad_(False)
+    convolutional = pipe.unet if name == "portraits-pixel" else pipe.vae
+    convolutional.to(memory_format=torch.channels_last)  # a fifth faster on a CPU
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

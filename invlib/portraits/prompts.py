@@ -5,11 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from typing import TYPE_CHECKING
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import CLIPTokenizer
-
-from .architecture import TOKENS
 from .render import (
     GARMENT_COLORS,
     GARMENTS,
@@ -20,6 +17,9 @@ from .render import (
     ORBS,
     SKIES,
 )
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 
 def phrases() -> list[str]:
@@ -37,6 +37,11 @@ def words() -> set[str]:
 
 def build_tokenizer() -> CLIPTokenizer:
     """A CLIP tokenizer whose byte-pair merges were trained until every word is one token."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import CLIPTokenizer  # seconds to import, and only training needs it
+
+    from .architecture import TOKENS
+
     plain = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     special = ["<|startoftext|>", "<|endoftext|>"]

@@ -86,6 +86,7 @@ def run_notebook(path: Path, profile: str, output: Path | None = None) -> None:
             cwd=path.parent,
             kernel_name="python3",
             progress_bar=False,
+            shutdown_kernel="immediate",  # a polite one complains of an interrupt
         )
         notebook = nbformat.read(done, as_version=4)
         strip(notebook)

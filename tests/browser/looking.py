@@ -1,0 +1,74 @@
+"""What a reader may complain of on an open page; each function returns the complaints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+HTML = Path(__file__).parents[2] / "_build" / "html"
+SCREENS = HTML.parent / "screens"
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}  # points
+TALLEST = 60_000  # of a JPEG file
+
+UNSET = """() => [...document.querySelectorAll('.math')]
+    .filter(m => !m.querySelector('mjx-container') || m.querySelector('mjx-merror'))
+    .map(m => m.textContent.slice(0, 80))"""
+WITHOUT_ALT = """() => [...document.querySelectorAll('img')]
+    .filter(i => !(i.getAttribute('alt') || '').trim())
+    .map(i => i.outerHTML.slice(0, 80))"""
+TOO_WIDE = """() => {
+    const root = document.documentElement, most = root.clientWidth;
+    if (root.scrollWidth <= most) return [];
+    const scrolls = e => e && e !== document.body && (
+        ['auto', 'scroll', 'hidden'].includes(getComputedStyle(e).overflowX)
+        || scrolls(e.parentElement));
+    return [...document.querySelectorAll('body *')]
+        .filter(e => e.getBoundingClientRect().right > most + 1 && !scrolls(e.parentElement))
+        .map(e => e.outerHTML.slice(0, 120)).concat('the page scrolls sideways').slice(0, 4);
+}"""
+SHOWN = """slider => {
+    const box = slider.closest('.widget-vbox');
+    return [...box.querySelectorAll('img')].filter(i => i.offsetParent).map(i => i.src).join();
+}"""
+
+
+def mathematics(page: Page) -> list[str]:
+    """Formulas that are not set, or set as an error."""
+    if not page.locator(".math").count():
+        return []
+    page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise")
+    page.evaluate("() => MathJax.startup.promise")
+    return [f"formula not set: {text}" for text in page.evaluate(UNSET)]
+
+
+def pictures(page: Page) -> list[str]:
+    """Pictures without a description."""
+    return [f"no alt text: {tag}" for tag in page.evaluate(WITHOUT_ALT)]
+
+
+def sliders(page: Page) -> list[str]:
+    """Sliders that do not change their picture when an arrow key is pressed."""
+    stuck = []
+    handles = page.locator(".widget-slider [role=slider]")
+    for i in range(handles.count()):
+        handle = handles.nth(i)
+        before = handle.evaluate(SHOWN)
+        handle.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(100)  # milliseconds
+        if not before or handle.evaluate(SHOWN) == before:
+            stuck.append(f"slider {i} does not change its picture")
+    return stuck
+
+
+def width(page: Page, name: str, size: str) -> list[str]:
+    """What makes a page scroll sideways; keeps a picture of the page."""
+    across, high = SIZES[size]
+    page.set_viewport_size({"width": across, "height": high})
+    page.wait_for_timeout(100)
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    file = SCREENS / f"{name.replace('/', '-').removesuffix('.html')}-{size}.jpg"
+    tall = page.evaluate("document.documentElement.scrollHeight") > TALLEST
+    page.screenshot(path=file, full_page=not tall, type="jpeg", quality=60)
+    return [f"{size}: too wide: {tag}" for tag in page.evaluate(TOO_WIDE)]
