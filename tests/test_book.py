@@ -248,6 +248,21 @@ def test_contents_list_existing_pages_and_every_page() -> None:
     assert listed == present
 
 
+@per_page(CHAPTERS)
+def test_every_theorem_is_named_by_a_claim(path: Path) -> None:
+    """A claim on the page names the label of the statement that it checks."""
+    stated = re.findall(
+        r"^:::\{prf:(?:theorem|lemma|proposition|corollary)\}.*\n:label: (\S+)$",
+        prose(path),
+        re.MULTILINE,
+    )
+    printed = "".join(
+        o.text for c in code_cells(path) for o in c.outputs if o.output_type == "stream"
+    )
+    missing = [label for label in stated if not re.search(rf"^ok  .*{label}\b", printed, re.M)]
+    assert not missing, f"no claim names {', '.join(missing)}"
+
+
 @per_page(PAGES)
 def test_cross_references_have_a_target(path: Path) -> None:
     labels = set()
