@@ -69,6 +69,7 @@ def slides(figures: Sequence[Any], *, alt: Sequence[str], description: str) -> A
         value=0,
         max=len(pictures) - 1,
         description=description,
+        readout=False,  # the pictures say where they are; a frame's number says nothing
         style={"description_width": "initial"},
         layout={"width": "min(30rem, 95%)"},
     )
