@@ -60,5 +60,10 @@ def _problem_of_undo(undo: Undo) -> str:
         if torch.allclose(often, naive, rtol=1e-10):
             return "more rounds change nothing; call the network at the newest x, not at x_next"
         if not torch.allclose(often, x, rtol=1e-9, atol=1e-12):
+            drifted = x_next
+            for _ in range(200):
+                drifted = (drifted - b * network(drifted, t)) / a
+            if torch.allclose(often, drifted, rtol=1e-9):
+                return "the numerator holds x_next, which is known, not the running x"
             return f"after 200 rounds step {i} is not undone; a, b and t belong to one equation"
     return ""

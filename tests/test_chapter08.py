@@ -42,7 +42,7 @@ def strict(denoiser, image, noise, solver):
         (verdicts, ""),
         (lambda *_: None, "returns nothing"),
         (lambda *_: ["exact"], "one word a sample"),
-        (lambda *_: ["exact", "bad", "approximate", "exact"], "'bad' is no verdict"),
+        (lambda *_: ["exact", "bad", "approximate", "exact", "failed"], "'bad' is no verdict"),
         (of_the_batch, "its own verdict"),
         (of_norms, "*squared*"),
         (strict, "sample 2 is approximate, not exact"),

@@ -70,15 +70,18 @@ def _problem_of_forward(solve: Solve) -> str:
         basis = torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.float64))[0]
         values = torch.linspace(low, high, 8, dtype=torch.float64)
         matrix, root = basis * values @ basis.T, basis.sum(1)
-        calls, tol = 0, 1e-9
+        calls, again, tol = 0, 0, 1e-9
+        last = torch.full_like(root, math.nan)
         rate = (high - low) / (high + low)
         best = math.ceil(math.log(tol / (high * root.norm().item())) / math.log(rate)) + 1
 
         def r(x: Tensor, a: Tensor = matrix, zero: Tensor = root, most: int = 40 * best) -> Tensor:
-            nonlocal calls
+            nonlocal calls, again, last
             calls += 1
             if calls > most:
                 raise _TooManyError
+            again += int(torch.equal(x, last))
+            last = x.clone()
             return (x - zero) @ a
 
         try:
@@ -95,6 +98,10 @@ def _problem_of_forward(solve: Solve) -> str:
             return f"the iteration blew up; the step size must be below 2 / high = {2 / high:.2g}"
         if left > tol:
             return f"the residual of the result is {left:.1g}; go on until it is at most tol"
+        if again > 0.3 * calls:
+            return (
+                f"{again} of {calls} evaluations are at the state before; call r once, and store it"
+            )
         if calls > 1.2 * best + 3:
             return (
                 f"solved, but with {calls} evaluations where {best} are enough; "
@@ -138,8 +145,11 @@ def _problem_of_fold(fold: Fold) -> str:
             )
         residual = a * x + b * m - target
         roots = int((residual[1:] * residual[:-1] < 0).sum())
-        if roots < 3 and not (a * x + b * m).diff().lt(0).any():
+        falls = (a * x + b * m).diff() < 0
+        if roots < 3 and not falls.any():
             return "the step still rises everywhere; with b < 0 the network must rise steeply"
+        if roots < 3 and falls.all():
+            return "the step falls everywhere; far out it must rise, so the network must flatten"
         if roots < 3:
             return f"the step folds, but {target} is hit {roots} time(s); move the target"
         if steepest > 1.5 * critical:

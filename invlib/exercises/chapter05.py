@@ -94,6 +94,12 @@ def _problem_of_residual(frozen_residual: FrozenResidual) -> str:
         if true.abs().max() > 1e-10 * size:
             if torch.allclose(true, x_next, rtol=1e-9):
                 return "everything is there but x_next; a residual is left minus right"
+            if torch.allclose(true, -c * new, rtol=1e-8) or torch.allclose(
+                true, -b * new, rtol=1e-8
+            ):
+                return (
+                    "m(x) needs the sum of the row, b + c, since the frozen difference takes c back"
+                )
             return "with the true outputs the true x must give 0; look at the signs of both b and c"
         off_new, off_old = 0.3 * torch.ones_like(x), -0.2 * torch.ones_like(x)
         rough = call(x, x_next, a, b, c, new + off_new, old + off_old)
@@ -104,6 +110,8 @@ def _problem_of_residual(frozen_residual: FrozenResidual) -> str:
             )
         if torch.allclose(rough, b * off_new + c * off_old, rtol=1e-8):
             return "nothing depends on x but a * x; the newest output must be m(x), not rough_new"
+        if torch.allclose(rough, -c * (off_old - off_new), rtol=1e-8):
+            return "right up to its sign; a residual is the left side minus x_next"
         if not torch.allclose(rough, c * (off_old - off_new), rtol=1e-8):
             return "with rough outputs it must be off by c times the error of their difference"
         moved = call(x + 0.1, x_next, a, b, c, new, old)
@@ -162,6 +170,8 @@ def _problem_of_count(count: Count) -> str:
         hints = {
             true - iterations: "the root finder's iterations cost one evaluation each, too",
             true - 2 * high: "the frozen term needs the outputs at both rough states",
+            true - (n - high): "a step of first order pays one naive evaluation for its start, too",
+            true - high: "the frozen term needs the outputs at both rough states, not at one",
             true - high * k: "the rough walk crosses two steps: to the wanted state, and on",
             n * (2 * k + 2) + iterations: "steps of first order need no history: one naive step",
             true + (2 * k + 1) * (1 if few else -1): "is the last step of first order, or not?",

@@ -76,6 +76,8 @@ def _residual(function: Residual) -> str:
     after = torch.cat([y[1:] + 0.1, path.image[None]])
     right = after - solver.a[:, None, None] * (y + 0.1)
     right = right - torch.einsum("ij,jbd->ibd", solver.b, outputs)
+    if torch.allclose(wrong, -right, atol=1e-8):
+        return "all signs are turned round: y_(i+1) has the sign +, the other terms -"
     if not torch.allclose(wrong, right, atol=1e-8):
         return "R is right on the path but not beside it; it has to use the states that it is given"
     return ""
@@ -91,6 +93,11 @@ def _matrix(function: Matrix) -> str:
         return f"the function returns a {type(found).__name__}; end it with `return` and T"
     if found.shape != wanted.shape:
         return f"T has shape {tuple(found.shape)} instead of {tuple(wanted.shape)}"
+    if found.dtype != wanted.dtype:
+        return f"T is {found.dtype}, a and b are {wanted.dtype}; make it like them"
+    ones = torch.diag(torch.ones(len(wanted) - 1, dtype=wanted.dtype), 1)
+    if torch.allclose(found, wanted - ones + ones.T):
+        return "the 1 of y_(i+1) stands in the column of y_(i+1): above the diagonal, not below"
     if torch.allclose(found, -wanted):
         return "all signs are turned round: y_(i+1) has the sign +, the other terms -"
     if torch.allclose(found, wanted + torch.diag(solver.a)):

@@ -92,8 +92,10 @@ def _mixture() -> tuple[Denoiser, Solver, Tensor, Tensor]:
 def _problem_of_verdicts(verdicts: Verdicts) -> str:
     network, solver, noise, image = _mixture()
     far = 3 * noise[1] + 5
-    found = torch.stack([noise[0], far, noise[2] * (1 + 1e-4), noise[3] * (1 + 1e-11)])
-    right = ["exact", "failed", "approximate", "exact"]
+    lost = torch.full_like(far, torch.nan)
+    found = torch.stack([noise[0], far, noise[2] * (1 + 1e-4), noise[3] * (1 + 1e-11), lost])
+    image = torch.cat([image, image[:1]])
+    right = ["exact", "failed", "approximate", "exact", "failed"]
     result = verdicts(network, image, found, solver)
     if result is None:
         return "verdicts returns nothing; end it with `return` and a list of words"
@@ -110,6 +112,8 @@ def _problem_of_verdicts(verdicts: Verdicts) -> str:
             "an image with a relative error of 1e-11 is exact; the limits are for the error "
             "*squared*, the NMSE"
         )
+    if words[4] != "failed":
+        return "a noise that is not a number has failed; ask `not error < 0.1`, which NaN passes"
     for k, (word, wanted) in enumerate(zip(words, right, strict=True)):
         if word != wanted:
             return f"sample {k} is {wanted}, not {word}; sample from the noise, compare with image"

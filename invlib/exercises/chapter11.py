@@ -111,6 +111,11 @@ def _problem_of_midpoint(undo: Undo) -> str:
             return "wrong direction: x is x_next minus (s_next - s) times a velocity"
         if torch.allclose(given, x_next - d * v(given - d / 2 * v(given, s), middle), atol=1e-9):
             return "the half-way point lies at x plus (s_next - s) / 2 times v(x, s)"
+        walked = x_next.clone()
+        for _ in range(200):
+            walked = walked - d * v(walked + d / 2 * v(walked, s), middle)
+        if torch.allclose(given, walked):
+            return "x is x_next minus the step: subtract from x_next, which is known, not from x"
         miss = (given - x).norm().item()
         return f"from s = {s} to {s_next} the state is missed by {miss:.1g}; all rounds, newest x?"
     return ""

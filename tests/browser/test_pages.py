@@ -34,16 +34,18 @@ def test_a_reader_has_nothing_to_complain_of(name: str, page: Page, address: str
     page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
     page.on(
         "console",
-        lambda message: complaints.append(f"console: {message.text}")
-        if message.type == "error"
-        else None,
+        lambda message: (
+            complaints.append(f"console: {message.text}") if message.type == "error" else None
+        ),
     )
     page.on("requestfailed", lambda request: complaints.append(f"not loaded: {request.url}"))
     page.on(
         "request",
-        lambda request: complaints.append(f"asks another server: {request.url}")
-        if not request.url.startswith((address, "data:", "blob:"))
-        else None,
+        lambda request: (
+            complaints.append(f"asks another server: {request.url}")
+            if not request.url.startswith((address, "data:", "blob:"))
+            else None
+        ),
     )
     page.goto(f"{address}/{name}", wait_until="load")
     complaints += mathematics(page)
