@@ -14,6 +14,8 @@ import nbformat
 import pytest
 
 import invlib
+import invlib.flow
+import invlib.reversible
 from invlib.portraits import render
 
 ROOT = Path(__file__).parents[1]

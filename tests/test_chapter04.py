@@ -48,6 +48,12 @@ def test_a_right_answer_passes(check, answer, capsys) -> None:
     assert capsys.readouterr().out.startswith("ok  ")
 
 
+def asks_twice(r, x, low, high, tol):
+    while r(x).norm() > tol:
+        x = x - best(low, high) * r(x)
+    return x
+
+
 @pytest.mark.parametrize(
     ("check", "attempt", "hint"),
     [
@@ -58,12 +64,14 @@ def test_a_right_answer_passes(check, answer, capsys) -> None:
         (check_rounds, lambda *case: rounds(*case) or 1000, "return None"),
         (check_forward, lambda r, x, *_: None, "must return the state"),
         (check_forward, lambda r, x, *_: x, "go on until"),
+        (check_forward, asks_twice, "call r once"),
         (check_forward, lambda r, x, *_: x * torch.inf, "blew up"),
         (check_forward, forward(lambda low, high: 3 / high), "blew up"),
         (check_forward, forward(lambda low, high: 0.0), "without an end"),
         (check_forward, forward(lambda low, high: 1 / high), "are enough"),
         (check_forward, forward(best, 1e3), "go on until"),
         (check_fold, lambda a, b: torch.tanh, "two things"),
+        (check_fold, lambda a, b: (lambda x: 1.3 * a / abs(b) * x, 0.0), "falls everywhere"),
         (check_fold, lambda a, b: (lambda x: 1.0, 0.0), "same shape"),
         (check_fold, fold(0.5), "forbids a second root"),
         (check_fold, fold(-1.25), "still rises everywhere"),

@@ -23,6 +23,10 @@ def wrong_sign(m, x, x_next, a, b, c, rough_new, rough_old):
     return a * x + (b + c) * m(x) - c * (rough_old - rough_new) - x_next
 
 
+def newest_too_light(m, x, x_next, a, b, c, rough_new, rough_old):
+    return a * x + b * m(x) + c * (rough_old - rough_new) - x_next
+
+
 def no_target(m, x, x_next, a, b, c, rough_new, rough_old):
     return a * x + (b + c) * m(x) + c * (rough_old - rough_new)
 
@@ -51,6 +55,8 @@ def test_the_residual_passes(capsys) -> None:
         (all_frozen, "must be m(x)"),
         (ignores_x, "must be m(x)"),
         (twice, "off by c times"),
+        (lambda *args: -residual(*args), "up to its sign"),
+        (newest_too_light, "the sum of the row"),
     ],
 )
 def test_a_wrong_residual_gets_a_hint(attempt, hint, capsys) -> None:

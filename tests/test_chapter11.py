@@ -45,6 +45,13 @@ def repeated(update):
     return answer
 
 
+def from_the_newest(v, x, s, s_next, rounds):
+    d = s_next - s
+    for _ in range(rounds):
+        x = x - d * v(x + d / 2 * v(x, s), s + d / 2)
+    return x
+
+
 def weight(gamma, steps):
     return math.prod(1 - gamma / j for j in range(1, steps + 1))
 
@@ -73,6 +80,7 @@ def test_a_right_answer_passes(check, answer, capsys) -> None:
         (check_velocity, changed(2, lambda r, *_: r[2] + 1), "with the network's x_0"),
         (check_midpoint, lambda *_: None, "must return the state"),
         (check_midpoint, lambda v, x, *_: x, "unchanged"),
+        (check_midpoint, from_the_newest, "subtract from x_next"),
         (check_midpoint, lambda v, x, *_: x / 0, "blew up"),
         (
             check_midpoint,

@@ -46,6 +46,10 @@ def test_right_answers_pass(check: Any, answer: Any, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.startswith("ok  ")
 
 
+def one_below(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
+    return torch.diag(torch.ones(len(a) - 1).double(), -1) - torch.diag(a) - b * g
+
+
 def without_image(network: Any, solver: Any, y: Tensor, image: Tensor) -> Tensor:
     return residual(network, solver, y, torch.zeros_like(image))
 
@@ -79,8 +83,11 @@ def own_path(network: Any, solver: Any, y: Tensor, image: Tensor) -> Tensor:
         (check_residual, without_image, "the image"),
         (check_residual, newest_only, "older outputs"),
         (check_residual, own_path, "beside it"),
+        (check_residual, lambda *a: -residual(*a), "signs are turned round"),
         (check_matrix, lambda a, b, g: None, "NoneType"),
         (check_matrix, lambda a, b, g: b[0], "shape"),
+        (check_matrix, lambda a, b, g: matrix(a, b, g).float(), "make it like them"),
+        (check_matrix, one_below, "above the diagonal"),
         (check_matrix, lambda a, b, g: -matrix(a, b, g), "signs"),
         (check_matrix, lambda a, b, g: matrix(a, b, g) + torch.diag(a), "term with a"),
         (check_matrix, lambda a, b, g: matrix(a, b, torch.ones_like(g)), "g is missing"),

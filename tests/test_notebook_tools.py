@@ -34,6 +34,13 @@ def stops_early(network, x_next, a, b, t, rounds):
     return solved(network, x_next, a, b, t, min(rounds, 3))
 
 
+def runs_off(network, x_next, a, b, t, rounds):
+    x = x_next
+    for _ in range(rounds):
+        x = (x - b * network(x, t)) / a
+    return x
+
+
 def test_the_solution_passes(capsys) -> None:
     assert check_undo(solved)
     assert capsys.readouterr().out.startswith("ok  ")
@@ -48,6 +55,7 @@ def test_the_solution_passes(capsys) -> None:
         (wrong_sign, "not the naive step"),
         (always_at_x_next, "at the newest x"),
         (stops_early, "is not undone"),
+        (runs_off, "not the running x"),
     ],
 )
 def test_a_wrong_attempt_gets_a_hint(attempt, hint, capsys) -> None:
