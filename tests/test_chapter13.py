@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from invlib.exercises.chapter13 import check_background, check_blended, check_compensated
@@ -50,6 +52,7 @@ def background(x, original, mask):
     [
         (check_blended, blend(right_mix)),
         (check_background, background),
+        (check_compensated, lambda w, n: math.exp(math.log(w) / n), "needs care"),
         (check_compensated, lambda weight, blends: weight ** (1 / blends)),
     ],
 )
@@ -67,6 +70,7 @@ def test_a_right_answer_passes(check, answer, capsys) -> None:
         (check_blended, blend(right_mix, lambda _: ()), "never blend"),
         (check_blended, blend(right_mix, lambda _: range(5)), "at every node"),
         (check_blended, blend(right_mix, lambda nodes: nodes - {4}), "last node"),
+        (check_blended, blend(right_mix, lambda nodes: {n + 1 for n in nodes}), "not i"),
         (check_blended, blend(upside_down), "upside down"),
         (check_blended, blend(late), "states[i + 1]"),
         (check_blended, blend(right_mix, first=1), "begin with"),

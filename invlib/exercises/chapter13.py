@@ -64,6 +64,9 @@ def _blend_problem(blended: Blend) -> str:
             "you never blend; after a step ask whether the new node is one of `nodes`": run(
                 (), mask
             ),
+            "after step i you have state i + 1: ask whether i + 1 is one of `nodes`, not i": run(
+                {node + 1 for node in nodes}, mask
+            ),
         }
         calls.clear()
         answer = blended(step, states.clone(), mask.clone(), set(nodes))
@@ -153,8 +156,11 @@ def check_compensated(compensated: Harden) -> bool:
 
 def _power_problem(compensated: Harden) -> str:
     for weight, blends in ((0.5, 20), (0.1, 7), (0.9, 1), (0.0, 4), (1.0, 12)):
-        value = compensated(weight, blends)
         case = f"compensated({weight}, {blends})"
+        try:
+            value = compensated(weight, blends)
+        except (ArithmeticError, ValueError) as error:
+            return f"{case} ends in {error}; weight 0 needs care, its logarithm is not a number"
         if not isinstance(value, int | float):
             return f"{case} is a {type(value).__name__}; return a number"
         if math.isclose(value, weight**blends, rel_tol=1e-9) and blends > 1 and 0 < weight < 1:
