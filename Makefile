@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INSTALLING := $(VENV)/.installing
+BROWSER := $(VENV)/.browser
 NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -57,8 +58,11 @@ book: $(STAMP) ## build the book in _build/html with warnings as errors
 	  [ -s _build/html/$$page.html ] && [ _build/html/$$page.html -nt $(VENV)/.book-started ] || \
 	    { echo "no new _build/html/$$page.html: the book was not built"; exit 1; }; done
 
-browser: $(STAMP) ## look at every page of the built book in a headless Chromium
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[browser]"
+$(BROWSER): $(STAMP)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[browser]"
+	@touch $@
+
+browser: $(BROWSER) ## look at every page of the built book in a headless Chromium
 	$(BIN)/python -m pytest -q tests/browser
 
 bench: $(STAMP) ## compare the inversion methods on the embedded model

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .denoisers import Denoiser, gaussian
+from .exercises import told, unlike
 from .sampling import sample
 from .schedule import Schedule
 from .solvers import ddim
@@ -24,12 +25,8 @@ def check_undo(undo: Undo) -> bool:
     Returns:
         Whether it passed.
     """
-    problem = _problem_of_undo(undo)
-    if problem:
-        print(f"not yet: {problem}")
-    else:
-        print("ok  undo: one round is the naive step, many rounds are the exact one")
-    return not problem
+    right = "one round is the naive step, many rounds are the exact one"
+    return told("undo", right, _problem_of_undo(undo))
 
 
 def _problem_of_undo(undo: Undo) -> str:
@@ -45,10 +42,8 @@ def _problem_of_undo(undo: Undo) -> str:
         x, x_next = path.states[i], path.states[i + 1]
         once, often = (undo(network, x_next.clone(), a, b, t, rounds) for rounds in (1, 200))
         for result in (once, often):
-            if not isinstance(result, Tensor):
-                return f"undo returns a {type(result).__name__}; end it with `return x`"
-            if result.shape != x.shape:
-                return f"undo returns shape {tuple(result.shape)} instead of {tuple(x.shape)}"
+            if problem := unlike("undo", result, x, "end it with `return x`"):
+                return problem
         if torch.equal(often, x_next):
             return "undo gives x_next back unchanged; solve the equation of the step for x"
         naive = (x_next - b * network(x_next, t)) / a

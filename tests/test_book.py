@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from widget_states import widget_models
 
 import invlib
 import invlib.flow
@@ -48,9 +49,7 @@ def per_page(paths: list[Path]) -> pytest.MarkDecorator:
 
 def widget_values(path: Path) -> list[str]:
     """Texts of all HTML widgets that a notebook stores."""
-    widgets = read(path).metadata.get("widgets", {})
-    states = widgets.get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    values = [model["state"].get("value") for model in states.values()]
+    values = [model["state"].get("value") for model in widget_models(path)]
     return [v for v in values if isinstance(v, str)]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from . import told
+from . import told, unlike
 
 Levels = Callable[[Tensor], tuple[Tensor, Tensor]]
 Noise = Callable[[Tensor, float, float, Tensor, Tensor], Tensor]
@@ -52,14 +52,6 @@ def check_flow(flow: Flow) -> bool:
     return told("flow", "exact from any level to any other, and back", _problem_of_flow(flow))
 
 
-def _wrong_type(name: str, result: object, like: Tensor) -> str:
-    if not isinstance(result, Tensor):
-        return f"{name} returns a {type(result).__name__}; it must end with `return`"
-    if result.shape != like.shape:
-        return f"{name} returns shape {tuple(result.shape)} instead of {tuple(like.shape)}"
-    return ""
-
-
 def _problem_of_levels(levels: Levels) -> str:
     lambda_ = torch.linspace(-3, 3, 13, dtype=torch.float64)
     result = levels(lambda_.clone())
@@ -67,7 +59,7 @@ def _problem_of_levels(levels: Levels) -> str:
         return f"levels returns a {type(result).__name__}; it must return alpha, sigma"
     alpha, sigma = result
     for value in result:
-        problem = _wrong_type("levels", value, lambda_)
+        problem = unlike("levels", value, lambda_, "it must end with `return`")
         if problem:
             return problem
     if not torch.allclose(alpha**2 + sigma**2, torch.ones_like(alpha)):
@@ -109,7 +101,7 @@ def _problem_of_noise(noise: Noise) -> str:
     x, mean, std = _gaussian()
     for alpha, sigma in ((0.8, 0.6), (0.28, 0.96)):
         result = noise(x.clone(), alpha, sigma, mean.clone(), std.clone())
-        problem = _wrong_type("noise", result, x)
+        problem = unlike("noise", result, x, "it must end with `return`")
         if problem:
             return problem
         variance = alpha**2 * std**2 + sigma**2
@@ -146,7 +138,7 @@ def _problem_of_flow(flow: Flow) -> str:
     start, end = (0.28, 0.96), (0.96, 0.28)
     for here, there in ((start, end), (end, start)):
         result = flow(x.clone(), here, there, mean.clone(), std.clone())
-        problem = _wrong_type("flow", result, x)
+        problem = unlike("flow", result, x, "it must end with `return`")
         if problem:
             return problem
         before, after = ((a**2 * std**2 + s**2).sqrt() for a, s in (here, there))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..reversible import Pair, edict, invert_reversible
 from ..schedule import Schedule
-from . import told
+from . import told, unlike
 
 Function = Callable[[Tensor], Tensor]
 UndoShear = Callable[[Tensor, Tensor, float, float, float, Function], Tensor]
@@ -76,10 +76,8 @@ def _problem_of_undo_shear(undo_shear: UndoShear) -> str:
         y_new = k * y + m * x + c * steps(x)
         calls.clear()
         found = undo_shear(x.clone(), y_new.clone(), k, m, c, steps)
-        if not isinstance(found, Tensor):
-            return f"undo_shear returns a {type(found).__name__}; end it with `return y`"
-        if found.shape != y.shape:
-            return f"undo_shear returns shape {tuple(found.shape)} instead of {tuple(y.shape)}"
+        if problem := unlike("undo_shear", found, y, "end it with `return y`"):
+            return problem
         if not calls:
             return "f was never called; y_new holds c * f(x), which has to go"
         if not all(torch.equal(seen, x) for seen in calls):

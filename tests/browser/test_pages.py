@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
+from widget_states import widget_models
 
 from .looking import HTML, SIZES, mathematics, pictures, sliders, width
 
@@ -19,9 +19,7 @@ def slides_in(name: str) -> int:
     notebook = (ROOT / name).with_suffix(".ipynb")
     if not notebook.exists():
         return 0
-    widgets = json.loads(notebook.read_text())["metadata"].get("widgets", {})
-    states = widgets.get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    return sum(model["model_name"] == "IntSliderModel" for model in states.values())
+    return sum(model["model_name"] == "IntSliderModel" for model in widget_models(notebook))
 
 
 def test_the_book_was_built() -> None:
