@@ -1,0 +1,238 @@
+"""Run a pipeline's own call under our hands, and leave no trace of it."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+class Stop(BaseException):
+    """Ends a run of a pipeline from within; no pipeline catches it."""
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What a run of a pipeline is made to do; None leaves the pipeline's own.
+
+    Attributes:
+        begin: called with the scheduler after its time steps are set.
+        step: replaces the scheduler's step: ``(scheduler, real step, output, time, sample,
+            options) -> next state``.
+        scale: replaces ``scale_model_input``: ``(sample) -> network input``.
+        module: replaces calls of the pipeline's modules: ``(name, module, real call, args,
+            kwargs) -> output``.
+        method: replaces calls of ``encode`` and ``decode`` likewise, names as ``"vae.decode"``.
+        draw: replaces normal random tensors, counted from 0: ``(number, tensor) -> tensor``.
+    """
+
+    begin: Callable[[Any], None] | None = None
+    step: Callable[[Any, Any, Tensor, Any, Tensor, dict[str, Any]], Tensor] | None = None
+    scale: Callable[[Tensor], Tensor] | None = None
+    module: Callable[[str, Any, Any, tuple[Any, ...], dict[str, Any]], Any] | None = None
+    method: Callable[[str, Any, Any, tuple[Any, ...], dict[str, Any]], Any] | None = None
+    draw: Callable[[int, Tensor], Tensor] | None = None
+
+
+def run(pipe: Any, call: Mapping[str, Any], hands: Hands, *, seed: int = 0) -> Any:
+    """Run ``pipe(**call)`` with a copy of its scheduler, random numbers from ``seed``.
+
+    Generators in the call are copied, so that every run draws the same. Where gradients are
+    enabled, the call runs without the decorator that switches them off.
+
+    Returns:
+        What the pipeline returned, or None if one of the hands stopped it.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_scheduler(pipe, hands))
+        stack.enter_context(_modules(pipe, hands))
+        if hands.draw is not None:
+            stack.enter_context(Draws(hands.draw))
+        torch.manual_seed(seed)
+        arguments = {name: _same_again(value) for name, value in call.items()}
+        function = type(pipe).__call__
+        if torch.is_grad_enabled():
+            function = inspect.unwrap(function)
+        try:
+            return function(pipe, **arguments)
+        except Stop:
+            return None
+
+
+@contextmanager
+def untouched(pipe: Any) -> Iterator[None]:
+    """Whatever happens to a pipeline within, afterwards it is as it was before.
+
+    That covers its attributes, the attention processors and training modes of its modules,
+    offloading, and the states of all random generators. Progress bars are off within.
+    """
+    attributes = dict(pipe.__dict__)
+    modules = modules_of(pipe)
+    processors = {n: dict(m.attn_processors) for n, m in modules.items() if _has_processors(m)}
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    python, numbers = random.getstate(), np.random.get_state()
+    pipe.__dict__["_progress_bar_config"] = {"disable": True}
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numbers)
+        if attributes.get("_all_hooks"):
+            pipe.maybe_free_model_hooks()
+            attributes["_all_hooks"] = pipe.__dict__["_all_hooks"]
+        pipe.__dict__.clear()
+        pipe.__dict__.update(attributes)
+        for name, before in processors.items():
+            now = modules[name].attn_processors
+            if any(now.get(key) is not value for key, value in before.items()):
+                modules[name].set_attn_processor(dict(before))
+
+
+def modules_of(pipe: Any) -> dict[str, torch.nn.Module]:
+    """The networks of a pipeline by name, those outside its components too."""
+    return {n: m for n, m in pipe.__dict__.items() if isinstance(m, torch.nn.Module)}
+
+
+def _has_processors(module: Any) -> bool:
+    return hasattr(module, "attn_processors") and hasattr(module, "set_attn_processor")
+
+
+@contextmanager
+def _scheduler(pipe: Any, hands: Hands) -> Iterator[None]:
+    """Give the pipeline a copy of its scheduler, of a class with the wanted methods."""
+    own = pipe.__dict__["scheduler"]
+    scheduler = copy.deepcopy(own)
+    base, new = type(own), {}
+    if hands.step is not None:
+        new["step"] = _step(base.step, hands.step)
+    if hands.scale is not None:
+        scale = hands.scale
+        new["scale_model_input"] = lambda self, sample, *args, **kwargs: scale(sample)
+        new["init_noise_sigma"] = property(lambda self: 1.0, lambda self, value: None)
+    if hands.begin is not None:
+        new["set_timesteps"] = _then(base.set_timesteps, hands.begin)
+    scheduler.__class__ = type(base.__name__, (base,), new)
+    pipe.__dict__["scheduler"] = scheduler
+    try:
+        yield
+    finally:
+        pipe.__dict__["scheduler"] = own
+
+
+def _step(real: Callable[..., Any], replace: Callable[..., Tensor]) -> Callable[..., Any]:
+    """A method with the signature and the kinds of return value of a scheduler's own step."""
+    names = list(inspect.signature(real).parameters)[1:]
+
+    @functools.wraps(real)
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        output, time, sample = (given.pop(n) for n in ("model_output", "timestep", "sample"))
+        whole = given.pop("return_dict", True)
+        result = replace(self, real, output, time, sample, given)
+        return StepOutput(result) if whole else (result, result)
+
+    return step
+
+
+class StepOutput(tuple[Tensor, Tensor]):
+    """A next state in all the places where pipelines look for it."""
+
+    def __new__(cls, state: Tensor) -> StepOutput:
+        """The state as an entry and as an attribute."""
+        return super().__new__(cls, (state, state))
+
+    @property
+    def prev_sample(self) -> Tensor:
+        """The next state."""
+        return self[0]
+
+    pred_original_sample = denoised = prev_sample
+
+
+def _then(real: Callable[..., Any], after: Callable[[Any], None]) -> Callable[..., Any]:
+    @functools.wraps(real)
+    def set_timesteps(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = real(self, *args, **kwargs)
+        after(self)
+        return result
+
+    return set_timesteps
+
+
+@contextmanager
+def _modules(pipe: Any, hands: Hands) -> Iterator[None]:
+    """Put ``hands`` between the pipeline and its modules."""
+    with ExitStack() as stack:
+        for name, module in modules_of(pipe).items():
+            if hands.module is not None:
+                real = module._compiled_call_impl or module._call_impl
+                replaced = functools.partial(_call, hands.module, name, module, real)
+                stack.enter_context(_attribute(module, "_compiled_call_impl", replaced))
+            for method in ("encode", "decode") if hands.method is not None else ():
+                if hasattr(module, method):
+                    real = getattr(module, method)
+                    replaced = functools.partial(
+                        _call, cast(Any, hands.method), f"{name}.{method}", module, real
+                    )
+                    stack.enter_context(_attribute(module, method, replaced))
+        yield
+
+
+def _call(
+    function: Callable[..., Any], name: str, module: Any, real: Any, *args: Any, **kwargs: Any
+) -> Any:
+    return function(name, module, real, args, kwargs)
+
+
+@contextmanager
+def _attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Set an attribute of one object, past the hooks of its class, for a while."""
+    missing = object()
+    before = owner.__dict__.get(name, missing)
+    owner.__dict__[name] = value
+    try:
+        yield
+    finally:
+        if before is missing:
+            del owner.__dict__[name]
+        else:
+            owner.__dict__[name] = before
+
+
+class Draws(TorchFunctionMode):
+    """Counts the normal random tensors that are drawn, and may replace them."""
+
+    def __init__(self, replace: Callable[[int, Tensor], Tensor]) -> None:
+        self.replace, self.number = replace, 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call ``func``; what ``torch.randn`` and its like return goes through ``replace``."""
+        result = func(*args, **(kwargs or {}))
+        if func in (torch.randn, torch.randn_like, torch.normal):
+            result = self.replace(self.number, result)
+            self.number += 1
+        return result
+
+
+def _same_again(value: Any) -> Any:
+    """An argument for one more run: generators are consumed, so they are copied."""
+    if isinstance(value, torch.Generator):
+        generator = torch.Generator(value.device)
+        generator.set_state(value.get_state())
+        return generator
+    if isinstance(value, list):
+        return [_same_again(part) for part in value]
+    return value
