@@ -63,6 +63,7 @@ def certify(
     *,
     vectors: int = 12,
     other: Inversion | None = None,
+    again: Tensor | None = None,
 ) -> Certificate:
     r"""Check an inversion by running the sampler again, and measure how well posed it was.
 
@@ -78,11 +79,13 @@ def certify(
         other: another inversion of the same image, from another start or by another method; an
             exact noise of its that differs (in NMSE by more than the square root of what counts
             as exact) is reported as another root.
+        again: the image that the sampler itself made of the noise; by default the table is run.
     """
     image, noise = inversion.states[-1], inversion.noise
     limit = EXACT["float64" if floor(denoiser) < 1e-10 else "float32"]
     with torch.no_grad():
-        trip = nmse(sample_image(denoiser, noise, solver), image)
+        again = sample_image(denoiser, noise, solver) if again is None else again.to(image)
+        trip = nmse(again, image)
     rows = trip.isfinite().nonzero().flatten()
     size = noise[0].numel()
     score = (noise.flatten(1).square().sum(1) - size) / (2 * size) ** 0.5

@@ -49,6 +49,15 @@ class Selectable(Protocol):
         ...
 
 
+@runtime_checkable
+class Nodal(Protocol):
+    """A denoiser that is known at the nodes of one solver only, such as a pipeline's loop."""
+
+    def at(self, y: Tensor, nodes: Tensor) -> Tensor:
+        """The prediction at states ``y [k, ...]`` of nodes ``[k]``, one row each."""
+        ...
+
+
 def select(denoiser: Denoiser, rows: Tensor) -> Denoiser:
     """The denoiser of the given rows (indices into its conditions, repeats allowed)."""
     return denoiser.select(rows) if isinstance(denoiser, Selectable) else denoiser
@@ -62,10 +71,12 @@ def in_float64(part: T) -> T:
 
     Networks are copied and converted, wherever they stand in dataclasses such as
     :class:`Guided`, and so are conditions, in dictionaries too. Anything else, such as a function
-    that you wrote, stays as it is.
+    that you wrote, stays as it is, unless it has a method ``in_float64`` of its own.
     """
     found: Any = part
-    if isinstance(part, torch.nn.Module):
+    if hasattr(part, "in_float64"):
+        found = part.in_float64()
+    elif isinstance(part, torch.nn.Module):
         found = copy.deepcopy(part).double()
     elif isinstance(part, Tensor) and part.is_floating_point():
         found = part.double()

@@ -126,7 +126,8 @@ def floor(denoiser: Denoiser) -> float:
     """Relative residual at round-off of the network's dtype.
 
     The dtype is what the denoiser, or a ``network`` inside it, calls its ``dtype``, or that of
-    its parameters; else float64.
+    its parameters; else float64. Where the denoiser knows its ``roundoff``, twice that is the
+    least.
     """
     network: object = denoiser
     while network is not None:
@@ -134,7 +135,7 @@ def floor(denoiser: Denoiser) -> float:
         if dtype is None and isinstance(network, torch.nn.Module):
             dtype = next((p.dtype for p in network.parameters()), None)
         if dtype is not None:
-            return FLOORS[dtype]
+            return max(FLOORS[dtype], 2 * getattr(network, "roundoff", 0.0))
         network = getattr(network, "network", None)
     return FLOORS[torch.float64]
 

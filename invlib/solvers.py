@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser, Prediction, convert, select
+from .denoisers import Denoiser, Nodal, Prediction, convert, select
 from .schedule import Grid, Levels
 
 Kind = Literal["midpoint", "heun"]
@@ -68,9 +68,16 @@ class Solver:
             nodes: index i of each state, ``[k]``.
             rows: which sample (condition) each state belongs to, ``[k]``.
         """
-        raw = select(denoiser, rows)(y, self.t.to(y)[nodes]).to(y.dtype)
+        raw = self.raw(denoiser, y, nodes, rows)
         levels = self.alpha.to(y)[nodes], self.sigma.to(y)[nodes]
         return convert(raw, y, *levels, getattr(denoiser, "prediction", "epsilon"), self.prediction)
+
+    def raw(self, denoiser: Denoiser, y: Tensor, nodes: Tensor, rows: Tensor) -> Tensor:
+        """What the network itself predicts at states ``y``; arguments as :meth:`output`."""
+        chosen = select(denoiser, rows)
+        if isinstance(chosen, Nodal):
+            return chosen.at(y, nodes).to(y.dtype)
+        return chosen(y, self.t.to(y)[nodes]).to(y.dtype)
 
     def step(self, i: int, y: Tensor, outputs: list[Tensor]) -> Tensor:
         """State i+1 from state i and the outputs m_0 ... m_i."""

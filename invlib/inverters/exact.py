@@ -34,7 +34,7 @@ def exact(
         partial(whole_trajectory, max_batch=max_batch),
         partial(second_start, max_batch=max_batch),
     ]
-    if solver.order_one:
+    if solver.order_one and getattr(denoiser, "nodewise", True):
         attempts.insert(0, stepwise)
     result = attempts[0](denoiser, image, solver)
     for attempt in attempts[1:]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, Prediction, convert, select
+from ..denoisers import Denoiser, Prediction, convert
 from ..inversion import Inversion, Tally, floor
 from ..rootfind import Search
 from ..solvers import Solver
@@ -120,11 +122,12 @@ def jump(tally: Tally, image: Tensor) -> Tensor:
         return values.to(x).repeat_interleave(count)
 
     kind: Prediction = getattr(tally.denoiser, "prediction", "epsilon")
-    raw = tally.call(lambda x, t, r: select(tally.denoiser, r)(x, t), x, each(solver.t), rows)
+    nodes = torch.arange(solver.steps, device=x.device).repeat_interleave(count)
+    raw = tally.call(partial(solver.raw, tally.denoiser), x, nodes, rows)
     alpha, sigma = solver.alpha[:-1], solver.sigma[:-1]
     ends = solver.alpha[-1].expand_as(alpha), solver.sigma[-1].expand_as(sigma)
     at = (alpha, sigma) if kind == "sample" and not solver.sigma[-1] else ends
-    noise = convert(raw.to(x.dtype), x, each(at[0]), each(at[1]), kind, "epsilon")
+    noise = convert(raw, x, each(at[0]), each(at[1]), kind, "epsilon")
     noise = noise.view(solver.steps, *image.shape)
     data = (image - solver.sigma[-1].item() * noise) / solver.alpha[-1].item()
     shape = (-1, *[1] * image.ndim)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -68,7 +70,11 @@ def walk(tally: Tally, y: Tensor, start: int, end: int, count: int, rows: Tensor
         label = t[k + 1].to(y).expand(len(y))
         at = k if sigma[k] or kind != "sample" else k + 1  # data and no noise say nothing of noise
         levels = alpha[at].to(y).expand(len(y)), sigma[at].to(y).expand(len(y))
-        raw = tally.call(lambda y, t, r: select(tally.denoiser, r)(y, t), y, label, rows)
+        if count == 1:
+            nodes = torch.full_like(rows, end)
+            raw = tally.call(partial(solver.raw, tally.denoiser), y, nodes, rows)
+        else:
+            raw = tally.call(lambda y, t, r: select(tally.denoiser, r)(y, t), y, label, rows)
         noise = convert(raw.to(y.dtype), y, *levels, kind, "epsilon")
         data = (y - sigma[k].item() * noise) / alpha[k].item()
         y = alpha[k + 1].item() * data + sigma[k + 1].item() * noise

@@ -1,20 +1,21 @@
-"""Diffusers pipelines: exact inversion of their pictures, and their networks as denoisers."""
+"""Diffusers pipelines: exact inversion of their calls, and their networks as denoisers."""
 
-from .families import FAMILIES
 from .invert import ImageInversion, invert_image, invert_latents
+from .options import Options
+from .reading import Reading, read
 from .regenerate import regenerate
-from .settings import Settings
 from .unet import UNet, decode, encode_prompts, text_denoiser
 
 __all__ = [
-    "FAMILIES",
     "ImageInversion",
-    "Settings",
+    "Options",
+    "Reading",
     "UNet",
     "decode",
     "encode_prompts",
     "invert_image",
     "invert_latents",
+    "read",
     "regenerate",
     "text_denoiser",
 ]

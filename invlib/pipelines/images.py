@@ -1,7 +1,8 @@
-"""Pictures in all the forms that pipelines return them, read without a change."""
+"""Pictures and clips in all the forms that pipelines return them, read without a change."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,62 +11,140 @@ from torch import Tensor
 
 from ..autoencoder import Box
 
-MODES = {1: "L", 3: "RGB"}
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-def as_box(image: Any, channels: int, device: Any) -> Box:
-    """The box of one picture, or of a batch.
+@dataclass(frozen=True)
+class Pictures:
+    """Checked pixels, uint8 or floating point in [0, 1].
 
-    Args:
-        image: a PIL image, an array ``[H, W, C]`` or ``[B, H, W, C]``, a tensor ``[C, H, W]`` or
-            ``[B, C, H, W]``, or a list of these. Values are 8-bit (uint8), or floating point
-            from 0 to 1 and then taken as exact.
-        channels: colour channels of the pipeline.
-        device: where the box shall be.
-
-    Raises:
-        TypeError: if it is no picture, or its values are of another type.
-        ValueError: if shape, colours or values do not fit.
+    Attributes:
+        pixels: ``[B, C, H, W]``, or ``[B, F, C, H, W]`` where the pictures may be clips.
     """
+
+    pixels: Tensor
+
+    @classmethod
+    def of(cls, image: Any) -> Pictures:
+        """Pixels of one picture or clip, or of a batch.
+
+        Args:
+            image: a PIL image, an array ``[..., H, W, C]``, a tensor ``[..., C, H, W]``, or a
+                list of these. Values are 8-bit (uint8), or floating point from 0 to 1 and then
+                taken as exact.
+
+        Raises:
+            TypeError: if it is no picture, or its values are of another type.
+            ValueError: if shape or values do not fit.
+        """
+        pixels = _pixels(image)
+        if pixels.ndim == 3:
+            pixels = pixels[None]
+        if pixels.ndim not in (4, 5):
+            raise ValueError(
+                f"an image of shape {tuple(pixels.shape)} is neither pictures [B, C, H, W] nor "
+                "clips [B, F, C, H, W]"
+            )
+        if not pixels.numel():
+            raise ValueError("no images: the batch is empty")
+        return cls(pixels)
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return self.pixels.shape[-2]
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return self.pixels.shape[-1]
+
+    def box(self, shape: tuple[int, ...], device: Any) -> Box:
+        """The box of these pictures, in the layout of the decoder's output.
+
+        Args:
+            shape: shape of what the pipeline's decoder makes: ``[B, C, H, W]``, or
+                ``[B, C, F, H, W]`` for clips, or ``[B F, C, H, W]`` for clips frame by frame.
+            device: where the box shall be.
+
+        Raises:
+            ValueError: if the pictures are not what the call makes.
+        """
+        pixels = self.pixels
+        if len(shape) == 5:
+            clips = pixels if pixels.ndim == 5 else pixels[None]
+            pixels = clips.transpose(1, 2)
+        elif pixels.ndim == 5:
+            pixels = pixels.flatten(0, 1)
+        if tuple(pixels.shape) != tuple(shape):
+            raise ValueError(_misfit(tuple(pixels.shape), tuple(shape)))
+        pixels = pixels.to(device)
+        return Box.of(pixels if pixels.dtype == torch.uint8 else 2 * pixels.double() - 1)
+
+
+def _misfit(given: tuple[int, ...], made: tuple[int, ...]) -> str:
+    """What to do about pictures of another shape than the call makes."""
+    if given[1] != made[1]:
+        mode = MODES.get(made[1], "RGB")
+        return (
+            f"the image has {given[1]} colour channels, the pipeline {made[1]}; convert it first, "
+            f"as PIL's image.convert({mode!r}) does"
+        )
+    if given[-2:] != made[-2:]:
+        return (
+            f"the image is {given[-2]} x {given[-1]} (height x width), but the call makes "
+            f"{made[-2]} x {made[-1]}; give the image as the pipeline made it"
+        )
+    return (
+        f"images of shape {given} were given, but the call makes {made}: give one prompt for each "
+        "image, or num_images_per_prompt (batch_size), as in the call that made them"
+    )
+
+
+def _pixels(image: Any) -> Tensor:
+    """Pixels ``[..., C, H, W]`` of anything that is a picture, or a list of such."""
     if isinstance(image, list | tuple):
         if not image:
             raise ValueError("no images: the list is empty")
-        parts = [_pixels(part, channels) for part in image]
-        kinds = {(p.shape[1:], p.dtype) for p in parts}
-        if len(kinds) > 1:
+        parts = [_pixels(part) for part in image]
+        if len({(p.shape, p.dtype) for p in parts}) > 1:
             raise ValueError("the images differ in size or type; invert them one by one")
-        pixels = torch.cat(parts)
-    else:
-        pixels = _pixels(image, channels)
-    if not len(pixels):
-        raise ValueError("no images: the batch is empty")
-    pixels = pixels.to(device)
-    return Box.of(pixels if pixels.dtype == torch.uint8 else 2 * pixels.double() - 1)
-
-
-def _pixels(image: Any, channels: int) -> Tensor:
-    """One picture or a batch as a checked tensor ``[B, C, H, W]``."""
-    mode = MODES.get(channels, "RGB")
-    advice = f"convert it first, as PIL's image.convert({mode!r}) does"
+        return (
+            torch.cat(parts)
+            if parts[0].ndim == 4 and parts[0].shape[0] == 1
+            else torch.stack(parts)
+        )
     if hasattr(image, "getbands"):  # PIL
-        if image.mode != mode:
-            raise ValueError(f"the image has mode {image.mode}, not {mode}; {advice}")
-        image = np.array(image).reshape(image.height, image.width, channels)
+        if image.mode not in MODES.values():
+            raise ValueError(
+                f"the image has mode {image.mode}; convert it first, as PIL's "
+                "image.convert('RGB') does"
+            )
+        array = np.array(image).reshape(image.height, image.width, -1)
+        return torch.from_numpy(array).permute(2, 0, 1).contiguous()
     if isinstance(image, np.ndarray):
-        name, axis = f"array of shape {image.shape}", -1
         if image.dtype.kind not in "fu" or image.dtype == np.uint16:
-            raise TypeError(f"pixels are uint8 or floating point, not {image.dtype}; {advice}")
-        image = torch.from_numpy(np.ascontiguousarray(image))
+            raise TypeError(
+                f"pixels are uint8 or floating point, not {image.dtype}; convert it first, as "
+                "PIL's image.convert('RGB') does"
+            )
+        if image.ndim < 3 or image.shape[-1] > 4:
+            raise ValueError(f"an array of shape {image.shape} is no picture [..., H, W, C]")
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, -3)
     elif isinstance(image, Tensor):
-        name, axis = f"tensor of shape {tuple(image.shape)}", -3
+        tensor = image
     else:
         kind = type(image).__name__
         raise TypeError(f"an image is a PIL image, an array or a tensor, not {kind}; open it first")
+    return _checked(tensor)
+
+
+def _checked(image: Tensor) -> Tensor:
+    """A tensor of pixels, or what is wrong with it."""
     if image.dtype != torch.uint8 and not image.is_floating_point():
-        raise TypeError(f"pixels are uint8 or floating point, not {image.dtype}; {advice}")
-    if image.ndim not in (3, 4) or image.shape[axis] != channels:
-        form = "[H, W, C] or [B, H, W, C]" if axis == -1 else "[C, H, W] or [B, C, H, W]"
-        raise ValueError(f"an {name} is no picture {form} of {channels} channels; {advice}")
+        raise TypeError(f"pixels are uint8 or floating point, not {image.dtype}; convert it first")
+    if image.ndim < 3 or image.shape[-3] > 4:
+        raise ValueError(f"a tensor of shape {tuple(image.shape)} is no picture [..., C, H, W]")
     if image.is_floating_point():
         if not torch.isfinite(image).all():
             raise ValueError("the image contains NaN or infinity")
@@ -74,5 +153,4 @@ def _pixels(image: Any, channels: int) -> Tensor:
                 f"float pixels must lie in [0, 1], but these go from {image.min():.3g} to "
                 f"{image.max():.3g}; rescale them, or give 8-bit ones as uint8"
             )
-    image = image if image.ndim == 4 else image[None]
-    return image if axis == -3 else image.permute(0, 3, 1, 2).contiguous()
+    return image

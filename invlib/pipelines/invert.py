@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,11 +17,13 @@ from ..autoencoder import DECODERS, DecoderInversion, DecoderInverter, joint
 from ..certificate import Certificate, certify
 from ..inversion import Inversion, Inverter, invert, inverter
 from ..sampling import as_state
-from .families import family_of
-from .family import Family
-from .images import as_box
-from .request import complete
-from .settings import Settings
+from .decoding import read_decoder
+from .entrance import Entrance
+from .images import Pictures
+from .options import Options, assumed, defaults, split
+from .reading import Reading, read
+from .recording import WrongSize
+from .running import untouched
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,18 @@ class ImageInversion:
 
     Attributes:
         inversion: what :func:`invlib.invert` found, in float64.
-        latents: the noise as ``pipe(..., latents=latents)`` takes it: its layout, its scale (the
-            pipeline multiplies by ``init_noise_sigma`` itself), and the network's dtype.
-        target: the clean latents, or pixels in [-1, 1], that were inverted.
+        latents: the noise as ``pipe(**call, latents=latents)`` takes it.
+        target: the clean latents, or pixels in [-1, 1], that were inverted: the last state of the
+            pipeline's loop.
         decoding: how the latents were found, if an image was inverted and the pipeline decodes.
-        certificate: how exact the noise is for ``target``; None if it was not asked for.
-        settings: what to call the pipeline with to make the picture again.
+        certificate: how exact the noise is for ``target``, by the stock call; None if it was not
+            asked for.
+        call: the call that was inverted; with ``latents`` it makes the picture again.
+        pipeline: name of the pipeline's class.
+        entrance: how the noise gets into the pipeline: ``latents``, or what
+            :func:`~invlib.pipelines.regenerate` does where the call has no such argument.
+        evaluations: network evaluations in all that a sample cost, reading and certificate
+            included.
         notes: what was assumed, and what the certificate does not say.
     """
 
@@ -39,137 +52,170 @@ class ImageInversion:
     target: Tensor
     decoding: DecoderInversion | None
     certificate: Certificate | None
-    settings: Settings
+    call: Mapping[str, Any]
+    pipeline: str
+    entrance: Entrance
+    settings: SimpleNamespace
+    evaluations: Tensor
     notes: tuple[str, ...]
 
 
 def invert_image(
     pipe: Any,
     image: Any,
+    /,
     *,
-    prompt: Any = None,
-    negative_prompt: Any = None,
-    guidance_scale: float | None = None,
-    num_inference_steps: int = 50,
-    method: str | Inverter = "exact",
-    decoder: str | DecoderInverter = "quasi_newton",
-    refine: bool = False,
-    certificate: bool = True,
-    vectors: int = 0,
+    options: Options | Mapping[str, Any] | None = None,
+    **call: Any,
 ) -> ImageInversion:
-    r"""Find the noise from which a pipeline made an image.
+    r"""Find the noise from which the call ``pipe(**call)`` made an image.
 
     .. math:: \text{image} \;\to\; z \in \mathrm{decode}^{-1}(\text{image})
               \;\to\; \text{noise} \in \Phi^{-1}(z)
 
+    The pipeline is read by running it: one recorded run tells the table of its sampler, how it
+    calls its network, and how it decodes. Nothing about its class has to be known, and afterwards
+    it is as before.
+
     Args:
-        pipe: a diffusers pipeline; its own network, encoders and scheduler are used, unchanged.
-        image: a PIL image, an array ``[B, H, W, C]``, a tensor ``[B, C, H, W]``, or a list; 8-bit
+        pipe: any diffusers pipeline with one deterministic sampling loop.
+        image: a PIL image, an array ``[B, H, W, C]``, a tensor ``[B, C, H, W]``, or a list; for a
+            video pipeline a list of frames, ``[B, F, H, W, C]`` or ``[B, F, C, H, W]``; 8-bit
             (uint8), or floating point in [0, 1].
-        prompt: the prompt, or one for each image; class numbers or names for DiT. Without one the
-            empty prompt is assumed, at guidance scale 1.
-        negative_prompt: the negative prompt, or one for each image.
-        guidance_scale: guidance scale; by default the pipeline's own default.
-        num_inference_steps: the number of steps that made the image.
-        method: how to invert the sampler; see :func:`invlib.invert`.
-        decoder: how to invert the decoder: a name in ``invlib.autoencoder.DECODERS`` or a function.
-        refine: estimate latents and noise together afterwards, at about three times the cost;
-            see :func:`invlib.autoencoder.joint`.
-        certificate: whether to certify the result (as many evaluations as there are steps).
-        vectors: Lanczos vectors of the certificate; see :func:`invlib.certify`.
+        options: how to invert: :class:`Options` or a dictionary of them. Names that the
+            pipeline's call does not have may stand in ``call``, too.
+        call: what was passed to ``pipe``, by the same names; what is left out has the pipeline's
+            own defaults, but height and width are those of the picture.
 
     Returns:
-        An :class:`ImageInversion`; :func:`regenerate` makes the picture again from it.
+        An :class:`ImageInversion`; its ``latents`` go into ``pipe(**call, latents=...)``.
 
     Raises:
-        TypeError: if the pipeline is not supported, or an argument has the wrong type.
-        ValueError: if the image is none of this pipeline's, or an argument does not fit.
-        NotInvertible: if the pipeline's scheduler is stochastic or not affine.
+        TypeError: if an argument is neither the pipeline's nor an option.
+        ValueError: if the image is none of this call's.
+        NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
     """
-    family = family_of(pipe)
-    box = as_box(image, family.channels(pipe), pipe._execution_device)
-    size = tuple(box.center.shape[-2:])
-    asked = (prompt, negative_prompt, guidance_scale, num_inference_steps)
-    settings, notes = complete(family, pipe, len(box), size, asked)
-    solver = family.solver(pipe, settings)
-    denoiser, search = family.denoiser(pipe, settings), inverter(method)
-    decoding = None
-    if family.decodes:
-        autoencoder = family.autoencoder(pipe)
-        with torch.no_grad():
-            decoding = _decoder(decoder)(autoencoder, box)
-        target = family.pack(pipe, decoding.latents)
-        notes.append("the certificate is about the latents; how they decode is in decoding")
-        if autoencoder.dtype not in (torch.float32, torch.float64):
-            notes.append(
-                f"the pipeline rounds pictures in {autoencoder.dtype}, decoding in float32"
-            )
-    else:
-        target = box.center
-        if (box.lower < box.upper).any():
-            notes.append("8-bit pixels: the certificate is about the centres of the rounding")
-    if refine and (decoding is None or target.shape != decoding.latents.shape):
-        raise ValueError(f"refine=True is not possible for {type(pipe).__name__}: give False")
-    found = invert(denoiser, target, solver, method=search)
-    if refine and decoding is not None:
-        with torch.no_grad():
+    own, asked = split(pipe, options, call)
+    search, decoder = _method(own), _decoder(own.decoder)
+    pictures = Pictures.of(image)
+    asked, sized = _with_size(pipe, asked, pictures.height, pictures.width)
+    with _quietly(pipe):
+        reading = read(pipe, asked)
+        autoencoder, shape = read_decoder(reading)
+        box = pictures.box(shape, pipe._execution_device)
+        notes = [sized] if sized else []
+        decoding = None
+        if autoencoder is None:
+            last = box.center
+            if (box.lower < box.upper).any():
+                notes.append("8-bit pixels: the certificate is about the centres of the rounding")
+        else:
+            decoding = decoder(autoencoder, box)
+            last = decoding.latents
+            notes.append("the certificate is about the latents; how they decode is in decoding")
+        target = reading.as_samples(last)
+        if own.refine and (decoding is None or target.shape != decoding.latents.shape):
+            raise ValueError(f"refine=True is not possible for {type(pipe).__name__}: give False")
+        found = invert(reading.network, target, reading.solver, method=search)
+        if own.refine and decoding is not None and autoencoder is not None:
             decoding, found = joint(
-                autoencoder, denoiser, box, solver, decoding, found, method=search
+                autoencoder, reading.network, box, reading.solver, decoding, found, method=search
             )
-    proof = certify(denoiser, found, solver, vectors=vectors) if certificate else None
-    return _result(family, pipe, found, decoding, proof, settings, notes)
+        return _result(reading, found, decoding, own, notes)
 
 
 def invert_latents(
     pipe: Any,
     latents: Tensor,
+    /,
     *,
-    prompt: Any = None,
-    negative_prompt: Any = None,
-    guidance_scale: float | None = None,
-    num_inference_steps: int = 50,
-    height: int | None = None,
-    width: int | None = None,
-    method: str | Inverter = "exact",
-    certificate: bool = True,
-    vectors: int = 0,
+    options: Options | Mapping[str, Any] | None = None,
+    **call: Any,
 ) -> ImageInversion:
-    """Find the noise of clean latents, as a pipeline returns them for ``output_type="latent"``.
+    """Find the noise of clean latents, as ``pipe(**call, output_type="latent")`` returns them.
 
-    For pipelines without an autoencoder these are the pixels in [-1, 1], before the pipeline
-    clamps and rounds them.
+    Where a pipeline does not return latents they are the last state of its loop; for pipelines
+    without an autoencoder these are the pixels in [-1, 1], before they are clamped and rounded.
 
     Args:
-        pipe: a diffusers pipeline.
-        latents: clean latents, ``[B, c, h, w]``; for Flux packed ones, too.
-        prompt: as for :func:`invert_image`, and so are the following.
-        negative_prompt: the negative prompt, or one for each image.
-        guidance_scale: guidance scale; by default the pipeline's own default.
-        num_inference_steps: the number of steps that made the latents.
-        height: height in pixels; needed for packed latents of Flux that are no square.
-        width: width in pixels.
-        method: how to invert the sampler; see :func:`invlib.invert`.
-        certificate: whether to certify the result (as many evaluations as there are steps).
-        vectors: Lanczos vectors of the certificate; see :func:`invlib.certify`.
+        pipe: any diffusers pipeline with one deterministic sampling loop.
+        latents: clean latents.
+        options: as for :func:`invert_image`.
+        call: what was passed to ``pipe``, by the same names.
 
     Raises:
-        TypeError: if the pipeline is not supported, or an argument has the wrong type.
-        ValueError: if the latents are none of this pipeline's, or an argument does not fit.
-        NotInvertible: if the pipeline's scheduler is stochastic or not affine.
+        TypeError: if an argument is neither the pipeline's nor an option.
+        ValueError: if the latents are none of this call's.
+        NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
     """
-    family = family_of(pipe)
     if not isinstance(latents, Tensor):
         raise TypeError(f"latents must be a tensor, got {type(latents).__name__}")
+    own, asked = split(pipe, options, call)
+    search = _method(own)
     latents = as_state(latents, "latents").to(pipe._execution_device)
-    target = family.pack(pipe, latents)
-    size = family.size(pipe, latents, height, width)
-    asked = (prompt, negative_prompt, guidance_scale, num_inference_steps)
-    settings, notes = complete(family, pipe, len(target), size, asked)
-    solver = family.solver(pipe, settings)
-    denoiser = family.denoiser(pipe, settings)
-    found = invert(denoiser, target, solver, method=inverter(method))
-    proof = certify(denoiser, found, solver, vectors=vectors) if certificate else None
-    return _result(family, pipe, found, None, proof, settings, notes)
+    with _quietly(pipe):
+        reading, notes = _read_sized(pipe, latents, asked)
+        target = reading.target(latents.clone())
+        found = invert(reading.network, target, reading.solver, method=search)
+        return _result(reading, found, None, own, notes)
+
+
+def _read_sized(pipe: Any, latents: Tensor, call: dict[str, Any]) -> tuple[Reading, list[str]]:
+    """Read the call; where no size is given, the one that latents ``[..., h, w]`` tell."""
+    try:
+        return read(pipe, call, numbers=latents.numel()), []
+    except WrongSize as wrong:
+        larger = _scaled_size(pipe, call, wrong.shape, latents)
+        message = (
+            f"these latents have shape {tuple(latents.shape)}, but the state of the call has "
+            f"{wrong.shape}: give height and width, and the number of images, as in the call that "
+            "made them"
+        )
+        if larger is None:
+            raise ValueError(message) from None
+    asked, note = _with_size(pipe, call, *larger)
+    try:
+        return read(pipe, asked, numbers=latents.numel()), [note.replace("picture", "latents")]
+    except WrongSize:
+        raise ValueError(message) from None
+
+
+def _scaled_size(
+    pipe: Any, call: Mapping[str, Any], shape: tuple[int, ...], latents: Tensor
+) -> tuple[int, int] | None:
+    """Height and width of latents of more or fewer rows and columns than the default ones."""
+    whole = defaults(pipe, call)
+    own = getattr(pipe, "vae_scale_factor", None)
+    alike = len(shape) == latents.ndim >= 4 and shape[:-2] == tuple(latents.shape[:-2])
+    if "height" in call or "width" in call or "height" not in whole or not (alike and own):
+        return None
+    return own * latents.shape[-2], own * latents.shape[-1]
+
+
+def _with_size(
+    pipe: Any, call: Mapping[str, Any], height: int, width: int
+) -> tuple[dict[str, Any], str]:
+    """The call with the size of the picture, where it has none; and a note if that was added."""
+    takes = inspect.signature(type(pipe).__call__).parameters
+    if not {"height", "width"} <= set(takes) or {"height", "width"} & set(call):
+        return dict(call), ""
+    note = f"height={height} and width={width} were taken from the picture"
+    return {**call, "height": height, "width": width}, note
+
+
+@contextmanager
+def _quietly(pipe: Any) -> Iterator[None]:
+    """No gradients, no inference mode, and a pipeline that is as before in the end."""
+    with torch.inference_mode(False), torch.no_grad(), untouched(pipe):
+        yield
+
+
+def _method(options: Options) -> Inverter:
+    search = inverter(options.method)
+    takes = inspect.signature(search).parameters
+    if options.max_batch is None or "max_batch" not in takes:
+        return search
+    return partial(search, max_batch=options.max_batch)
 
 
 def _decoder(decoder: str | DecoderInverter) -> DecoderInverter:
@@ -181,21 +227,35 @@ def _decoder(decoder: str | DecoderInverter) -> DecoderInverter:
 
 
 def _result(
-    family: Family,
-    pipe: Any,
+    reading: Reading,
     found: Inversion,
     decoding: DecoderInversion | None,
-    certificate: Certificate | None,
-    settings: Settings,
+    options: Options,
     notes: list[str],
 ) -> ImageInversion:
-    """The noise in the dtype that the pipeline takes, with all that is known about it."""
+    """The noise in the dtype that the pipeline takes, judged by the stock call."""
+    stage = reading.stage
+    latents = reading.noise(found.states[0]).to(stage.entrance.dtype)
+    evaluations = found.nfe + reading.evaluations
+    proof = None
+    if options.certificate:
+        again = None
+        if torch.isfinite(latents).all():
+            again = reading.target(stage.again(latents).double())
+            evaluations = evaluations + reading.solver.steps
+        proof = certify(
+            reading.network, found, reading.solver, vectors=options.vectors, again=again
+        )
     return ImageInversion(
         inversion=found,
-        latents=found.noise.to(family.module(pipe).dtype),
-        target=found.states[-1],
+        latents=latents,
+        target=found.states[-1][0] if reading.network.joint else found.states[-1],
         decoding=decoding,
-        certificate=certificate,
-        settings=settings,
-        notes=tuple(notes),
+        certificate=proof,
+        call=dict(stage.call),
+        pipeline=type(stage.pipe).__name__,
+        entrance=stage.entrance,
+        settings=SimpleNamespace(**defaults(stage.pipe, stage.call)),
+        evaluations=evaluations,
+        notes=tuple([*assumed(stage.pipe, stage.call), *notes, *reading.notes]),
     )

@@ -1,69 +1,127 @@
-"""A diffusers network and all that a pipeline tells it, as a function of state, time and row."""
+"""The guided network of a pipeline's call as a denoiser: a function of states and nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..denoisers import Prediction
+from .replay import Replay
+from .stage import Stage
 
-
-def in_single(t: Tensor) -> Tensor:
-    """Times as almost all pipelines give them: not scaled, exact in float32."""
-    return t.to(torch.float32)
+Mode = Literal["replay", "steps", "whole runs"]
 
 
 @dataclass(frozen=True)
-class Conditioned:
-    r"""A network whose conditions are rows of stored arguments.
+class PipelineNetwork:
+    r"""What a pipeline's loop hands to its scheduler's step, as a function of N states.
 
-    .. math:: (x, t, k) \;\mapsto\; f(x, t;\ \text{row}\ k)
-
-    A pipeline conditions its network on several tensors: embeddings, pooled embeddings, masks,
-    sizes. Here the condition of a state is the number k of its row in all of them, so that one
-    integer tensor ``[B]`` goes through :func:`invlib.guided` and its selection of rows.
+    .. math:: (y_0, \dots, y_{N-1}) \;\mapsto\; (m_0, \dots, m_{N-1}), \qquad m_i = m(y_i, t_i)
 
     Attributes:
-        module: a UNet or transformer of diffusers.
-        prediction: what it predicts.
-        rows: its arguments that have one entry per row: tensors, None, or a dict of these.
-        shared: its arguments that are the same for all rows.
-        time: the form in which it takes times.
-        precision: dtype to whose round-off it is exact, if that is not its own.
+        stage: the pipeline, its call, and a recorded run.
+        mode: how it is evaluated: ``replay`` (the network called directly), ``steps`` (the
+            pipeline's loop over the wanted steps only) or ``whole runs``.
+        prediction: what the outputs are.
+        times: time labels of the nodes, ``[N]``.
+        roundoff: relative round-off of an output, measured; see
+            :func:`~invlib.pipelines.reading.read`.
+        rows: the rows of the pipeline's batch that this network is about.
+        joint: the rows depend on each other, so all of them are one sample ``[1, B, ...]``.
+        replay: the network called directly, where that is possible.
     """
 
-    module: Any
+    stage: Stage
+    mode: Mode
     prediction: Prediction
-    rows: Mapping[str, Any]
-    shared: Mapping[str, Any] = field(default_factory=dict)
-    time: Callable[[Tensor], Tensor] = in_single
-    precision: torch.dtype | None = None
+    times: Tensor
+    roundoff: float
+    rows: Tensor
+    joint: bool = False
+    replay: Replay | None = field(default=None, repr=False)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype to whose round-off the network is exact."""
-        return self.precision or cast(torch.dtype, self.module.dtype)
+        """The coarsest dtype of the loop."""
+        if self.roundoff == 0.0 and self.replay is not None:
+            return torch.float64
+        recording = self.stage.recording
+        dtypes = {v.dtype for v in (*recording.states, *recording.outputs)}
+        return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
-    def __call__(self, x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        """The network's prediction at states ``x [B, ...]``, times ``t [B]``, rows ``[B]``."""
-        arguments = {**pick(self.rows, rows), **self.shared}
-        output = self.module(
-            x.to(self.module.dtype), timestep=self.time(t), return_dict=False, **arguments
-        )[0]
-        return cast(Tensor, output[:, : x.shape[1]])  # a learned variance follows the mean
+    @property
+    def nodewise(self) -> bool:
+        """Whether one node costs one evaluation, and not a run of the whole loop."""
+        return self.mode != "whole runs"
 
+    def select(self, rows: Tensor) -> PipelineNetwork:
+        """The network of some of its rows, repeats allowed."""
+        return replace(self, rows=self.rows[rows.to(self.rows.device)])
 
-def pick(arguments: Any, rows: Tensor) -> Any:
-    """The given rows of tensors that may lie in dicts; None stays None."""
-    if isinstance(arguments, Mapping):
-        return {name: pick(value, rows) for name, value in arguments.items()}
-    return None if arguments is None else arguments[rows]
+    def in_float64(self) -> PipelineNetwork:
+        """The same with a copy of the network in float64, where it is called directly."""
+        if self.replay is None:
+            return self
+        return replace(self, replay=self.replay.double(), roundoff=0.0)
 
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """The outputs at states ``x [k, ...]`` and time labels ``t [k]`` of the loop.
 
-def join(positive: Any, negative: Any) -> Any:
-    """Put the rows of the negative prompts below those of the prompts."""
-    return torch.cat([positive, negative]) if negative is not None else positive
+        Raises:
+            ValueError: if a time is none of the loop's.
+        """
+        gaps = (self.times.to(t)[None] - t[:, None]).abs()
+        if (gaps.amin(1) > 1e-6 * (1 + t.abs())).any():
+            raise ValueError(
+                "a pipeline's network can be evaluated at the time steps of its own loop only: "
+                "choose a method that needs no others"
+            )
+        return self.at(x, gaps.argmin(1))
+
+    def at(self, y: Tensor, nodes: Tensor) -> Tensor:
+        """The outputs at states ``y [k, ...]`` of nodes ``[k]``; state k belongs to row k."""
+        if self.replay is not None:
+            return self.replay(y, nodes, self.rows.to(nodes.device))
+        if self.joint:
+            found = self._run(list(y), nodes.tolist(), [None] * len(y))
+        else:
+            found = self._run(list(y), nodes.tolist(), self.rows.tolist())
+        return torch.stack(found).to(y.dtype)
+
+    def _run(
+        self, states: Sequence[Tensor], nodes: Sequence[int], rows: Sequence[int | None]
+    ) -> list[Tensor]:
+        """Fill runs of the pipeline with the wanted states; unused places get recorded ones."""
+        found: dict[int, Tensor] = {}
+        left = list(range(len(states)))
+        while left:
+            taken: dict[tuple[int, int | None], int] = {}
+            for k in left:
+                taken.setdefault((nodes[k], rows[k]), k)
+            left = [k for k in left if k not in taken.values()]
+            wanted = sorted({node for node, _ in taken})
+            if not self.nodewise:
+                wanted = list(range(len(self.times)))
+            batches = [self._batch(node, taken, states) for node in wanted]
+            outputs = self.stage.outputs(batches, None if not self.nodewise else wanted)
+            for (node, row), k in taken.items():
+                output = outputs[wanted.index(node)]
+                found[k] = output if row is None else output[row]
+        return [found[k][..., : states[k].shape[-1]] for k in range(len(states))]
+
+    def _batch(
+        self, node: int, taken: dict[tuple[int, int | None], int], states: Sequence[Tensor]
+    ) -> Tensor:
+        """The pipeline's batch of states at one node."""
+        recorded = self.stage.inputs[node]
+        if self.joint:
+            k = taken.get((node, None))
+            return recorded if k is None else states[k]
+        filled = (taken.get((node, row)) for row in range(len(recorded)))
+        return torch.stack(
+            [recorded[row] if k is None else states[k] for row, k in enumerate(filled)]
+        )

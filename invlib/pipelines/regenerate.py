@@ -2,79 +2,63 @@
 
 from __future__ import annotations
 
-import copy
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser
-from .families import family_of
+from .entrance import Entrance, stock
 from .invert import ImageInversion
-from .settings import Settings
-
-OUTPUTS = ("pil", "np", "pt", "latent")
+from .running import untouched
 
 
 def regenerate(
     pipe: Any,
     noise: ImageInversion | Tensor,
-    settings: Settings | None = None,
+    call: Mapping[str, Any] | None = None,
     *,
+    entrance: Entrance | None = None,
     output_type: str = "pil",
 ) -> Any:
-    """Make the picture of a noise, with the stock call of the pipeline where it takes a noise.
+    """Make the picture of a noise with the stock call of the pipeline.
 
-    DDPMPipeline, DDIMPipeline and DiTPipeline draw their own; for them this is the same loop of
-    network and scheduler, in the network's dtype as there.
+    Where the call has no argument ``latents``, the noise takes the place of what the pipeline
+    draws, or of the first state of its loop; the rest of the call is the pipeline's own.
 
     Args:
         pipe: the pipeline.
         noise: the result of :func:`invert_image` or :func:`invert_latents`, or noise as in its
             ``latents``.
-        settings: what to call the pipeline with; that of the result by default.
+        call: the arguments of the call; those of the result by default.
+        entrance: how the noise gets in; that of the result, or by ``latents``.
         output_type: ``pil``, ``np``, ``pt``, or ``latent`` for the clean latents (or pixels
-            before they are clamped).
+            before they are clamped); what the pipeline knows.
 
     Returns:
-        What the pipeline returns as ``images``: a list, an array or a tensor.
+        What the pipeline returns first: images, frames or audio.
 
     Raises:
-        TypeError: if there are no settings, or the pipeline is not supported.
-        ValueError: if the settings are those of another pipeline, or the output type is unknown.
+        TypeError: if there is no call.
+        ValueError: if the result is one of another pipeline.
     """
     if isinstance(noise, ImageInversion):
-        settings = noise.settings if settings is None else settings
+        if noise.pipeline != type(pipe).__name__:
+            raise ValueError(f"this noise is one of {noise.pipeline}, not {type(pipe).__name__}")
+        call = noise.call if call is None else call
+        entrance = noise.entrance if entrance is None else entrance
         noise = noise.latents
-    if settings is None:
-        raise TypeError("give the settings that belong to this noise")
-    family = family_of(pipe)
-    if settings.pipeline != type(pipe).__name__:
-        raise ValueError(f"these settings are of {settings.pipeline}, not {type(pipe).__name__}")
-    if output_type not in OUTPUTS:
-        raise ValueError(f"unknown output_type {output_type!r}; use one of {', '.join(OUTPUTS)}")
-    noise = noise.to(pipe._execution_device, family.module(pipe).dtype)
-    if family.takes_noise:
-        return pipe(**family.call(settings), latents=noise, output_type=output_type).images
-    with torch.no_grad():
-        clean = _loop(pipe, family.denoiser(pipe, settings), noise, settings.num_inference_steps)
-        if output_type == "latent":
-            return clean
-        decoded = family.autoencoder(pipe).decode(clean) if family.decodes else clean
-    picture = (decoded / 2 + 0.5).clamp(0, 1).cpu()
-    if output_type == "pt":
-        return picture
-    array = picture.permute(0, 2, 3, 1).float().numpy()
-    return array if output_type == "np" else pipe.numpy_to_pil(array)
-
-
-def _loop(pipe: Any, denoiser: Denoiser, x: Tensor, steps: int) -> Tensor:
-    """The pipeline's loop on a copy of its scheduler."""
-    scheduler = copy.deepcopy(pipe.scheduler)
-    scheduler.set_timesteps(steps)
-    scale = getattr(scheduler, "scale_model_input", lambda x, t: x)
-    for t in scheduler.timesteps:
-        times = torch.as_tensor(t, device=x.device).expand(len(x))
-        output = denoiser(scale(x, t), times)
-        x = scheduler.step(output, t, x).prev_sample
-    return x
+    if call is None:
+        raise TypeError("give the call that belongs to this noise")
+    entrance = Entrance.argument(noise) if entrance is None else entrance
+    noise = noise.to(pipe._execution_device)
+    takes = inspect.signature(type(pipe).__call__).parameters
+    last: list[Tensor] = []
+    returns = output_type == "latent" and "latents" not in takes
+    asked = {**call, **({"output_type": output_type} if "output_type" in takes else {})}
+    if returns:
+        asked["output_type"] = "np"
+    with torch.inference_mode(False), torch.no_grad(), untouched(pipe):
+        result = stock(pipe, asked, entrance, noise, note=last.append if returns else None)
+    return last[-1] if returns else next(iter(result.values()))

@@ -28,8 +28,8 @@ class Hands:
     Attributes:
         begin: called with the scheduler after its time steps are set.
         step: replaces the scheduler's step: ``(scheduler, real step, output, time, sample,
-            options) -> next state``.
-        scale: replaces ``scale_model_input``: ``(sample) -> network input``.
+            options) -> next state``, or all that the real step returned.
+        scale: replaces ``scale_model_input``: ``(real, sample) -> network input``.
         module: replaces calls of the pipeline's modules: ``(name, module, real call, args,
             kwargs) -> output``.
         method: replaces calls of ``encode`` and ``decode`` likewise, names as ``"vae.decode"``.
@@ -37,8 +37,8 @@ class Hands:
     """
 
     begin: Callable[[Any], None] | None = None
-    step: Callable[[Any, Any, Tensor, Any, Tensor, dict[str, Any]], Tensor] | None = None
-    scale: Callable[[Tensor], Tensor] | None = None
+    step: Callable[[Any, Any, Tensor, Any, Tensor, dict[str, Any]], Any] | None = None
+    scale: Callable[[Any, Tensor], Tensor] | None = None
     module: Callable[[str, Any, Any, tuple[Any, ...], dict[str, Any]], Any] | None = None
     method: Callable[[str, Any, Any, tuple[Any, ...], dict[str, Any]], Any] | None = None
     draw: Callable[[int, Tensor], Tensor] | None = None
@@ -73,8 +73,8 @@ def run(pipe: Any, call: Mapping[str, Any], hands: Hands, *, seed: int = 0) -> A
 def untouched(pipe: Any) -> Iterator[None]:
     """Whatever happens to a pipeline within, afterwards it is as it was before.
 
-    That covers its attributes, the attention processors and training modes of its modules,
-    offloading, and the states of all random generators. Progress bars are off within.
+    That covers its attributes, the attention processors of its modules, offloading, and the
+    states of all random generators. Progress bars are off within.
     """
     attributes = dict(pipe.__dict__)
     modules = modules_of(pipe)
@@ -116,10 +116,8 @@ def _scheduler(pipe: Any, hands: Hands) -> Iterator[None]:
     base, new = type(own), {}
     if hands.step is not None:
         new["step"] = _step(base.step, hands.step)
-    if hands.scale is not None:
-        scale = hands.scale
-        new["scale_model_input"] = lambda self, sample, *args, **kwargs: scale(sample)
-        new["init_noise_sigma"] = property(lambda self: 1.0, lambda self, value: None)
+    if hands.scale is not None and hasattr(base, "scale_model_input"):
+        new["scale_model_input"] = _scale(base.scale_model_input, hands.scale)
     if hands.begin is not None:
         new["set_timesteps"] = _then(base.set_timesteps, hands.begin)
     scheduler.__class__ = type(base.__name__, (base,), new)
@@ -137,27 +135,39 @@ def _step(real: Callable[..., Any], replace: Callable[..., Tensor]) -> Callable[
     @functools.wraps(real)
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
         given = {**dict(zip(names, args, strict=False)), **kwargs}
+        given.pop("return_dict", None)
         output, time, sample = (given.pop(n) for n in ("model_output", "timestep", "sample"))
-        whole = given.pop("return_dict", True)
         result = replace(self, real, output, time, sample, given)
-        return StepOutput(result) if whole else (result, result)
+        return StepResult.of(result) if isinstance(result, Tensor) else StepResult(result)
 
     return step
 
 
-class StepOutput(tuple[Tensor, Tensor]):
-    """A next state in all the places where pipelines look for it."""
+class StepResult(tuple[Any, ...]):
+    """What a step returns: a tuple, whose entries have the names that pipelines use, too."""
 
-    def __new__(cls, state: Tensor) -> StepOutput:
-        """The state as an entry and as an attribute."""
-        return super().__new__(cls, (state, state))
+    @classmethod
+    def of(cls, state: Tensor) -> StepResult:
+        """The next state in all the places where pipelines look for it."""
+        return cls((state, state))
 
     @property
     def prev_sample(self) -> Tensor:
         """The next state."""
-        return self[0]
+        return cast(Tensor, self[0])
 
-    pred_original_sample = denoised = prev_sample
+    @property
+    def pred_original_sample(self) -> Tensor:
+        """The prediction of the image, where the scheduler gives one."""
+        return cast(Tensor, self[-1])
+
+
+def _scale(real: Callable[..., Tensor], replace: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    @functools.wraps(real)
+    def scale_model_input(self: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return replace(lambda x: real(self, x, *args, **kwargs), sample)
+
+    return scale_model_input
 
 
 def _then(real: Callable[..., Any], after: Callable[[Any], None]) -> Callable[..., Any]:

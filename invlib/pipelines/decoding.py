@@ -1,0 +1,73 @@
+"""Reading a pipeline's decoder by hooking its own decode."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..autoencoder import Autoencoder
+from .entrance import identity, read_map
+from .reading import Reading
+from .running import Stop
+
+
+def read_decoder(reading: Reading) -> tuple[Autoencoder | None, tuple[int, ...]]:
+    """The autoencoder as the call uses it, None where it decodes nothing, and its pictures' shape.
+
+    What the call does to its last state before it decodes it (unpack, scale, shift, mean and
+    deviation of channels) is read by probing, and so are the further arguments of the decoder.
+
+    Raises:
+        ValueError: if that is no map of elements to elements, or pictures are decoded in parts.
+    """
+    stage = reading.stage
+    last = stage.recording.states[-1]
+    seen = _decoded(reading, last)
+    if seen is None:
+        return None, tuple(last.shape)
+    module, z, options = seen
+    name = type(stage.pipe).__name__
+    if z.numel() != last.numel():
+        raise ValueError(
+            f"{name} decodes {tuple(z.shape)} of its state {tuple(last.shape)}: pictures that are "
+            "decoded in parts are not supported; invert latents"
+        )
+    if z.shape == last.shape and torch.equal(z.double(), last.double()):
+        to_decoder = identity(tuple(last.shape))
+    else:
+
+        def function(x: Tensor) -> Tensor:
+            found = _decoded(reading, x)
+            if found is None:
+                raise ValueError(f"{name} does not always decode")
+            return found[1]
+
+        try:
+            to_decoder = read_map(function, tuple(last.shape), dtype=last.dtype, device=last.device)
+        except ValueError as error:
+            raise ValueError(
+                f"what {name} does between its last state and its decoder is {error}"
+            ) from error
+    autoencoder = Autoencoder(module, to_decoder=to_decoder, options=options)
+    return autoencoder, tuple(autoencoder.decode(last.double()).shape)
+
+
+def _decoded(reading: Reading, state: Tensor) -> tuple[Any, Tensor, dict[str, Any]] | None:
+    """The module that decodes a last state, what it is given, and with which options."""
+    seen: list[tuple[Any, Tensor, dict[str, Any]]] = []
+
+    def method(name: str, module: Any, real: Any, args: Any, kwargs: Any) -> Any:
+        if not name.endswith(".decode"):
+            return real(*args, **kwargs)
+        options = {k: v for k, v in kwargs.items() if k not in ("return_dict", "z", "generator")}
+        z = args[0] if args else kwargs["z"]
+        names = list(inspect.signature(type(module).decode).parameters)[2:]
+        options |= dict(zip(names, args[1:], strict=False))
+        seen.append((module, z.detach().clone(), options))
+        raise Stop
+
+    reading.stage.finish(state, method=method)
+    return seen[0] if seen else None

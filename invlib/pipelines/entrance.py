@@ -1,0 +1,188 @@
+"""How a chosen first state gets into a pipeline, found by comparing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..affine import ElementwiseMap, read_elementwise
+from .recording import Recording, one_copy
+from .running import Hands, Stop, run
+
+Kind = Literal["latents", "draw", "first step"]
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """The way of noise into a pipeline's loop.
+
+    Attributes:
+        kind: by the argument ``latents``; by replacing a random tensor that the pipeline draws;
+            or by a first step of the loop that only hands back the state.
+        number: which random tensor, counted from 0, for ``draw``.
+        map: how the noise becomes the first state.
+        dtype: dtype in which the noise is given.
+    """
+
+    kind: Kind
+    number: int
+    map: ElementwiseMap
+    dtype: torch.dtype
+
+    @classmethod
+    def argument(cls, noise: Tensor) -> Entrance:
+        """By the argument ``latents``, in the dtype of the noise."""
+        return cls("latents", 0, identity(tuple(noise.shape)), noise.dtype)
+
+    def noise(self, state: Tensor) -> Tensor:
+        """The noise that becomes a first state, float64."""
+        return self.map.inverse(state)
+
+    def call(self, call: Mapping[str, Any], noise: Tensor) -> dict[str, Any]:
+        """The pipeline's arguments with the noise in them, where it is an argument."""
+        if self.kind != "latents":
+            return dict(call)
+        return {**call, "latents": noise.to(self.dtype).clone()}
+
+    def hands(self, hands: Hands, noise: Tensor) -> Hands:
+        """Hands that put the noise in, where it is no argument."""
+        if self.kind == "draw":
+
+            def draw(number: int, drawn: Tensor) -> Tensor:
+                return noise.to(drawn) if number == self.number else drawn
+
+            return replace(hands, draw=draw)
+        return hands
+
+
+def stock(
+    pipe: Any,
+    call: Mapping[str, Any],
+    entrance: Entrance,
+    noise: Tensor,
+    *,
+    note: Callable[[Tensor], None] | None = None,
+) -> Any:
+    """The pipeline's own call with the given noise; what it returns.
+
+    Args:
+        pipe: the pipeline.
+        call: the arguments, without the noise.
+        entrance: how the noise gets in.
+        noise: the noise.
+        note: called with every state that a step returns.
+    """
+    injected = entrance.kind == "first step"
+
+    def begin(scheduler: Any) -> None:
+        scheduler.timesteps = torch.cat([scheduler.timesteps[:1], scheduler.timesteps])
+
+    def step(s: Any, real: Any, m: Tensor, t: Any, x: Tensor, options: Any) -> Any:
+        nonlocal injected
+        if injected:
+            injected = False
+            s.timesteps = s.timesteps[1:]  # where the scheduler looks for its place
+            return torch.cat([noise] * (len(x) // len(noise))).to(x)
+        result = real(s, m, t, x, **options, return_dict=False)
+        if note is not None:
+            note(result[0].detach().clone())
+        return result
+
+    watched = injected or note is not None
+    hands = Hands(begin=begin if injected else None, step=step if watched else None)
+    return run(pipe, entrance.call(call, noise), entrance.hands(hands, noise))
+
+
+def read_entrance(pipe: Any, call: Mapping[str, Any], recording: Recording, outer: Any) -> Entrance:
+    """Find how noise becomes the first state: try the argument, then what is drawn.
+
+    Args:
+        pipe: the pipeline.
+        call: its arguments.
+        recording: a stock run.
+        outer: hands on modules that keep the network from running.
+    """
+    state = recording.states[0]
+    if "latents" in inspect.signature(type(pipe).__call__).parameters:
+        for shape in dict.fromkeys((tuple(state.shape), *recording.draws)):
+            entrance = Entrance("latents", 0, _NONE, state.dtype)
+            found = _try(pipe, call, recording, shape, entrance, outer)
+            if found is not None:
+                return found
+    for number, shape in reversed(list(enumerate(recording.draws))):
+        entrance = Entrance("draw", number, _NONE, state.dtype)
+        found = _try(pipe, call, recording, shape, entrance, outer)
+        if found is not None:
+            return found
+    return Entrance("first step", 0, identity(tuple(state.shape)), state.dtype)
+
+
+def _try(
+    pipe: Any,
+    call: Mapping[str, Any],
+    recording: Recording,
+    shape: tuple[int, ...],
+    entrance: Entrance,
+    outer: Any,
+) -> Entrance | None:
+    """The entrance with its map, if noise of this shape becomes the state one to one."""
+    state, copies = recording.states[0], recording.copies
+    if torch.Size(shape).numel() != state.numel():
+        return None
+
+    def first_state(noise: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+
+        def step(s: Any, r: Any, m: Tensor, t: Any, x: Tensor, o: Any) -> Tensor:
+            seen.append(one_copy(x.detach(), copies).clone())
+            raise Stop
+
+        noise = noise.to(state.device, entrance.dtype)
+        hands = entrance.hands(Hands(step=step, module=outer()), noise)
+        run(pipe, entrance.call(call, noise), hands)
+        return seen[0]
+
+    try:
+        map_ = read_map(first_state, shape, dtype=entrance.dtype, device=state.device)
+    except Exception:  # whatever a pipeline makes of noise that it does not take
+        return None
+    return replace(entrance, map=map_) if map_.one_to_one else None
+
+
+def read_map(
+    function: Callable[[Tensor], Tensor],
+    shape: tuple[int, ...],
+    *,
+    dtype: torch.dtype,
+    device: Any,
+) -> ElementwiseMap:
+    """:func:`invlib.affine.read_elementwise`, but a mere factor is seen in one call.
+
+    Raises:
+        ValueError: if the map is not elementwise.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype)
+    y = function(x.clone())
+    if y.shape == x.shape:
+        x, y = x.double(), y.double()
+        factor = ((x * y).sum() / (x * x).sum()).item()
+        slack = 8 * torch.finfo(dtype).eps * abs(factor) * x.abs()
+        if factor and ((y - factor * x).abs() <= slack).all():
+            return identity(shape, factor if abs(factor - 1) > 1e-6 else 1.0)
+    return read_elementwise(function, shape, dtype=dtype, device=device)
+
+
+def identity(shape: tuple[int, ...], factor: float = 1.0) -> ElementwiseMap:
+    """The map that multiplies by a number."""
+    size = torch.Size(shape).numel()
+    scale = torch.full((size,), factor, dtype=torch.float64)
+    return ElementwiseMap(shape, shape, torch.arange(size), scale, torch.zeros_like(scale))
+
+
+_NONE = identity((0,))

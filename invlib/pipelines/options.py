@@ -1,0 +1,93 @@
+"""What can be said about an inversion itself, apart from the pipeline's call."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from ..autoencoder import DecoderInverter
+from ..inversion import Inverter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to invert.
+
+    Attributes:
+        method: how to invert the sampler; see :func:`invlib.invert`.
+        decoder: how to invert the decoder: a name in ``invlib.autoencoder.DECODERS`` or a
+            function.
+        refine: estimate latents and noise together afterwards, at about three times the cost; see
+            :func:`invlib.autoencoder.joint`.
+        certificate: whether to certify the result by the stock call.
+        vectors: Lanczos vectors of the certificate; see :func:`invlib.certify`.
+        max_batch: most states in one call of the network; by default as many as have the size of
+            one latent of 512 x 512 pixels.
+    """
+
+    method: str | Inverter = "exact"
+    decoder: str | DecoderInverter = "quasi_newton"
+    refine: bool = False
+    certificate: bool = True
+    vectors: int = 0
+    max_batch: int | None = None
+
+
+OPTIONS = tuple(field.name for field in fields(Options))
+
+
+def split(
+    pipe: Any, options: Options | Mapping[str, Any] | None, call: Mapping[str, Any]
+) -> tuple[Options, dict[str, Any]]:
+    """Our own options, and the pipeline's call.
+
+    A name that the pipeline's call has, too, is the pipeline's; in ``options`` it is ours.
+
+    Raises:
+        TypeError: if a name is neither the pipeline's nor ours, with those that are near.
+        ValueError: if the call contains what is looked for.
+    """
+    parameters = inspect.signature(type(pipe).__call__).parameters
+    names = [n for n, p in parameters.items() if n != "self" and p.kind is not p.VAR_KEYWORD]
+    if isinstance(options, Options):
+        own = options
+    else:
+        asked = dict(options or {})
+        _check_names(asked, OPTIONS, "option of invlib")
+        own = Options(**asked)
+    flat = {name: value for name, value in call.items() if name in OPTIONS and name not in names}
+    rest = {name: value for name, value in call.items() if name not in flat}
+    _check_names(rest, [*names, *OPTIONS], f"argument of {type(pipe).__name__}")
+    if "latents" in rest:
+        raise ValueError("latents is what is looked for: leave it out of the call")
+    for name in ("output_type", "return_dict"):
+        rest.pop(name, None)
+    return replace(own, **flat), rest
+
+
+def _check_names(given: Mapping[str, Any], known: Any, what: str) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise TypeError(f"{name!r} is no {what}{hint}")
+
+
+def defaults(pipe: Any, call: Mapping[str, Any]) -> dict[str, Any]:
+    """What the pipeline takes for the arguments that are not in the call."""
+    parameters = inspect.signature(type(pipe).__call__).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | dict(call)
+
+
+def assumed(pipe: Any, call: Mapping[str, Any]) -> list[str]:
+    """A note about guidance and steps that were not given."""
+    whole = defaults(pipe, call)
+    told = [
+        f"{name}={whole[name]!r}"
+        for name in ("num_inference_steps", "guidance_scale", "true_cfg_scale")
+        if name in whole and name not in call and whole[name] is not None
+    ]
+    return [f"not given, so the pipeline's own defaults: {', '.join(told)}"] if told else []

@@ -1,0 +1,319 @@
+"""Reading a pipeline by running it: table, network and entrance of one call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..affine import ElementwiseMap
+from ..denoisers import convert
+from ..probing import NotInvertible, from_scheduler, input_scales, network_prediction
+from ..solvers import Solver
+from .entrance import Entrance, identity, read_entrance, read_map
+from .network import Mode, PipelineNetwork
+from .recording import Recording, record, relative_gap, training
+from .replay import NotReplayable, Replay, read_replay
+from .stage import Stage
+
+SEED = 20240601  # of the stock run that is recorded
+ADVICE = "give the pipeline a deterministic scheduler, e.g. pipe.scheduler = "
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that an inversion has to know of ``pipe(**call)``.
+
+    Attributes:
+        stage: the pipeline and its call, to be run again.
+        solver: the table of its loop.
+        network: the guided network.
+        exit: how the last state becomes what the call returns for ``output_type="latent"``.
+        evaluations: network evaluations that the reading cost.
+        notes: what the reading saw and a user should know.
+    """
+
+    stage: Stage
+    solver: Solver
+    network: PipelineNetwork
+    exit: ElementwiseMap
+    evaluations: int
+    notes: tuple[str, ...]
+
+    @property
+    def entrance(self) -> Entrance:
+        """How noise gets in."""
+        return self.stage.entrance
+
+    @property
+    def samples(self) -> int:
+        """Number of samples of one call."""
+        return 1 if self.network.joint else len(self.stage.recording.states[0])
+
+    def target(self, latents: Tensor) -> Tensor:
+        """The last states ``[samples, ...]`` of what the call returned.
+
+        Raises:
+            ValueError: if the shape is not what the call returns.
+        """
+        if tuple(latents.shape) != self.exit.out_shape:
+            raise ValueError(
+                f"these latents have shape {tuple(latents.shape)}, but the call returns "
+                f"{self.exit.out_shape} for output_type='latent': give the size and the number "
+                "of images as in the call that made them"
+            )
+        return self.as_samples(self.exit.inverse(latents))
+
+    def as_samples(self, state: Tensor) -> Tensor:
+        """The pipeline's batch as samples."""
+        return state[None] if self.network.joint else state
+
+    def noise(self, first: Tensor) -> Tensor:
+        """The pipeline's noise of first network inputs ``[samples, ...]``, float64."""
+        state = first[0] if self.network.joint else first
+        return self.entrance.noise(state / self.stage.scales[0].item())
+
+
+def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> Reading:
+    """Read a pipeline's call as a table and a network, by running it.
+
+    One stock run from random noise is recorded. Its states must satisfy the table to round-off,
+    and the network must give the same outputs at the recorded states once more, in the way in
+    which the inversion will call it.
+
+    Args:
+        pipe: the pipeline.
+        call: the arguments of its call.
+        numbers: how many numbers the state must have; None for any.
+
+    Raises:
+        NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
+        recording.WrongSize: if the state has another size.
+    """
+    takes = inspect.signature(type(pipe).__call__).parameters
+    asked = {**call, **({"output_type": "latent"} if "output_type" in takes else {})}
+    with torch.no_grad():
+        recording = record(
+            pipe, asked, seed=SEED, numbers=numbers, watch_draws="latents" not in takes
+        )
+        solver = table(recording)
+        stage = Stage(pipe, call, recording)
+        check_states(stage, solver)
+        stage.entrance = _entrance(pipe, asked, recording, stage)
+        exit_ = _exit(stage)
+        network, spent = _network(stage, solver)
+    if stage.entrance.kind != "first step":
+        scale = stage.entrance.map.scale
+        factor = scale[0].item() if (scale == scale[0]).all() else 1.0
+        solver = replace(solver, scale=factor * stage.scales[0].item())
+    notes = _notes(stage, network)
+    return Reading(stage, solver, network, exit_, recording.steps + spent, notes)
+
+
+def table(recording: Recording) -> Solver:
+    """The table of a recorded loop.
+
+    Raises:
+        NotInvertible: if there is none.
+    """
+    scheduler = recording.scheduler
+    flow = type(scheduler).__name__.startswith("Flow")
+    remedy = (
+        "FlowMatchEulerDiscreteScheduler(shift=3.0)"
+        if flow
+        else "DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)"
+    )
+    try:
+        return from_scheduler(
+            scheduler,
+            recording.steps,
+            set_timesteps=lambda scheduler, steps: None,
+            loop=recording.loop,
+        )
+    except NotInvertible as error:
+        raise NotInvertible(f"{error}; {ADVICE}{remedy}") from error
+
+
+def check_states(stage: Stage, solver: Solver) -> float:
+    """Refuse a recorded run whose states do not satisfy the table; return the largest gap.
+
+    Raises:
+        NotInvertible: with the step and the size of the gap.
+    """
+    recording = stage.recording
+    prediction = network_prediction(recording.scheduler)
+    scales = input_scales(recording.scheduler, recording.loop)
+    stage.scales = scales
+    y = [s.item() * x.double() for s, x in zip(scales, recording.states, strict=True)]
+    stage.inputs = y[:-1]
+    outputs, largest = [], 0.0
+    limit = tolerance(stage)
+    for i, m in enumerate(recording.outputs):
+        levels = (v[i].to(y[i]).expand(len(y[i])) for v in (solver.alpha, solver.sigma))
+        m = m.double()
+        if m.shape != y[i].shape:
+            raise NotInvertible(
+                f"{type(stage.pipe).__name__} gives its scheduler outputs {tuple(m.shape)} for "
+                f"states {tuple(y[i].shape)}: networks that predict variances, too, are not "
+                "supported with this scheduler"
+            )
+        outputs.append(convert(m, y[i], *levels, prediction, solver.prediction))
+        largest = max(largest, gap := relative_gap(solver.step(i, y[i], outputs), y[i + 1]))
+        if not gap <= limit:
+            raise NotInvertible(
+                f"{type(stage.pipe).__name__} with {type(recording.scheduler).__name__}: step "
+                f"{i + 1} of {recording.steps} is not the scheduler's (it is off by {gap:.1e} of "
+                "the state): something else changes the state, or it is clipped"
+            )
+    return largest
+
+
+def tolerance(stage: Stage) -> float:
+    """The relative gap that round-off explains, by the coarsest dtype in the loop."""
+    eps = max(torch.finfo(v.dtype).eps for v in (*stage.recording.outputs, *stage.recording.states))
+    return 1e-4 if eps < 1e-5 else 16 * eps
+
+
+def _entrance(pipe: Any, call: Mapping[str, Any], recording: Recording, stage: Stage) -> Entrance:
+    return read_entrance(pipe, call, recording, stage.stand_in)
+
+
+def _exit(stage: Stage) -> ElementwiseMap:
+    """How the last state becomes what is returned as latents."""
+    recording = stage.recording
+    last, result = recording.states[-1], recording.result
+    stage.returns_latents = result is not None and result.numel() == last.numel()
+    if result is None or not stage.returns_latents:
+        return identity(tuple(last.shape))
+    if result.shape == last.shape and torch.equal(result.double(), last.double()):
+        return identity(tuple(last.shape))
+
+    def finish(x: Tensor) -> Tensor:
+        return stage.result(stage.finish(x, more={"output_type": "latent"}))
+
+    try:
+        found = read_map(finish, tuple(last.shape), dtype=last.dtype, device=last.device)
+    except (ValueError, RuntimeError, TypeError):
+        stage.returns_latents = False
+        return identity(tuple(last.shape))
+    if not found.one_to_one or relative_gap(found(last), result) > tolerance(stage):
+        stage.returns_latents = False
+        return identity(tuple(last.shape))
+    return found
+
+
+def _network(stage: Stage, solver: Solver) -> tuple[PipelineNetwork, int]:
+    """The network, evaluated in the cheapest way that gives the recorded outputs again."""
+    recording = stage.recording
+    batch = len(recording.states[0])
+    network = PipelineNetwork(
+        stage,
+        "whole runs",
+        network_prediction(recording.scheduler),
+        solver.t,
+        0.0,
+        torch.arange(batch),
+    )
+    limit, spent, gaps = tolerance(stage), 0, {}
+    nodes = sorted({0, solver.steps // 2, solver.steps - 1})
+    attempts: list[tuple[Mode, Replay | None]] = [("steps", None), ("whole runs", None)]
+    try:
+        attempts.insert(0, ("replay", read_replay(stage)))
+    except NotReplayable as error:
+        gaps["replay"] = str(error)
+    for mode, replay in attempts:
+        for joint in (False, True) if batch > 1 and mode != "replay" else (False,):
+            trial = replace(network, mode=mode, replay=replay, joint=joint)
+            wanted = range(solver.steps) if mode == "whole runs" else nodes
+            try:
+                gap, cost = _gap(trial, list(wanted))
+            except NotInvertible:
+                raise
+            except Exception as error:  # whatever a pipeline makes of a loop of fewer steps
+                gaps[mode] = f"{type(error).__name__}: {error}"
+                continue
+            spent += cost
+            if gap <= limit:
+                import os
+
+                if os.environ.get("DBG"):
+                    print(gaps)
+                roundoff = _roundoff(trial)
+                return replace(trial, roundoff=roundoff), spent + 2
+            gaps[mode] = f"off by {gap:.1e}"
+    raise NotInvertible(_unrepeatable(stage, gaps))
+
+
+def _gap(network: PipelineNetwork, nodes: list[int]) -> tuple[float, int]:
+    """How far the outputs at recorded states are from the recorded ones, one row at each node."""
+    stage = network.stage
+    batch = len(stage.inputs[0])
+    if network.joint:
+        states = torch.stack([stage.inputs[i] for i in nodes])
+        found = network.select(torch.zeros(len(nodes), dtype=torch.long)).at(
+            states, torch.tensor(nodes)
+        )
+        expected = [stage.recording.outputs[i] for i in nodes]
+    else:
+        rows = torch.tensor([i % batch for i in range(len(nodes))])
+        states = torch.stack([stage.inputs[i][r] for i, r in zip(nodes, rows, strict=True)])
+        with stage.scrambled(batch > 1):
+            found = network.select(rows).at(states, torch.tensor(nodes, device=states.device))
+        outputs = stage.recording.outputs
+        expected = [outputs[i][r] for i, r in zip(nodes, rows, strict=True)]
+    return max(relative_gap(f, e) for f, e in zip(found, expected, strict=True)), len(nodes)
+
+
+def _roundoff(network: PipelineNetwork) -> float:
+    """Relative round-off: how far an output moves when its state moves in its last place."""
+    stage, node = network.stage, torch.tensor([len(network.times) // 2])
+    state = stage.inputs[int(node)]
+    x = state[None] if network.joint else state[:1]
+    one = network.select(torch.zeros(1, dtype=torch.long))
+    eps = torch.finfo(stage.recording.states[0].dtype).eps
+    node = node.to(x.device)
+    return relative_gap(one.at(x * (1 + 2 * eps), node), one.at(x, node))
+
+
+def _unrepeatable(stage: Stage, gaps: Mapping[str, str]) -> str:
+    name = type(stage.pipe).__name__
+    how = "; ".join(f"{mode}: {gap}" for mode, gap in gaps.items())
+    asleep = training(stage.pipe, stage.recording.inner)
+    if asleep:
+        modules = ", ".join(f"pipe.{n}" for n in asleep)
+        return (
+            f"{name} does not repeat itself: {modules} is in training mode, so that dropout makes "
+            f"it random; call {modules.split(', ')[0]}.eval() first ({how})"
+        )
+    return (
+        f"{name} gives other outputs at the same states ({how}): its network is random, keeps "
+        "something from call to call (a cache such as DeepCache or MagCache), or the call draws "
+        "random numbers beside its noise (give generator= as in the call that made the image)"
+    )
+
+
+def _notes(stage: Stage, network: PipelineNetwork) -> tuple[str, ...]:
+    notes = []
+    if stage.entrance.kind == "draw":
+        notes.append(
+            f"{type(stage.pipe).__name__} takes no latents: the noise is what it draws, so make "
+            "the picture again with invlib.regenerate"
+        )
+    if stage.entrance.kind == "first step":
+        notes.append(
+            f"{type(stage.pipe).__name__} takes no noise: the latents are the first state of its "
+            "loop, so make the picture again with invlib.regenerate"
+        )
+    if network.joint:
+        notes.append("the rows of this pipeline's batch depend on each other: they are one sample")
+    dtype = stage.recording.states[0].dtype
+    if dtype in (torch.float16, torch.bfloat16):
+        notes.append(
+            f"the search is about float64 states; the pipeline rounds its own to {dtype} in "
+            "every step"
+        )
+    return tuple(notes)

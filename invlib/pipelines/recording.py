@@ -1,0 +1,221 @@
+"""One stock run of a pipeline, recorded: what its loop is, and whether the loop is all it does."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..probing import Loop, NotInvertible
+from .running import Hands, modules_of, run
+
+UNSEEN = ("generator", "variance_noise")  # options of a step that say nothing of its formula
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What was seen in one run of ``pipe(**call)`` from random noise.
+
+    Attributes:
+        states: the states x_0 ... x_n, as they were given to the scheduler's step and came back.
+        outputs: the guided network's outputs at x_0 ... x_{n-1}.
+        loop: how the pipeline drives its scheduler.
+        scheduler: the scheduler as the pipeline had set it before the first step, on the CPU.
+        inner: names of the modules that are called in the loop.
+        answers: what those modules returned in the last round, in the order of their calls.
+        result: the tensor that the call returned, if there is one.
+        draws: shapes of the normal random tensors that were drawn, if they were watched.
+        copies: how many equal copies of the states lie in the pipeline's batch; one is kept here.
+    """
+
+    states: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    loop: Loop
+    scheduler: Any
+    inner: frozenset[str]
+    answers: tuple[Any, ...]
+    result: Tensor | None
+    draws: tuple[tuple[int, ...], ...]
+    copies: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Number n of network calls."""
+        return len(self.outputs)
+
+
+def record(
+    pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None, watch_draws: bool
+) -> Recording:
+    """Run the pipeline's own call once, and refuse what is no plain loop over its scheduler.
+
+    Args:
+        pipe: the pipeline.
+        call: its arguments.
+        seed: seed of the random numbers that it draws.
+        numbers: how many numbers the state must have; None for any.
+        watch_draws: note the shapes of the random tensors that it draws.
+
+    Raises:
+        NotInvertible: if the call makes no step of its scheduler, or changes its latents between
+            the steps.
+        ValueError: if its state has another size, with what to do.
+    """
+    notes = _Notes(pipe, numbers)
+    draws: list[tuple[int, ...]] = []
+
+    def draw(number: int, tensor: Tensor) -> Tensor:
+        draws.append(tuple(tensor.shape))
+        return tensor
+
+    hands = Hands(
+        step=notes.step,
+        scale=notes.scale,
+        module=notes.module,
+        draw=draw if watch_draws else None,
+    )
+    result = run(pipe, call, hands, seed=seed)
+    if not notes.outputs:
+        raise NotInvertible(
+            f"{type(pipe).__name__} made no step of its scheduler with this call, so there is no "
+            "sampler to invert"
+        )
+    options = {k: v for k, v in notes.options.items() if k not in UNSEEN}
+    copies = _copies(notes.states)
+    return Recording(
+        states=tuple(one_copy(x, copies) for x in notes.states),
+        outputs=tuple(one_copy(m, copies) for m in notes.outputs),
+        loop=Loop(torch.stack(notes.times), options, notes.scaled),
+        scheduler=_on_cpu(notes.scheduler),
+        inner=frozenset(notes.inner or notes.latest[-1:]),
+        answers=tuple(notes.answers if notes.inner else notes.answers[-1:]),
+        result=first_tensor(result),
+        draws=tuple(draws),
+        copies=copies,
+    )
+
+
+class _Notes:
+    """The hands that only watch."""
+
+    def __init__(self, pipe: Any, numbers: int | None) -> None:
+        self.name, self.numbers = type(pipe).__name__, numbers
+        self.states: list[Tensor] = []
+        self.outputs: list[Tensor] = []
+        self.times: list[Tensor] = []
+        self.options: dict[str, Any] = {}
+        self.scheduler: Any = None
+        self.scaled = False
+        self.inner: set[str] = set()
+        self.latest: list[str] = []
+        self.answers: list[Any] = []
+        self._since: list[tuple[str, Any]] = []
+
+    def step(
+        self, scheduler: Any, real: Any, output: Tensor, time: Any, x: Tensor, options: Any
+    ) -> Any:
+        if not self.outputs:
+            self.scheduler, self.options = copy.deepcopy(scheduler), dict(options)
+            self.states.append(x.detach().clone())
+            if self.numbers not in (None, x.numel()):
+                raise WrongSize(tuple(x.shape))
+        else:
+            self._compare(x)
+            self.inner |= {name for name, _ in self._since}
+        self.latest = [name for name, _ in self._since]
+        self.answers = [answer for _, answer in self._since]
+        self._since = []
+        result = real(scheduler, output, time, x, **options, return_dict=False)
+        self.outputs.append(output.detach().clone())
+        self.times.append(torch.as_tensor(time).detach().cpu().reshape(()))
+        self.states.append(result[0].detach().clone())
+        return result
+
+    def scale(self, real: Any, sample: Tensor) -> Tensor:
+        self.scaled = True
+        scaled: Tensor = real(sample)
+        return scaled
+
+    def module(
+        self, name: str, module: Any, real: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        answer = real(*args, **kwargs)
+        self._since.append((name, answer))
+        return answer
+
+    def _compare(self, x: Tensor) -> None:
+        """Refuse a state that is not the one that the step before had returned."""
+        before, i = self.states[-1], len(self.outputs)
+        if x.shape != before.shape:
+            raise NotInvertible(
+                f"{self.name} has states of shape {tuple(before.shape)} and {tuple(x.shape)}: more "
+                "than one sampling loop in one call; invert its stages one by one"
+            )
+        gap = relative_gap(x, before)
+        if gap > 4 * max(torch.finfo(v.dtype).eps for v in (x, before)):
+            raise NotInvertible(
+                f"{self.name} changes its latents between step {i} and step {i + 1} (by "
+                f"{gap:.1e} of their size): a callback, a blend with another image, or fresh "
+                "noise; only calls whose steps are all the scheduler's can be inverted"
+            )
+
+
+class WrongSize(ValueError):  # noqa: N818 - it names the fact
+    """The state of a call has another size than what is to be inverted; holds its shape."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(f"the call's state has shape {shape}")
+        self.shape = shape
+
+
+def _copies(states: list[Tensor]) -> int:
+    """2 where the second half of every batch is the first one again, as for guidance; else 1."""
+    if len(states[0]) % 2:
+        return 1
+    halves = [x.chunk(2) for x in states]
+    return 2 if all(torch.equal(a, b) for a, b in halves) else 1
+
+
+def one_copy(batch: Tensor, copies: int) -> Tensor:
+    """The first of the equal copies of a batch."""
+    return batch[: len(batch) // copies]
+
+
+def relative_gap(x: Tensor, y: Tensor) -> float:
+    """The norm of the difference over that of ``y``, infinite where one is not finite."""
+    gap = ((x.double() - y.double()).norm() / y.double().norm().clamp(min=1e-300)).item()
+    return gap if gap == gap else float("inf")
+
+
+def first_tensor(result: Any) -> Tensor | None:
+    """The first floating-point tensor in what a pipeline returned."""
+    values = result.values() if isinstance(result, dict) else result
+    if isinstance(values, Tensor):
+        return values
+    if not hasattr(values, "__iter__") or isinstance(values, str):
+        return None
+    for value in values:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return value
+        if isinstance(value, list) and value and all(isinstance(v, Tensor) for v in value):
+            return torch.stack(value) if len({v.shape for v in value}) == 1 else None
+        return None
+    return None
+
+
+def _on_cpu(scheduler: Any) -> Any:
+    """The scheduler with all its tensors on the CPU, of its own class again."""
+    scheduler.__class__ = type(scheduler).__mro__[1]
+    for name, value in scheduler.__dict__.items():
+        if isinstance(value, Tensor):
+            scheduler.__dict__[name] = value.cpu()
+    return scheduler
+
+
+def training(pipe: Any, names: frozenset[str]) -> list[str]:
+    """Those of the named modules that are in training mode."""
+    return [n for n, m in modules_of(pipe).items() if n in names and m.training]

@@ -1,0 +1,230 @@
+"""A pipeline on a stage: its call is run again and again, with the states that we choose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .entrance import Entrance, identity, stock
+from .recording import Recording, first_tensor, one_copy
+from .running import Hands, Stop, run
+
+Module = Callable[[str, Any, Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+@dataclass
+class Stage:
+    """A pipeline, its call, and what a recorded run told about it.
+
+    Encoders run once: what modules outside of the loop return is remembered.
+
+    Attributes:
+        pipe: the pipeline.
+        call: its arguments, without the noise.
+        recording: a stock run.
+        entrance: how the first state gets in; by a first step as long as it is not known.
+        scales: factors by which the states are multiplied before the network, ``[n+1]``.
+        inputs: the network's inputs in the recorded run, float64.
+        returns_latents: whether the call returns its last state for ``output_type="latent"``.
+        runs: runs of the pipeline with its network.
+    """
+
+    pipe: Any
+    call: Mapping[str, Any]
+    recording: Recording
+    entrance: Entrance = field(init=False)
+    scales: Tensor = field(init=False)
+    inputs: list[Tensor] = field(init=False)
+    returns_latents: bool = False
+    runs: int = 0
+    _memory: dict[tuple[str, int], list[tuple[Any, Any]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        first = self.recording.states[0]
+        self.entrance = Entrance("first step", 0, identity(tuple(first.shape)), first.dtype)
+
+    def outputs(self, states: Sequence[Tensor], nodes: Sequence[int] | None = None) -> list[Tensor]:
+        """The guided network's outputs at chosen network inputs, in one run of the pipeline.
+
+        Args:
+            states: network inputs, one batch ``[B, ...]`` for each step of the loop.
+            nodes: which steps the loop shall make; by default all of them.
+
+        Returns:
+            The outputs as the scheduler's step is given them.
+        """
+        found: list[Tensor] = []
+        self.runs += 1
+        self._loop(states, nodes, found.append, None, None)
+        return found
+
+    def watch(self, states: Sequence[Tensor], note: Callable[[Tensor], None], module: Any) -> None:
+        """Run the loop at chosen network inputs, with hands on its modules, noting its outputs."""
+        self._loop(states, None, note, module, None)
+
+    def finish(
+        self, state: Tensor, *, method: Any = None, more: Mapping[str, Any] | None = None
+    ) -> Any:
+        """What the call makes of a last state, network and all steps left out.
+
+        Args:
+            state: the last state x_n.
+            method: hands on the ``encode`` and ``decode`` of modules.
+            more: further arguments, such as ``output_type``.
+        """
+        states = [*self.recording.states[:-1], state]
+        return self._loop(states, None, lambda m: None, self.stand_in(), method, more or {})
+
+    @contextmanager
+    def scrambled(self, on: bool) -> Iterator[None]:
+        """Meanwhile the rows that nobody asks for hold other states than the recorded ones."""
+        before = self.inputs
+        if on:
+            self.inputs = [x.flip(0).roll(1, -1) for x in before]
+        try:
+            yield
+        finally:
+            self.inputs = before
+
+    def again(self, noise: Tensor) -> Tensor:
+        """What the stock call makes of a noise: its latents, or else the loop's last state."""
+        if self.returns_latents:
+            call = {**self.call, "output_type": "latent"}
+            return self.result(stock(self.pipe, call, self.entrance, noise))
+        states: list[Tensor] = []
+        stock(self.pipe, self.call, self.entrance, noise, note=states.append)
+        return one_copy(states[-1], self.recording.copies)
+
+    def result(self, returned: Any) -> Tensor:
+        """The tensor in what the pipeline returned.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        found = first_tensor(returned)
+        if found is None:
+            raise ValueError(f"{type(self.pipe).__name__} returned no tensor")
+        return found
+
+    def remembering(self, module: Module | None = None) -> Module:
+        """Hands on modules: those outside of the loop run once, the others by ``module``."""
+        counts: dict[str, int] = {}
+
+        def call(name: str, owner: Any, real: Any, args: Any, kwargs: Any) -> Any:
+            if name in self.recording.inner:
+                return (
+                    real(*args, **kwargs)
+                    if module is None
+                    else module(name, owner, real, args, kwargs)
+                )
+            if torch.is_grad_enabled():
+                return real(*args, **kwargs)
+            number = counts.get(name, 0)
+            counts[name] = number + 1
+            known = self._memory.setdefault((name, number), [])
+            for asked, answer in known:
+                if _same(asked, (args, kwargs)):
+                    return answer
+            answer = real(*args, **kwargs)
+            known.append((_kept((args, kwargs)), answer))
+            return answer
+
+        return call
+
+    def stand_in(self) -> Module:
+        """Hands on modules that answer as in the recorded run, so that no network is called."""
+        answers = iter(())  # type: Any
+        recorded = self.recording.answers
+
+        def answer(name: str, owner: Any, real: Any, args: Any, kwargs: Any) -> Any:
+            nonlocal answers
+            found = next(answers, None)
+            if found is None:
+                answers = iter(recorded)
+                found = next(answers)
+            return found
+
+        return self.remembering(answer)
+
+    def _loop(
+        self,
+        states: Sequence[Tensor],
+        nodes: Sequence[int] | None,
+        note: Callable[[Tensor], None],
+        module: Module | None,
+        method: Any,
+        more: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """One run of the call, in which step k returns the state k + 1."""
+        count, injected = 0, self.entrance.kind == "first step"
+        dtypes, copies = [x.dtype for x in self.recording.states], self.recording.copies
+        wanted = list(range(self.recording.steps)) if nodes is None else list(nodes)
+
+        def step(s: Any, r: Any, m: Tensor, t: Any, x: Tensor, o: Any) -> Tensor:
+            nonlocal count, injected
+            if injected:
+                injected = False
+                return torch.cat([states[0].to(dtypes[0])] * copies)
+            note(one_copy(m, copies))
+            count += 1
+            if count == len(states):
+                raise Stop
+            dtype = dtypes[wanted[count] if count < len(wanted) else -1]
+            return torch.cat([states[count].to(dtype)] * copies)
+
+        noise = states[0] if self.entrance.kind == "first step" else self.entrance.noise(states[0])
+        hands = Hands(
+            begin=self._begin(nodes),
+            step=step,
+            scale=lambda real, sample: sample,
+            module=self.remembering(None) if module is None else module,
+            method=method,
+        )
+        call = {**self.entrance.call(self.call, noise), **(more or {})}
+        return run(self.pipe, call, self.entrance.hands(hands, noise), seed=1)
+
+    def _begin(self, nodes: Sequence[int] | None) -> Callable[[Any], None] | None:
+        """Give the loop the time steps of some nodes only, and one more to hand back a state."""
+        first = self.entrance.kind == "first step"
+        if nodes is None and not first:
+            return None
+
+        def begin(scheduler: Any) -> None:
+            times = scheduler.timesteps
+            if nodes is not None:
+                times = self.recording.loop.labels(scheduler).to(times)[list(nodes)]
+            scheduler.timesteps = torch.cat([times[:1], times]) if first else times
+
+        return begin
+
+
+def _kept(asked: Any) -> Any:
+    """Arguments to compare later ones with, safe from changes in place."""
+    if isinstance(asked, Tensor):
+        return asked.detach().clone()
+    if isinstance(asked, dict):
+        return {k: _kept(v) for k, v in asked.items()}
+    if isinstance(asked, list | tuple):
+        return type(asked)(_kept(v) for v in asked) if type(asked) in (list, tuple) else asked
+    return asked
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two calls have equal arguments."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(_same(v, w) for v, w in zip(a, b, strict=True))
+    try:
+        return bool(a == b)
+    except Exception:  # objects that do not compare
+        return a is b
