@@ -56,18 +56,29 @@ class ElementwiseMap:
         Raises:
             ValueError: if the output has another shape, or does not determine the input.
         """
-        if tuple(y.shape) != self.out_shape:
-            raise ValueError(f"this map makes {self.out_shape}, got {tuple(y.shape)}")
         dropped, repeated = int((self.readers == 0).sum()), int((self.readers > 1).sum())
         if dropped or repeated:
             raise ValueError(
                 f"this map is not one-to-one: of {len(self.readers)} input elements it drops "
                 f"{dropped} and repeats {repeated}"
             )
-        live = self.scale.nonzero().flatten()
-        live = live[self.source[live].argsort()].to(y.device)
-        scale, shift = self.scale.to(y.device)[live], self.shift.to(y.device)[live]
-        return ((y.double().reshape(-1)[live] - shift) / scale).reshape(self.in_shape)
+        return self.least_squares(y)
+
+    def least_squares(self, y: Tensor) -> Tensor:
+        r"""The smallest input whose output is nearest to y, float64; dropped elements are 0.
+
+        .. math:: x_j = \sum_{j(k) = j} a_k (y_k - b_k) \Big/ \sum_{j(k) = j} a_k^2
+
+        Raises:
+            ValueError: if the output has another shape.
+        """
+        if tuple(y.shape) != self.out_shape:
+            raise ValueError(f"this map makes {self.out_shape}, got {tuple(y.shape)}")
+        source, scale, shift = (part.to(y.device) for part in (self.source, self.scale, self.shift))
+        nothing = scale.new_zeros(math.prod(self.in_shape))
+        weight = nothing.index_add(0, source, scale.square())
+        pulled = nothing.index_add(0, source, scale * (y.double().reshape(-1) - shift))
+        return (pulled / torch.where(weight > 0, weight, 1.0)).reshape(self.in_shape)
 
     @property
     def readers(self) -> Tensor:
@@ -97,13 +108,24 @@ class ElementwiseMap:
         read = self.source // (math.prod(self.in_shape) // samples)
         return bool((own == read)[live].all())
 
-    def rows(self, index: Tensor) -> ElementwiseMap:
+    def rows(self, index: Tensor, samples: int | None = None) -> ElementwiseMap:
         """The map of some of the samples, in the given order.
 
+        Args:
+            index: which samples.
+            samples: into how many blocks of rows to cut; by default as many as possible.
+
         Raises:
+            ValueError: if blocks of so many rows read each other's input.
             IndexError: if there is no such sample.
         """
-        samples = self.samples
+        samples = self.samples if samples is None else samples
+        if (
+            self.in_shape[0] % samples
+            or self.out_shape[0] % samples
+            or not self._falls_into(samples)
+        ):
+            raise ValueError(f"this map does not treat {samples} samples one by one")
         if len(index) and not (0 <= int(index.min()) and int(index.max()) < samples):
             raise IndexError(f"this map has {samples} samples, got the indices {index.tolist()}")
         size = math.prod(self.in_shape) // samples
@@ -120,26 +142,6 @@ class ElementwiseMap:
             scale=scale.flatten(),
             shift=shift.flatten(),
         )
-
-    def of_samples(self, count: int) -> ElementwiseMap:
-        """The map of any number of samples, where all samples are mapped alike.
-
-        Raises:
-            ValueError: if they are not.
-        """
-        samples = self.samples
-        if count == samples:
-            return self
-        first, *others = (self.rows(torch.tensor([i])) for i in range(samples))
-        slack = SLACK * self.precision
-        for other in others:
-            alike = torch.equal(first.source, other.source) and all(
-                torch.allclose(a, b, rtol=slack, atol=slack * float(a.abs().max()))
-                for a, b in ((first.scale, other.scale), (first.shift, other.shift))
-            )
-            if not alike:
-                raise ValueError("this map treats its samples differently: it has no map of one")
-        return first.rows(torch.zeros(count, dtype=torch.long))
 
 
 @torch.inference_mode(False)

@@ -8,7 +8,7 @@ from .gradient_free import gradient_free
 from .inversion import DecoderInversion, DecoderInverter
 from .joint import joint
 from .limits import Limits, limits
-from .model import Autoencoder
+from .model import Autoencoder, NoEncoder
 from .quasi_newton import quasi_newton
 
 DECODERS: dict[str, DecoderInverter] = {
@@ -28,6 +28,7 @@ __all__ = [
     "DecoderInversion",
     "DecoderInverter",
     "Limits",
+    "NoEncoder",
     "active_set",
     "encoder",
     "gauss_newton",

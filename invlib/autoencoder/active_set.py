@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from .box import Box
-from .inversion import DecoderInversion, judge
+from .inversion import DecoderInversion, decoder_inverter, judge
 from .model import Autoencoder, decoder_jacobian
 from .quasi_newton import quasi_newton
 
 LARGEST = 2**28  # numbers in a Jacobian
 
 
-@torch.no_grad()
+@decoder_inverter
 def active_set(
     autoencoder: Autoencoder,
     box: Box,
@@ -47,10 +47,10 @@ def active_set(
     Raises:
         ValueError: if the Jacobian would be too large.
     """
-    evaluations = torch.zeros(len(box), dtype=torch.long)
+    evaluations, note = torch.zeros(len(box), dtype=torch.long), ""
     if start is None:
         first = quasi_newton(autoencoder, box, iterations=240, memory=40)
-        start, evaluations = first.latents, first.evaluations
+        start, evaluations, note = first.latents, first.evaluations, first.note
     numbers = start[0].numel() * box.center[0].numel()
     if numbers > LARGEST:
         raise ValueError(
@@ -59,13 +59,14 @@ def active_set(
         )
     found, paid = [], []
     for i in range(len(box)):
-        part = box.rows(torch.tensor([i], device=start.device))
-        z, count = _enter(autoencoder, part, start[i : i + 1], margin, ridge, jacobians, steps)
+        row = torch.tensor([i], device=start.device)
+        alone, part = autoencoder.rows(row, len(box)), box.rows(row)
+        z, count = _enter(alone, part, start[i : i + 1], margin, ridge, jacobians, steps)
         found.append(z)
         paid.append(count)
     evaluations = evaluations + torch.tensor(paid)
     reason = ("budget",) * len(box)
-    return judge(autoencoder, box, torch.cat(found), evaluations, reason, "active_set")
+    return judge(autoencoder, box, torch.cat(found), evaluations, reason, "active_set", note)
 
 
 def _enter(

@@ -1,4 +1,4 @@
-"""An 8-bit image is a box: all the pictures that round to it."""
+"""An 8-bit image or clip is a box: all the pictures that round to it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class Box:
 
     .. math:: \tfrac{2k - 1}{255} - 1 \;\le\; x \;\le\; \tfrac{2k + 1}{255} - 1,
 
-    with nothing below 0 and nothing above 255. A float image is a box without extent.
+    with nothing below 0 and nothing above 255. A float image is a box without extent. Clips
+    ``[B, C, F, H, W]`` are images with one more axis.
 
     Attributes:
-        center: the image in [-1, 1], float64 ``[B, C, H, W]``.
+        center: the image in [-1, 1], float64 ``[B, C, ...]``.
         lower: lower bounds, -inf where the value is 0.
         upper: upper bounds, +inf where the value is 255.
     """
@@ -35,10 +36,13 @@ class Box:
     def of(cls, image: Tensor) -> Box:
         """The box of 8-bit images (uint8), or of float images in [-1, 1], ``[B, C, H, W]``.
 
+        Args:
+            image: images, or clips ``[B, C, F, H, W]``.
+
         Raises:
             ValueError: if the shape or the type is wrong, or a float image is not finite.
         """
-        if image.ndim != 4:
+        if image.ndim < 4:
             raise ValueError(f"images must be a batch [B, C, H, W], got {tuple(image.shape)}")
         if image.dtype == torch.uint8:
             center = image.double() * 2 / 255 - 1
@@ -46,9 +50,18 @@ class Box:
             return cls(center, lower, torch.where(image == 255, torch.inf, center + 1 / 255))
         if not image.is_floating_point():
             raise ValueError(f"images must be uint8 or floating point, got {image.dtype}")
-        if not torch.isfinite(image).all():
+        return cls.point(image)
+
+    @classmethod
+    def point(cls, values: Tensor) -> Box:
+        """The box without extent around floating-point values ``[B, C, ...]``, such as sound.
+
+        Raises:
+            ValueError: if a value is not finite.
+        """
+        if not torch.isfinite(values).all():
             raise ValueError("the image contains NaN or infinity")
-        center = image.double()
+        center = values.double()
         return cls(center, center, center)
 
     def __len__(self) -> int:
@@ -62,13 +75,30 @@ class Box:
         """How far pictures ``x`` stick out: ``x`` minus the nearest picture in the box.
 
         Args:
-            x: pictures, ``[B, C, H, W]``.
+            x: pictures, ``[B, C, ...]``.
             margin: part of the half width, from 0 to 1, by which the box is made smaller; at 1
                 only its centre is left, and the sides at black and white stay open.
+
+        Raises:
+            ValueError: if the pictures have another shape than the images.
         """
+        self._check(x)
         lower = self.lower + margin * (self.center - self.lower).nan_to_num(posinf=0.0)
         upper = self.upper - margin * (self.upper - self.center).nan_to_num(posinf=0.0)
         return x - torch.minimum(torch.maximum(x, lower), upper)
+
+    def difference(self, x: Tensor) -> Tensor:
+        """Pictures ``x`` minus the images.
+
+        Raises:
+            ValueError: if the pictures have another shape than the images.
+        """
+        self._check(x)
+        return x - self.center
+
+    def _check(self, x: Tensor) -> None:
+        if x.shape != self.center.shape:
+            raise ValueError(f"shapes differ: {tuple(x.shape)} and {tuple(self.center.shape)}")
 
     def share_inside(self, x: Tensor) -> Tensor:
         """Share of values of each picture that lie in the box (round to the image), ``[B]``."""

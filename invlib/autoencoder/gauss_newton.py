@@ -12,11 +12,11 @@ from torch import Tensor
 from ..newton import forward_mode
 from ..shapes import column
 from .box import Box
-from .inversion import DecoderInversion, judge
+from .inversion import DecoderInversion, decoder_inverter, first_latents, judge
 from .model import Autoencoder
 
 
-@torch.no_grad()
+@decoder_inverter
 def gauss_newton(
     autoencoder: Autoencoder,
     box: Box,
@@ -44,8 +44,8 @@ def gauss_newton(
         damping: first :math:`\mu`, relative to the first Rayleigh quotient of :math:`J^\top W J`.
         start: first latents; by default the encoder's.
     """
-    z = autoencoder.encode(box.center) if start is None else start.double()
-    evaluations = int(start is None)
+    first = first_latents(autoencoder, box, start)
+    z, evaluations = first.latents, first.evaluations
     mu = torch.full((len(box),), damping, dtype=torch.float64, device=z.device)
     accepted = torch.zeros(len(box), dtype=torch.bool, device=z.device)
     for _ in range(iterations):
@@ -62,7 +62,7 @@ def gauss_newton(
         evaluations += 1 + 3 + 4 * krylov  # CG reuses the reverse-mode graph: 2 + 2 a product
     counts = torch.full((len(box),), evaluations)
     reason = tuple("budget" if a else "stalled" for a in accepted.tolist())
-    return judge(autoencoder, box, z, counts, reason, "gauss_newton")
+    return judge(autoencoder, box, z, counts, reason, "gauss_newton", first.note)
 
 
 def _normal(

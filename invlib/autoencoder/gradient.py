@@ -7,18 +7,24 @@ import math
 import torch
 
 from .box import Box
-from .inversion import DecoderInversion, judge
+from .inversion import DecoderInversion, decoder_inverter, first_latents, judge, refuse_nan
 from .model import Autoencoder
 
 
+@decoder_inverter
 def encoder(autoencoder: Autoencoder, box: Box) -> DecoderInversion:
-    r"""The mode of the encoder's posterior, :math:`z = E(x)`: one evaluation, no search."""
-    with torch.no_grad():
-        z = autoencoder.encode(box.center)
+    r"""The mode of the encoder's posterior, :math:`z = E(x)`: one evaluation, no search.
+
+    Raises:
+        NoEncoder: if there is none.
+    """
+    z = autoencoder.encode(box.center)
+    refuse_nan(z, "encoder")
     counts = torch.ones(len(box), dtype=torch.long)
     return judge(autoencoder, box, z, counts, ("explicit",) * len(box), "encoder")
 
 
+@decoder_inverter
 def gradient(
     autoencoder: Autoencoder,
     box: Box,
@@ -43,18 +49,21 @@ def gradient(
 
     Source: Hong et al., CVPR 2024, and the authors' code (Adam 0.1, 100 steps, 10 of warm-up).
     """
-    with torch.no_grad():
-        z = autoencoder.encode(box.center)
-    z.requires_grad_()
+    first = first_latents(autoencoder, box)
+    z = first.latents.clone().requires_grad_()
     optimizer = torch.optim.Adam([z], lr=learning_rate)
     for k in range(iterations):
         optimizer.param_groups[0]["lr"] = learning_rate * cosine(k, iterations, warm_up)
         with torch.enable_grad():
-            error = (autoencoder.decode(z) - box.center).square().sum()
+            picture = autoencoder.decode(z)
+            error = box.difference(picture).square().sum()
             (z.grad,) = torch.autograd.grad(error, z)
+        if k == 0:
+            refuse_nan(picture, "decoder")
         optimizer.step()
-    counts = torch.full((len(box),), 1 + 3 * iterations)
-    return judge(autoencoder, box, z.detach(), counts, ("budget",) * len(box), "gradient")
+    counts = torch.full((len(box),), first.evaluations + 3 * iterations)
+    reason = ("budget",) * len(box)
+    return judge(autoencoder, box, z.detach(), counts, reason, "gradient", first.note)
 
 
 def cosine(k: int, iterations: int, warm_up: int) -> float:

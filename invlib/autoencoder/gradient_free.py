@@ -10,12 +10,13 @@ from torch import Tensor
 from ..shapes import column
 from .box import Box
 from .gradient import cosine
-from .inversion import DecoderInversion, judge
+from .inversion import DecoderInversion, decoder_inverter, judge, refuse_nan
 from .model import Autoencoder
 
 Rule = Callable[[Tensor, Callable[[Tensor], Tensor], int], Tensor]
 
 
+@decoder_inverter
 def gradient_free(
     autoencoder: Autoencoder, box: Box, *, iterations: int = 60, rule: Rule | None = None
 ) -> DecoderInversion:
@@ -33,26 +34,32 @@ def gradient_free(
         iterations: steps, each one decoder and one encoder evaluation.
         rule: how to step: :func:`plain` (default), :func:`inertial` or :func:`adam`, called.
 
+    Raises:
+        NoEncoder: if there is no encoder.
+
     Source: Hong et al., "Gradient-free decoder inversion in latent diffusion models",
     NeurIPS 2024.
     """
     step = plain() if rule is None else rule
     best_residual = torch.full((len(box),), torch.inf, dtype=torch.float64)
-    with torch.no_grad():
-        target = autoencoder.encode(box.center)
-        z, best = target.clone(), target.clone()
+    target = autoencoder.encode(box.center)
+    refuse_nan(target, "encoder")
+    z, best = target.clone(), target.clone()
 
-        def residual(y: Tensor) -> Tensor:
-            nonlocal best, best_residual
-            r = autoencoder.encode(autoencoder.decode(y)) - target
-            size = r.flatten(1).norm(dim=1).nan_to_num(torch.inf)
-            better = size < best_residual.to(size)
-            best = torch.where(column(better, y), y, best)
-            best_residual = torch.where(better, size, best_residual.to(size))
-            return r
+    def residual(y: Tensor) -> Tensor:
+        nonlocal best, best_residual
+        picture = autoencoder.decode(y)
+        if best_residual.isinf().all():
+            refuse_nan(picture, "decoder")
+        r = autoencoder.encode(picture) - target
+        size = r.flatten(1).norm(dim=1).nan_to_num(torch.inf)
+        better = size < best_residual.to(size)
+        best = torch.where(column(better, y), y, best)
+        best_residual = torch.where(better, size, best_residual.to(size))
+        return r
 
-        for k in range(iterations):
-            z = step(z, residual, k)
+    for k in range(iterations):
+        z = step(z, residual, k)
     counts = torch.full((len(box),), 1 + 2 * iterations)
     reason = ("budget",) * len(box)
     return judge(autoencoder, box, best, counts, reason, "gradient_free")

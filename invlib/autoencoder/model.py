@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from ..affine import ElementwiseMap
 from ..newton import forward_mode
+from .chance import draws_nothing
+
+
+class NoEncoder(ValueError):  # noqa: N818 - it says what is the case
+    """The autoencoder cannot encode these images."""
 
 
 @dataclass(frozen=True)
@@ -17,15 +24,27 @@ class Autoencoder:
 
     .. math:: z = s\,(E(x) - \mu), \qquad D(z) = \mathrm{decode}(z / s + \mu)
 
+    Latents and pictures are batches ``[B, ...]`` of any number of axes; rows are independent.
+
     Attributes:
-        vae: a diffusers AutoencoderKL, or any module with its ``encode`` and ``decode``.
+        vae: any autoencoder of diffusers, or any module with its ``encode`` and ``decode``.
         scale: scaling factor s.
         shift: shift :math:`\mu`.
+        to_decoder: takes the place of :math:`z / s + \mu` where that is not enough: what the
+            pipeline does with its last state before it decodes it, ``[B, ...]`` to what the
+            decoder takes.
+        from_decoder: what the pipeline does with the decoder's output before it rounds it, to
+            pictures ``[B, ...]``.
+        options: further arguments of ``vae.decode``. Tensors whose length is a multiple of the
+            batch are taken apart with it.
     """
 
     vae: Any
     scale: float = 1.0
     shift: float = 0.0
+    to_decoder: ElementwiseMap | None = None
+    from_decoder: ElementwiseMap | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, vae: Any) -> Autoencoder:
@@ -46,18 +65,81 @@ class Autoencoder:
         return cast(torch.dtype, self.vae.dtype)
 
     def encode(self, image: Tensor) -> Tensor:
-        """Mode of the encoder's posterior for images in [-1, 1], float64 ``[B, c, h, w]``."""
-        mode = self.vae.encode(image.to(self.dtype)).latent_dist.mode()
-        return (mode.double() - self.shift) * self.scale
+        """Latents of images in [-1, 1], float64: the mode, where the encoder is a distribution.
+
+        Raises:
+            NoEncoder: if there is no encoder, or its latents are none that the pipeline decodes.
+        """
+        name = type(self.vae).__name__
+        if not hasattr(self.vae, "encode") or getattr(self.vae, "encoder", self.vae) is None:
+            raise NoEncoder(f"{name} has no encoder")
+        raw = image if self.from_decoder is None else self.from_decoder.least_squares(image)
+        try:
+            code = _code(self.vae.encode(raw.to(self.dtype)))
+        except NotImplementedError as error:
+            raise NoEncoder(f"{name} does not encode: {error}") from error
+        if self.to_decoder is None:
+            return (code.double() - self.shift) * self.scale
+        if tuple(code.shape) != self.to_decoder.out_shape:
+            raise NoEncoder(
+                f"{name} encodes to {tuple(code.shape)}, but decodes {self.to_decoder.out_shape}"
+            )
+        return self.to_decoder.least_squares(code)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images, nominally in [-1, 1] but not clamped, float64 ``[B, 3, H, W]``."""
-        raw = (latents / self.scale + self.shift).to(self.dtype)
-        return cast(Tensor, self.vae.decode(raw).sample.double())
+        """Images, nominally in [-1, 1] but not clamped, float64.
+
+        Raises:
+            ValueError: if the decoder draws random numbers.
+        """
+        if self.to_decoder is None:
+            raw = latents / self.scale + self.shift
+        else:
+            raw = self.to_decoder(latents)
+        with draws_nothing(f"the decoder {type(self.vae).__name__}", raw.device, self.options):
+            output = self.vae.decode(raw.to(self.dtype), **self.options)
+        picture = _picture(output).double()
+        return picture if self.from_decoder is None else self.from_decoder(picture)
+
+    def rows(self, index: Tensor, of: int) -> Autoencoder:
+        """The autoencoder of some rows of a batch of ``of``, where it depends on the row."""
+        whole = torch.arange(of, device=index.device)
+        if not (self.to_decoder or self.from_decoder or self.options) or torch.equal(index, whole):
+            return self
+        before, after = self.to_decoder, self.from_decoder
+        return replace(
+            self,
+            to_decoder=None if before is None else before.rows(index, of),
+            from_decoder=None if after is None else after.rows(index, of),
+            options={name: _rows(value, index, of) for name, value in self.options.items()},
+        )
+
+
+def _code(output: Any) -> Tensor:
+    """The latents in what an encoder returns."""
+    if isinstance(output, tuple):
+        output = output[0]
+    for name in ("latent_dist", "latents", "latent"):
+        output = getattr(output, name, output)
+    return cast(Tensor, output if isinstance(output, Tensor) else output.mode())
+
+
+def _picture(output: Any) -> Tensor:
+    """The pictures in what a decoder returns."""
+    if isinstance(output, tuple):
+        return cast(Tensor, output[0])
+    return cast(Tensor, getattr(output, "sample", output))
+
+
+def _rows(value: Any, index: Tensor, of: int) -> Any:
+    """Some rows of an argument, if it has rows."""
+    if not isinstance(value, Tensor) or not value.ndim or len(value) % of:
+        return value
+    return value.unflatten(0, (of, -1))[index.to(value.device)].flatten(0, 1)
 
 
 def decoder_jacobian(autoencoder: Autoencoder, z: Tensor, *, batch: int = 16) -> Tensor:
-    """The dense Jacobian of the decoder at one image's latents ``z [1, c, h, w]``.
+    """The dense Jacobian of the decoder at one image's latents ``z [1, ...]``.
 
     Returns:
         One row for every value of the picture, one column for every latent, float64.

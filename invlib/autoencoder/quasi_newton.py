@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from .box import Box
-from .inversion import DecoderInversion, judge
+from .inversion import DecoderInversion, decoder_inverter, first_latents, judge
 from .lbfgs import lbfgs
 from .model import Autoencoder
 
 EDGE = 1e-3  # part of the half width: closer to an edge, float32 may round the other way
 
 
+@decoder_inverter
 def quasi_newton(
     autoencoder: Autoencoder,
     box: Box,
@@ -44,14 +45,14 @@ def quasi_newton(
         prior: the most probable latents; by default the first ones.
         ridge: :math:`\mu`, the variance of a rounding error over that of a latent.
     """
-    first = _encode(autoencoder, box) if start is None else start.detach().double()
-    center = first if prior is None else prior
+    first = first_latents(autoencoder, box, start)
+    center = first.latents if prior is None else prior
 
     def objective(z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         part, pull = box.rows(rows), z - center[rows]
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            picture = autoencoder.decode(z)
+            picture = autoencoder.rows(rows, len(box)).decode(z)
             value = part.excess(picture, margin=margin).square().flatten(1).sum(1) / 2
             (gradient,) = torch.autograd.grad(value.sum(), z)
         value = value.detach() + ridge / 2 * pull.square().flatten(1).sum(1)
@@ -59,11 +60,6 @@ def quasi_newton(
         done = ~sticks_out.flatten(1).any(1) & (ridge == 0)
         return value, (gradient + ridge * pull).flatten(1), done
 
-    found = lbfgs(objective, first, iterations=iterations, memory=memory)
-    evaluations = 3 * found.evaluations + int(start is None)
-    return judge(autoencoder, box, found.x, evaluations, found.reason, "quasi_newton")
-
-
-def _encode(autoencoder: Autoencoder, box: Box) -> Tensor:
-    with torch.no_grad():
-        return autoencoder.encode(box.center)
+    found = lbfgs(objective, first.latents, iterations=iterations, memory=memory)
+    evaluations = 3 * found.evaluations + first.evaluations
+    return judge(autoencoder, box, found.x, evaluations, found.reason, "quasi_newton", first.note)
