@@ -35,9 +35,9 @@ class Inversion:
         nfe: network evaluations that each sample paid for, ``[B]``.
         reason: why each sample's search ended: ``converged``, ``stalled``, ``diverged``,
             ``budget`` (iterations, evaluations or seconds are used up), ``interrupted`` (by Ctrl-C
-            or a callback), or ``explicit`` for methods that do not search. After the last two
-            but one the result is the best so far: where steps were left, their states lie on the
-            straight line through the last two that were found, and their residuals are NaN.
+            or a callback), or ``explicit`` for methods that do not search. Where budget or
+            interruption left steps over, the states of these continue those that were found
+            without an evaluation, and their residuals are NaN.
         method: name of the method.
     """
 
@@ -243,7 +243,7 @@ def invert(
         ValueError: if the image is not a finite batch or the method is unknown.
     """
     watched = progress is not False or callback is not None or budget is not None
-    options = Watch(progress, callback, budget or Budget(), interruptible=True)
+    options = Watch(progress, callback, budget, interruptible=True)
     with torch.no_grad(), watching(options) if watched else nullcontext():
         return inverter(method)(denoiser, image, solver)
 

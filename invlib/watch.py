@@ -90,7 +90,7 @@ class Watch:
 
     progress: bool | None = False
     callback: Callback | None = None
-    budget: Budget = Budget()
+    budget: Budget | None = None
     interruptible: bool = False
 
 
@@ -216,7 +216,7 @@ class _Run:
                 _CURRENT.reset(token)
 
     def stopped(self) -> str | None:
-        most = self.watch.budget
+        most = self.watch.budget or Budget()
         if self.why is None and (
             (most.evaluations is not None and self.evaluations >= most.evaluations)
             or (most.seconds is not None and self.seconds >= most.seconds)
@@ -234,10 +234,9 @@ class _Run:
 
     def _left(self, worst: float, tol: float | None) -> float | None:
         """Seconds until all is solved or the budget is spent."""
-        now, most = monotonic(), self.watch.budget
-        left = []
+        now, most = monotonic(), self.watch.budget or Budget()
         part, parts = self.share
-        done = part / parts
+        left, done = [], part / parts
         if tol is not None and math.isfinite(worst):
             self.first = worst if self.first is None else self.first
             if worst <= tol:
@@ -257,7 +256,7 @@ class _Run:
         if not (self.bar.due or (now and self.bar.shown)):
             return
         words, left, last = [f"{self.evaluations} evaluations"], None, self.last
-        if last is not None and last.phase == self.phase:
+        if last is not None:
             words.insert(0, f"{last.residual_db:.1f} dB")
             left = last.seconds_left
             if last.samples > 1:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .. import watch
 from .box import Box
 from .inversion import DecoderInversion, judge
-from .model import Autoencoder, decoder_jacobian
+from .model import Autoencoder, jacobian_columns
 from .quasi_newton import quasi_newton
 
 LARGEST = 2**28  # numbers in a Jacobian
@@ -57,15 +58,19 @@ def active_set(
             f"the Jacobian of this decoder has {numbers:.1e} numbers, more than {LARGEST:.1e}; "
             "use quasi_newton"
         )
-    found, paid = [], []
+    found, paid, reason = [], [], list[str]()
     for i in range(len(box)):
-        part = box.rows(torch.tensor([i], device=start.device))
-        z, count = _enter(autoencoder, part, start[i : i + 1], margin, ridge, jacobians, steps)
+        z, count = start[i : i + 1], 0
+        if not watch.stopped():
+            watch.enter("active_set", i, len(box))
+            part = box.rows(torch.tensor([i], device=start.device))
+            with watch.samples([i]):
+                z, count = _enter(autoencoder, part, z, margin, ridge, jacobians, steps)
         found.append(z)
         paid.append(count)
+        reason.append(watch.stopped() or "budget")
     evaluations = evaluations + torch.tensor(paid)
-    reason = ("budget",) * len(box)
-    return judge(autoencoder, box, torch.cat(found), evaluations, reason, "active_set")
+    return judge(autoencoder, box, torch.cat(found), evaluations, tuple(reason), "active_set")
 
 
 def _enter(
@@ -78,23 +83,37 @@ def _enter(
     steps: int,
 ) -> tuple[Tensor, int]:
     """The latents of one image with the fewest values outside, and the evaluations they cost."""
+    count = 0
+
+    def pay(evaluations: int) -> str | None:
+        nonlocal count
+        count += evaluations
+        watch.count({0: evaluations})
+        away = box.excess(shown).norm() / first.clamp(min=1e-300)
+        return watch.observe(away[None], solved=int(least == 1))
+
     best, shown = start, autoencoder.decode(start)
-    least, count = box.share_inside(shown).item(), 1
+    first, least = box.excess(shown).norm(), box.share_inside(shown).item()
+    why = pay(1)
     for _ in range(jacobians):
-        if least == 1:
+        if least == 1 or why:
             break
-        z, picture, inside = best, shown, least
-        jacobian = decoder_jacobian(autoencoder, z)
-        count += 2 * z.numel()
+        z, picture, inside, columns = best, shown, least, []
+        for part in jacobian_columns(autoencoder, z):
+            columns.append(part)
+            why = pay(2 * part.shape[1])
+            if why:
+                return best, count
+        jacobian = torch.cat(columns, 1)
         for _ in range(steps):
             pull = (z - start).flatten()
             z = z + _solve(box, picture, jacobian, pull, margin, ridge).view_as(z)
             picture = autoencoder.decode(z)
-            count += 1
             before, inside = inside, box.share_inside(picture).item()
             if inside > least:
                 best, shown, least = z, picture, inside
-            if inside == 1 or inside <= before:
+            why = pay(1)
+            if inside == 1 or inside <= before or why:
                 break
     return best, count
 

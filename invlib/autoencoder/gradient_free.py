@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .. import watch
 from ..shapes import column
 from .box import Box
 from .gradient import cosine
@@ -38,6 +39,8 @@ def gradient_free(
     """
     step = plain() if rule is None else rule
     best_residual = torch.full((len(box),), torch.inf, dtype=torch.float64)
+    rows, first, counts, why = range(len(box)), best_residual, 1, None
+    watch.count(dict.fromkeys(rows, 1))
     with torch.no_grad():
         target = autoencoder.encode(box.center)
         z, best = target.clone(), target.clone()
@@ -52,10 +55,16 @@ def gradient_free(
             return r
 
         for k in range(iterations):
+            watch.enter("gradient_free", k, iterations)
             z = step(z, residual, k)
-    counts = torch.full((len(box),), 1 + 2 * iterations)
-    reason = ("budget",) * len(box)
-    return judge(autoencoder, box, best, counts, reason, "gradient_free")
+            counts += 2
+            watch.count(dict.fromkeys(rows, 2))
+            first = best_residual if k == 0 else first
+            why = watch.observe(best_residual / first.clamp(min=1e-300))
+            if why:
+                break
+    paid = torch.full((len(box),), counts)
+    return judge(autoencoder, box, best, paid, (why or "budget",) * len(box), "gradient_free")
 
 
 def plain(*, rho: float = 0.3) -> Rule:

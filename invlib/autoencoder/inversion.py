@@ -25,7 +25,8 @@ class DecoderInversion:
         evaluations: evaluations of encoder and decoder that each image paid for, ``[B]``; a
             forward-mode derivative counts as two, a reverse-mode one as three.
         reason: why each search ended: ``converged`` (it rounds to the image), ``stalled``,
-            ``budget``, or ``explicit`` for methods that do not search.
+            ``budget``, ``interrupted`` (by Ctrl-C or a callback), or ``explicit`` for methods
+            that do not search.
         method: name of the method.
     """
 

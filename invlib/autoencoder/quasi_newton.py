@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .. import watch
 from .box import Box
 from .inversion import DecoderInversion, judge
-from .lbfgs import lbfgs
+from .lbfgs import GRADIENT, lbfgs
 from .model import Autoencoder
 
 EDGE = 1e-3  # part of the half width: closer to an edge, float32 may round the other way
@@ -60,10 +61,11 @@ def quasi_newton(
         return value, (gradient + ridge * pull).flatten(1), done
 
     found = lbfgs(objective, first, iterations=iterations, memory=memory)
-    evaluations = 3 * found.evaluations + int(start is None)
+    evaluations = GRADIENT * found.evaluations + int(start is None)
     return judge(autoencoder, box, found.x, evaluations, found.reason, "quasi_newton")
 
 
 def _encode(autoencoder: Autoencoder, box: Box) -> Tensor:
+    watch.count(dict.fromkeys(range(len(box)), 1))
     with torch.no_grad():
         return autoencoder.encode(box.center)

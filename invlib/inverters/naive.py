@@ -8,7 +8,7 @@ from torch import Tensor
 from ..denoisers import Denoiser, Prediction, convert, select
 from ..inversion import Inversion, Tally
 from ..solvers import Solver
-from ..watch import stopped
+from ..watch import enter, stopped
 
 
 def naive(
@@ -35,6 +35,7 @@ def naive(
     """
     tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
     rows = torch.arange(len(image), device=image.device)
+    enter("naive")
     states, planned = [image], 0
     length = time_of(solver, 0) - time_of(solver, solver.steps)
     for i in reversed(range(solver.steps)):
