@@ -25,6 +25,7 @@ from .solvers import (
     dpm_solver_pp_2m,
     dpm_solver_pp_3m,
 )
+from .watch import Budget, Progress, Watch, watching
 
 if TYPE_CHECKING:
     from .pipelines import ImageInversion, invert_image, invert_latents, regenerate
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 PIPELINES = ("ImageInversion", "invert_image", "invert_latents", "regenerate")
 
 __all__ = [
+    "Budget",
     "Certificate",
     "Denoiser",
     "FlowSchedule",
@@ -42,9 +44,11 @@ __all__ = [
     "Inversion",
     "Mixture",
     "NotInvertible",
+    "Progress",
     "Schedule",
     "Solver",
     "Trajectory",
+    "Watch",
     "algorithm1",
     "algorithm2",
     "anderson",
@@ -77,6 +81,7 @@ __all__ = [
     "sample",
     "singular_values",
     "stepwise",
+    "watching",
     "whole_trajectory",
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, cast
@@ -12,10 +12,12 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
+from . import watch
 from .denoisers import Denoiser, Guided
 from .newton import forward_mode
 from .sampling import as_state
 from .solvers import Solver
+from .watch import Budget, Callback, Watch, watching
 
 FLOORS = {torch.float64: 1e-13, torch.float32: 5e-7, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
@@ -32,7 +34,10 @@ class Inversion:
         iterations: iterations of the root finder, summed over the steps, ``[B]``.
         nfe: network evaluations that each sample paid for, ``[B]``.
         reason: why each sample's search ended: ``converged``, ``stalled``, ``diverged``,
-            ``budget``, or ``explicit`` for methods that do not search.
+            ``budget`` (iterations, evaluations or seconds are used up), ``interrupted`` (by Ctrl-C
+            or a callback), or ``explicit`` for methods that do not search. Where budget or
+            interruption left steps over, the states of these continue those that were found
+            without an evaluation, and their residuals are NaN.
         method: name of the method.
     """
 
@@ -104,8 +109,11 @@ class Tally:
 
     def count(self, rows: Tensor) -> None:
         """Note one evaluation of each of the samples ``rows``."""
-        for row, times in Counter(rows.tolist()).items():  # no tensors: may run inside a derivative
-            self.counts[row] += self.cost * times
+        times = Counter(rows.tolist())  # no tensors: may run inside a derivative
+        paid = {row: self.cost * number for row, number in times.items()}
+        for row, number in paid.items():
+            self.counts[row] += number
+        watch.count(paid)
 
     @contextmanager
     def derivative(self, cost: int) -> Iterator[None]:
@@ -179,15 +187,39 @@ def merge(first: Inversion, second: Inversion, rows: Sequence[int]) -> Inversion
 
 
 def retry(result: Inversion, attempt: Callable[[Tensor], Inversion]) -> Inversion:
-    """Try the unsolved samples again, ``attempt(rows)``, and :func:`merge` what it finds."""
+    """Try the unsolved samples again, ``attempt(rows)``, and :func:`merge` what it finds.
+
+    Where a watch has ended the search, no attempt begins, and what it has cut off says why.
+    """
     unsolved = (~result.converged).nonzero().flatten()
     if not len(unsolved):
         return result
-    return merge(result, attempt(unsolved.to(result.states.device)), unsolved.tolist())
+    rows, why = unsolved.tolist(), watch.stopped()
+    if why:
+        return _ended(result, rows, why)
+    with watch.samples(rows):
+        second = attempt(unsolved.to(result.states.device))
+    why = watch.stopped()
+    cut = [row for row, reason in zip(rows, second.reason, strict=True) if reason == why]
+    merged = merge(result, second, rows)
+    return _ended(merged, cut, why) if why else merged
+
+
+def _ended(result: Inversion, rows: Sequence[int], why: str) -> Inversion:
+    """The result, with the reason ``why`` for the samples ``rows``."""
+    reason = tuple(why if row in rows else r for row, r in enumerate(result.reason))
+    return replace(result, reason=reason)
 
 
 def invert(
-    denoiser: Denoiser, image: Tensor, solver: Solver, *, method: str | Inverter = "exact"
+    denoiser: Denoiser,
+    image: Tensor,
+    solver: Solver,
+    *,
+    method: str | Inverter = "exact",
+    progress: bool | None = False,
+    callback: Callback | None = None,
+    budget: Budget | None = None,
 ) -> Inversion:
     r"""Find the noise from which ``solver`` made ``image``.
 
@@ -199,14 +231,21 @@ def invert(
         image: the image (or latent) that the sampler returned, ``[B, ...]``.
         solver: the sampler's table.
         method: ``exact`` (default), ``naive``, ``algorithm1``, ``algorithm2``, or any inverter.
+        progress: whether to show a bar on stderr; None shows it on a terminal or in a notebook.
+        callback: called with a :class:`invlib.watch.Progress` after every round; True ends it.
+        budget: the evaluations or seconds after which the best so far comes back.
 
     Returns:
-        An :class:`Inversion`; :func:`invlib.certify` proves how exact it is.
+        An :class:`Inversion`; :func:`invlib.certify` proves how exact it is. With any of the last
+        three options the first Ctrl-C, too, ends the search with the best so far, marked in
+        ``reason``; without, it is a KeyboardInterrupt as ever.
 
     Raises:
         ValueError: if the image is not a finite batch or the method is unknown.
     """
-    with torch.no_grad():
+    watched = progress is not False or callback is not None or budget is not None
+    options = Watch(progress, callback, budget, interruptible=True)
+    with torch.no_grad(), watching(options) if watched else nullcontext():
         return inverter(method)(denoiser, image, solver)
 
 

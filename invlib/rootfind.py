@@ -3,7 +3,8 @@ r"""Root finders: solve r(x) = 0 for every sample of a batch on its own.
 All have one signature, ``finder(residual, x, *, slope, tol, max_iterations)``, where
 ``residual(x, rows)`` is called on the samples ``rows`` that still need work, and ``slope`` is a
 number that approximates the Jacobian of the residual. They keep the best iterate of every
-sample and stop it when it has converged, stalled, diverged or used up its iterations.
+sample and stop it when it has converged, stalled, diverged or used up its iterations, and all
+when who watches (:mod:`invlib.watch`) says so.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
+from . import watch
 from .shapes import column
 
 Residual = Callable[[Tensor, Tensor], Tensor]
@@ -39,7 +41,9 @@ class Root:
         residual: its relative residual :math:`|r(x)| / \min(|x|, |x_0|)`, ``[B]``; the start
             :math:`x_0` guards against an iterate that runs away where r is bounded.
         iterations: iterations made, ``[B]``.
-        reason: ``converged``, ``stalled``, ``diverged`` or ``budget``, one per sample.
+        reason: ``converged``, ``stalled``, ``diverged``, ``budget`` (its iterations, or the
+            budget of a :class:`invlib.watch.Watch`, are used up) or ``interrupted`` (by Ctrl-C or
+            a callback), one per sample.
     """
 
     x: Tensor
@@ -71,12 +75,16 @@ class Finder(Protocol):
 
 @dataclass
 class Search:
-    """The bookkeeping of an iteration: active samples, best iterates, reasons to stop."""
+    """The bookkeeping of an iteration: active samples, best iterates, reasons to stop.
+
+    ``goal`` is the residual at which a sample counts as solved for who watches, if not ``tol``.
+    """
 
     x: Tensor
     tol: float
     max_iterations: int
     patience: int
+    goal: float | None = None
     residual: Tensor = field(init=False)
     iterations: Tensor = field(init=False)
     reason: list[str] = field(init=False)
@@ -119,6 +127,10 @@ class Search:
         for reason, mask in done.items():
             self.stop(mask[go_on], reason)
             go_on &= ~mask
+        why = watch.observe(self.residual, self.tol if self.goal is None else self.goal)
+        if why:
+            self.stop(torch.ones_like(self.rows, dtype=torch.bool), why)
+            go_on[:] = False
         return go_on
 
     def stop(self, mask: Tensor, reason: str) -> None:

@@ -12,6 +12,7 @@ from ..denoisers import Denoiser
 from ..inversion import Inversion, Inverter
 from ..inverters import exact
 from ..solvers import Solver
+from ..watch import stopped
 from .box import ROUNDING, Box
 from .inversion import DecoderInversion
 from .model import Autoencoder
@@ -66,8 +67,10 @@ def joint(
 
     Returns:
         The better latents and their noise; their evaluations include those of ``first`` and
-        ``inversion``.
+        ``inversion``. Where a watch ends the search these two themselves, with the evaluations.
     """
+    if stopped():
+        return first, inversion
     z, noise = first.latents, inversion.noise
     paid = inversion.nfe
     if spread is None:
@@ -89,6 +92,8 @@ def joint(
     inside = polish(autoencoder, box, start=refined.latents)
     evaluations = first.evaluations + refined.evaluations + inside.evaluations
     again = method(denoiser, inside.latents, solver)
+    if stopped():
+        return replace(first, evaluations=evaluations), replace(inversion, nfe=again.nfe + paid)
     return (
         replace(inside, evaluations=evaluations, method="joint"),
         replace(again, nfe=again.nfe + paid),

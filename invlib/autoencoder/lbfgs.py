@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .. import watch
+
+GRADIENT = 3  # evaluations that a value and its gradient cost
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
@@ -18,7 +21,8 @@ class Minimum:
     Attributes:
         x: the best point of every sample, ``[B, ...]``.
         evaluations: evaluations of the objective that each sample paid for, ``[B]``.
-        reason: ``converged``, ``stalled`` (no step reduces the objective) or ``budget``.
+        reason: ``converged``, ``stalled`` (no step reduces the objective), ``budget`` or
+            ``interrupted``.
     """
 
     x: Tensor
@@ -47,9 +51,12 @@ def lbfgs(
     rows = torch.arange(len(x), device=x.device)
     best, reason = x.clone(), ["budget"] * len(x)
     value, gradient, finished = objective(x, rows)
+    watch.count(dict.fromkeys(rows.tolist(), GRADIENT))
     evaluations = torch.ones(len(x), dtype=torch.long)
+    first, sizes = value.clamp(min=1e-300), torch.ones_like(value)
     history = Memory(memory)
-    for _ in range(iterations):
+    for k in range(iterations):
+        watch.enter("decoder", k, iterations)
         direction = history.direction(gradient, value)
         slope = (direction * gradient).sum(1)
         new, new_value, new_gradient = x.clone(), value.clone(), gradient.clone()
@@ -60,6 +67,7 @@ def lbfgs(
             trial = x[todo] + size * direction[todo].view_as(x[todo])
             v, g, done = objective(trial, rows[todo])
             evaluations[rows[todo].cpu()] += 1
+            watch.count(dict.fromkeys(rows[todo].tolist(), GRADIENT))
             good = v <= value[todo] + 1e-4 * size * slope[todo]
             at = todo[good]
             new[at], new_value[at], new_gradient[at] = trial[good], v[good], g[good]
@@ -73,7 +81,12 @@ def lbfgs(
             for row in rows[which].tolist():
                 reason[row] = name
         go_on = (~finished & ~stalled).nonzero().flatten()
-        if not len(go_on):
+        sizes[rows] = (value / first[rows]).sqrt()
+        why = watch.observe(sizes, solved=reason.count("converged"))
+        if why:
+            for row in rows[go_on].tolist():
+                reason[row] = why
+        if why or not len(go_on):
             break
         if len(go_on) < len(x):
             x, value, gradient, finished, rows = (

@@ -7,9 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from .. import watch
 from ..denoisers import Denoiser
 from ..inversion import Inversion, Tally
-from ..rootfind import Finder, forward_step
+from ..rootfind import Finder, Root, forward_step
 from ..solvers import Solver
 from .naive import time_of, walk
 from .stepwise import StepProblem, collect
@@ -52,8 +53,11 @@ def algorithm2(
     tally, image = Tally.start(denoiser, image, solver)
     rows = torch.arange(len(image), device=image.device)
     unit = fine * solver.schedule.times / 1000
-    states, roots = [image], []
-    for i in reversed(range(solver.steps)):
+    states, roots = [image], list[Root]()
+    for k, i in enumerate(reversed(range(solver.steps))):
+        if roots and watch.stopped():
+            break
+        watch.enter("algorithm2", k, solver.steps)
         history = [j for j in range(i) if solver.b[i, j]]
         oldest = min(history, default=i)
         rough, outputs = states[-1], {}

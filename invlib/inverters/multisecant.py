@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from .. import watch
 from ..denoisers import Denoiser, Prediction, convert
 from ..inversion import Inversion, Tally, floor
 from ..rootfind import Search
@@ -70,7 +71,8 @@ def multisecant(
     inverse = torch.linalg.inv(gaussian_matrix(solver, variance))
     pairs = Pairs(gaussian_derivative(solver, variance), inverse @ solver.b, memory, drop)
     sizes = torch.full((len(image), solver.steps), torch.inf).double()
-    search = Search(y, tol / 1000, max_iterations, patience)
+    search = Search(y, tol / 1000, max_iterations, patience, goal=tol)
+    watch.enter("multisecant")
     while len(search.rows):
         rows = search.rows
         m = outputs(tally, y, rows)

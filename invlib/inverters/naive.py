@@ -10,6 +10,7 @@ from torch import Tensor
 from ..denoisers import Denoiser, Prediction, convert, select
 from ..inversion import Inversion, Tally
 from ..solvers import Solver
+from ..watch import enter, stopped
 
 
 def naive(
@@ -36,28 +37,54 @@ def naive(
     """
     tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
     rows = torch.arange(len(image), device=image.device)
-    states = [image]
-    y = image
+    enter("naive")
+    states, planned = [image], 0
     length = time_of(solver, 0) - time_of(solver, solver.steps)
     for i in reversed(range(solver.steps)):
+        if stopped() and any(tally.counts):
+            break
         gap = time_of(solver, i) - time_of(solver, i + 1)
         count = 1 if steps is None else max(1, round(steps * gap / length))
-        y = walk(tally, y, i + 1, i, count, rows)
-        states.append(y)
+        planned += count if solver.sigma[i] != solver.sigma[i + 1] else 0
+        states.append(walk(tally, states[-1], i + 1, i, count, rows))
+    cut = stopped() if len(states) <= solver.steps or tally.counts[0] < planned else None
+    states = straight(solver, states)
     residuals = torch.full((len(image), solver.steps), torch.nan, dtype=torch.float64)
     return Inversion(
-        noise=y / solver.scale,
+        noise=states[-1] / solver.scale,
         states=torch.stack(states[::-1]),
         residuals=residuals,
         iterations=torch.zeros(len(image), dtype=torch.long),
         nfe=tally.nfe,
-        reason=("explicit",) * len(image),
+        reason=(cut or "explicit",) * len(image),
         method="naive" if steps is None else f"naive/{steps}",
     )
 
 
+def straight(solver: Solver, states: list[Tensor]) -> list[Tensor]:
+    r"""The states ``y_n, y_{n-1} ...`` that were found, and the rest without an evaluation.
+
+    .. math:: y_i = \alpha_i d + \sigma_i \epsilon
+
+    with the data d and the noise :math:`\epsilon` that the last two states, of different noise
+    levels, are made of.
+    """
+    if len(states) > solver.steps:
+        return states
+    levels = [*zip(solver.alpha.tolist(), solver.sigma.tolist(), strict=True)][::-1]
+    last = len(states) - 1
+    other = next((k for k in reversed(range(last)) if levels[k] != levels[last]), 0)
+    (a, s), (a0, s0) = levels[last], levels[other]
+    y, y0, size = states[last], states[other], a * s0 - a0 * s
+    data, noise = (s0 * y - s * y0) / size, (a * y0 - a0 * y) / size
+    return states + [alpha * data + sigma * noise for alpha, sigma in levels[last + 1 :]]
+
+
 def walk(tally: Tally, y: Tensor, start: int, end: int, count: int, rows: Tensor) -> Tensor:
-    """Naive steps from node ``start`` to the noisier node ``end``, in ``count`` equal times."""
+    """Naive steps from node ``start`` to the noisier node ``end``, in ``count`` equal times.
+
+    Where a watch has ended the search, the last prediction of the noise serves for the rest.
+    """
     solver = tally.solver
     if solver.sigma[end] == solver.sigma[start]:  # two stages at one time
         return y
@@ -70,12 +97,13 @@ def walk(tally: Tally, y: Tensor, start: int, end: int, count: int, rows: Tensor
         label = t[k + 1].to(y).expand(len(y))
         at = k if sigma[k] or kind != "sample" else k + 1  # data and no noise say nothing of noise
         levels = alpha[at].to(y).expand(len(y)), sigma[at].to(y).expand(len(y))
-        if count == 1:
-            nodes = torch.full_like(rows, end)
-            raw = tally.call(partial(solver.raw, tally.denoiser), y, nodes, rows)
-        else:
-            raw = tally.call(lambda y, t, r: select(tally.denoiser, r)(y, t), y, label, rows)
-        noise = convert(raw.to(y.dtype), y, *levels, kind, "epsilon")
+        if not k or not stopped():
+            if count == 1:
+                nodes = torch.full_like(rows, end)
+                raw = tally.call(partial(solver.raw, tally.denoiser), y, nodes, rows)
+            else:
+                raw = tally.call(lambda y, t, r: select(tally.denoiser, r)(y, t), y, label, rows)
+            noise = convert(raw.to(y.dtype), y, *levels, kind, "epsilon")
         data = (y - sigma[k].item() * noise) / alpha[k].item()
         y = alpha[k + 1].item() * data + sigma[k + 1].item() * noise
     return y

@@ -8,11 +8,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from .. import watch
 from ..denoisers import Denoiser, Prediction, convert
 from ..inversion import Inversion, Tally, step_tolerance
 from ..rootfind import Finder, Root, anderson, forward_step
 from ..solvers import Solver
-from .naive import walk
+from .naive import straight, walk
 
 
 def algorithm1(
@@ -74,9 +75,12 @@ def _stepwise(
         )
     tally, image = Tally.start(denoiser, image, solver)
     rows = torch.arange(len(image), device=image.device)
-    states, roots = [image], []
+    states, roots = [image], list[Root]()
     noises: list[Tensor] = []
-    for i in reversed(range(solver.steps)):
+    for k, i in enumerate(reversed(range(solver.steps))):
+        if roots and watch.stopped():
+            break
+        watch.enter(method, k, solver.steps)
         target = states[-1]
         step = StepProblem(tally, i, target)
         if extrapolate and noises:
@@ -161,14 +165,23 @@ def _extrapolated(solver: Solver, i: int, noises: list[Tensor]) -> Tensor:
 
 
 def collect(states: list[Tensor], roots: list[Root], tally: Tally, method: str) -> Inversion:
-    """Gather the roots of all steps, the noisiest last, into one result."""
-    worst = ("diverged", "stalled", "budget", "converged")
+    """Gather the roots of the steps, the noisiest last, into one result.
+
+    Where a watch has ended the search before the last step, the other states are
+    :func:`straight` on from those that were found.
+    """
+    left = tally.solver.steps - len(roots)
+    why = [watch.stopped() or "budget"] * bool(left)
+    worst = ("diverged", "stalled", "interrupted", "budget", "converged")
     per_sample = zip(*[root.reason for root in roots], strict=True)
-    reason = tuple(next(r for r in worst if r in reasons) for reasons in per_sample)
+    reason = tuple(next(r for r in worst if r in (*reasons, *why)) for reasons in per_sample)
+    states = straight(tally.solver, states)
+    unknown = torch.full((len(states[0]), left), torch.nan, dtype=torch.float64)
+    found = torch.stack([root.residual.cpu() for root in roots[::-1]], 1)
     return Inversion(
         noise=states[-1] / tally.solver.scale,
         states=torch.stack(states[::-1]),
-        residuals=torch.stack([root.residual.cpu() for root in roots[::-1]], 1),
+        residuals=torch.cat([unknown, found], 1),
         iterations=torch.stack([root.iterations for root in roots]).sum(0),
         nfe=tally.nfe,
         reason=reason,

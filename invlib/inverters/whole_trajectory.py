@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from .. import watch
 from ..denoisers import Denoiser, select
 from ..inversion import Inversion, Tally, floor, retry
 from ..newton import newton_krylov
@@ -67,6 +68,7 @@ def whole_trajectory(
         )
         begin = start[:-1].transpose(0, 1).contiguous()
         problem = TrajectoryProblem(tally, target, begin, variance)
+        watch.enter("whole_trajectory")
         root = finder(problem, begin, tol=tol)
         states = torch.cat([root.x.transpose(0, 1), target[None]])
         return Inversion(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .. import watch
 from ..denoisers import Denoiser
 from ..inversion import Inversion, Tally
 from ..inverters.stepwise import StepProblem, collect
@@ -59,8 +60,11 @@ def step_by_step(
     """
     solver = first_order(solver)
     tally, image = Tally.start(denoiser, image, solver)
-    states, roots = [image], []
-    for i in reversed(range(solver.steps)):
+    states, roots = [image], list[Root]()
+    for k, i in enumerate(reversed(range(solver.steps))):
+        if roots and watch.stopped():
+            break
+        watch.enter(method, k, solver.steps)
         root = solve(StepProblem(tally, i, states[-1]))
         states.append(root.x)
         roots.append(root)
