@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
+from importlib import import_module
 from typing import Any
 
-import diffusers
 from torch import nn
 
 from .parts import clip, clip_tokenizer, dpm, unet, vae
@@ -40,12 +40,18 @@ def awake(module: Any) -> Any:
     return module
 
 
-def assemble(cls: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+def assemble(source: str, given: Mapping[str, Any]) -> Any:
     """A pipeline of the class, from the parts given and `PARTS` for the other names.
+
+    Args:
+        source: a name in diffusers, or ``module:name`` for a class that it hides.
+        given: parts by name; functions are called, other values passed on.
 
     Raises:
         KeyError: when a part without default is in neither.
     """
+    module, _, name = source.rpartition(":")
+    cls = getattr(import_module(module or "diffusers"), name)
     arguments = {}
     for name, parameter in inspect.signature(cls).parameters.items():
         if name in given or name in PARTS:
@@ -62,10 +68,8 @@ def recipe(
     call: Mapping[str, Any],
     parts: Mapping[str, Any] | None = None,
     note: str = "",
+    source: str = "",
 ) -> tuple[str, Recipe]:
-    """A key and its recipe; the name is a class of diffusers, perhaps with ": a variant".
-
-    Parts are functions that build, or plain values.
-    """
-    cls = getattr(diffusers, name.split(":")[0])
-    return name, Recipe(partial(assemble, cls, parts or {}), call, note)
+    """A key and its recipe; the name is a class of diffusers, perhaps with ": a variant"."""
+    source = source or name.split(":")[0]
+    return name, Recipe(partial(assemble, source, parts or {}), call, note)

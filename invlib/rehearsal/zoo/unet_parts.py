@@ -6,7 +6,14 @@ from typing import Any
 
 import diffusers
 import torch
+from PIL import Image
 from torch import Tensor
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    CLIPVisionModelWithProjection,
+)
 
 from .parts import WIDTH, unet
 
@@ -32,6 +39,11 @@ def picture(height: int = 16, width: int = 16, channels: int = 3) -> Tensor:
 def mask(height: int = 16, width: int = 16) -> Tensor:
     """A mask of the right half, ``[1, 1, height, width]``."""
     return (torch.arange(width) >= width // 2).float().expand(1, 1, height, width).clone()
+
+
+def photograph() -> Image.Image:
+    """The picture as a file would hold it."""
+    return Image.fromarray((255 * picture()[0]).byte().permute(1, 2, 0).numpy())
 
 
 def unet_xl(**options: Any) -> Any:
@@ -81,3 +93,28 @@ ATTENTION_FIRST = {
 def adapter() -> Any:
     """A T2I-Adapter beside a `unet` with attention first."""
     return diffusers.T2IAdapter(channels=[8, 16], num_res_blocks=1, downscale_factor=2)
+
+
+def clip_vision(*, projection: bool = True) -> Any:
+    """A CLIP image encoder of one layer."""
+    config = CLIPVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        projection_dim=WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=16,
+        patch_size=8,
+    )
+    return (CLIPVisionModelWithProjection if projection else CLIPVisionModel)(config)
+
+
+def clip_processor() -> Any:
+    """What scales pictures for `clip_vision`."""
+    return CLIPImageProcessor(crop_size=16, size={"shortest_edge": 16})
+
+
+def changed(model: Any, **options: Any) -> Any:
+    """A new model, configured as the given one but for the options."""
+    config = {name: value for name, value in model.config.items() if not name.startswith("_")}
+    return type(model)(**{**config, **options})
