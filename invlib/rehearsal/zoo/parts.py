@@ -88,16 +88,17 @@ def vae(channels: int = 4, *, halvings: int = 1, shift: float | None = None) -> 
 
 def unet(**options: Any) -> Any:
     """A conditional UNet with one attention block."""
-    return diffusers.UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=2,
-        norm_num_groups=4,
-        **{"cross_attention_dim": WIDTH, **options},
-    )
+    defaults = {
+        "sample_size": 8,
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "attention_head_dim": 2,
+        "norm_num_groups": 4,
+        "cross_attention_dim": WIDTH,
+    }
+    return diffusers.UNet2DConditionModel(**{**defaults, **options})
 
 
 def dpm(**options: Any) -> Any:

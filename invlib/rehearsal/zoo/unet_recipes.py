@@ -1,0 +1,16 @@
+"""Recipes of the pipelines on UNets and their like, and the classes that have none."""
+
+from __future__ import annotations
+
+from .cascades import CASCADES
+from .recipe import Recipe
+from .stable_diffusion import STABLE_DIFFUSION, STABLE_DIFFUSION_XL
+from .stable_diffusion_kin import STABLE_DIFFUSION_KIN
+
+RECIPES: dict[str, Recipe] = dict(
+    [*STABLE_DIFFUSION, *STABLE_DIFFUSION_XL, *STABLE_DIFFUSION_KIN, *CASCADES]
+)
+"""Every recipe, by the name of its class, with ": a variant" where there are several."""
+
+NOT_BUILT: dict[str, str] = {}
+"""Why there is no recipe for a class."""
