@@ -210,6 +210,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "hidden_size": 16,
         "num_layers": 2,
         "num_attention_heads": 2,
+        "num_kv_heads": 2,
         "multiple_of": 8,
         "cross_attention_dim": WIDTH,
     },
@@ -265,14 +266,14 @@ def autoencoder_dc() -> Any:
     )
 
 
-def autoencoder_qwen() -> Any:
-    """The autoencoder of QwenImage, which halves once."""
+def autoencoder_qwen(*, halvings: int = 1, channels: int = 4) -> Any:
+    """The autoencoder of QwenImage."""
     return diffusers.AutoencoderKLQwenImage(
-        base_dim=4,
+        base_dim=channels,
         z_dim=4,
-        dim_mult=[1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[False],
+        dim_mult=[1] * (halvings + 1),
+        num_res_blocks=0,
+        temperal_downsample=[False] * halvings,
         latents_mean=[0.1, -0.2, 0.3, 0.0],
         latents_std=[1.1, 1.2, 0.9, 1.0],
     )
@@ -291,6 +292,20 @@ def autoencoder_flux2() -> Any:
     )
 
 
+class VisionProcessor(transformers.Qwen2VLProcessor):
+    """Qwen's processor of texts and pictures, without films, which would need torchvision."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None) -> None:
+        super().__init__(image_processor, tokenizer)
+
+
+def vision_processor() -> VisionProcessor:
+    """A processor that makes at most 16 tokens of a picture."""
+    size = {"shortest_edge": 64, "longest_edge": 1024}
+    pictures = transformers.Qwen2VLImageProcessorPil(patch_size=4, size=size)
+    return VisionProcessor(pictures, word_tokenizer())
+
+
 VISION = {
     "depth": 2,
     "hidden_size": 16,
@@ -306,6 +321,16 @@ TOKEN_IDS = {
     "image_token_id": SPECIAL.index("<|image_pad|>"),
     "video_token_id": SPECIAL.index("<|video_pad|>"),
 }
+
+
+def mistral(model: str) -> Any:
+    """Mistral 3, of any class of transformers."""
+    cls = getattr(transformers, model)
+    text = transformers.MistralConfig(**TEXT)
+    vision = transformers.PixtralVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    return cls(cls.config_class(text_config=text, vision_config=vision))
 
 
 def seeing(model: str, vision: dict[str, Any], **text: Any) -> Any:
@@ -339,6 +364,10 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "GemmaTokenizer": word_tokenizer,
     "GlmModel": lambda: language("GlmModel"),
     "PreTrainedModel": lambda: language("Qwen3Model"),
+    "Mistral3ForConditionalGeneration": lambda: mistral("Mistral3ForConditionalGeneration"),
+    "Mistral3Model": lambda: mistral("Mistral3Model"),
+    "AutoProcessor": word_tokenizer,
+    "Qwen2VLProcessor": vision_processor,
     "Qwen2Tokenizer": word_tokenizer,
     "Qwen2_5_VLForConditionalGeneration": lambda: seeing(
         "Qwen2_5_VLForConditionalGeneration",
