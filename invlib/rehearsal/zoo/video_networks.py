@@ -1,0 +1,105 @@
+"""Small sizes of the networks of video and audio pipelines, by class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers
+
+from .parts import WIDTH
+
+LATENT = 4  # channels of the latents, where a class does not fix them
+HEADS: dict[str, Any] = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1}
+LATENTS: dict[str, Any] = {"in_channels": LATENT, "out_channels": LATENT}
+
+WAN: dict[str, Any] = {
+    **HEADS,
+    **LATENTS,
+    "attention_head_dim": 12,
+    "text_dim": WIDTH,
+    "freq_dim": WIDTH,
+    "ffn_dim": WIDTH,
+    "rope_max_seq_len": 32,
+}
+WAN_IMAGE: dict[str, Any] = {
+    **WAN,
+    "in_channels": 2 * LATENT + 4,
+    "image_dim": WIDTH,
+    "added_kv_proj_dim": 24,
+}
+HUNYUAN: dict[str, Any] = {
+    **HEADS,
+    **LATENTS,
+    "attention_head_dim": 12,
+    "num_single_layers": 1,
+    "num_refiner_layers": 1,
+    "text_embed_dim": WIDTH,
+    "pooled_projection_dim": WIDTH,
+    "rope_axes_dim": (4, 4, 4),
+}
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "WanTransformer3DModel": WAN,
+    "WanVACETransformer3DModel": {
+        **WAN,
+        "vace_layers": [0],
+        "vace_in_channels": 2 * LATENT + 64,
+    },
+    "WanAnimateTransformer3DModel": {
+        **WAN_IMAGE,
+        "latent_channels": LATENT,
+        "motion_encoder_channel_sizes": {"4": 8, "8": 8},
+        "motion_encoder_size": 8,
+        "motion_style_dim": 8,
+        "motion_dim": 4,
+        "motion_encoder_dim": 8,
+        "face_encoder_hidden_dim": 8,
+        "face_encoder_num_heads": 2,
+        "inject_face_latents_blocks": 1,
+    },
+    "ChronoEditTransformer3DModel": WAN_IMAGE,
+    "SkyReelsV2Transformer3DModel": WAN,
+    "AnyFlowTransformer3DModel": WAN,
+    "LTXVideoTransformer3DModel": {
+        **HEADS,
+        **LATENTS,
+        "cross_attention_dim": WIDTH,
+        "caption_channels": WIDTH,
+    },
+    "CogVideoXTransformer3DModel": {
+        **HEADS,
+        **LATENTS,
+        "time_embed_dim": 8,
+        "text_embed_dim": WIDTH,
+        "sample_width": 4,
+        "sample_height": 2,
+        "sample_frames": 5,
+        "max_text_seq_length": 8,
+        "spatial_interpolation_scale": 1.0,
+    },
+    "HunyuanVideoTransformer3DModel": HUNYUAN,
+    "MochiTransformer3DModel": {
+        **HEADS,
+        "in_channels": 12,
+        "pooled_projection_dim": WIDTH,
+        "text_embed_dim": WIDTH,
+        "time_embed_dim": 8,
+        "max_sequence_length": 8,
+    },
+    "StableAudioDiTModel": {
+        **HEADS,
+        **LATENTS,
+        "attention_head_dim": 16,
+        "sample_size": 16,
+        "num_key_value_attention_heads": 1,
+        "cross_attention_dim": WIDTH,
+        "time_proj_dim": 8,
+        "global_states_input_dim": 2 * WIDTH,
+        "cross_attention_input_dim": WIDTH,
+    },
+}
+
+
+def network(name: str, **changes: Any) -> Any:
+    """The network of this class in small, with changes to its sizes."""
+    return getattr(diffusers, name)(**{**NETWORKS[name], **changes})
