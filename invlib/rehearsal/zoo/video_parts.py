@@ -15,7 +15,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from .parts import WIDTH, clip, clip_tokenizer, dpm, t5, t5_tokenizer
+from .parts import WIDTH, clip, clip_tokenizer, dpm, t5, t5_tokenizer, vae
 from .video_networks import LATENT, NETWORKS, network
 
 TOKENS = 6  # of prompts given as embeddings
@@ -144,6 +144,70 @@ def mochi_vae() -> Any:
     )
 
 
+def hunyuan15_vae() -> Any:
+    """The autoencoder of HunyuanVideo 1.5: 4 x 4 pixels and 4 frames a latent."""
+    return diffusers.AutoencoderKLHunyuanVideo15(
+        latent_channels=LATENT,
+        block_out_channels=(8, 8, 8),
+        layers_per_block=1,
+        spatial_compression_ratio=4,
+    )
+
+
+def allegro_vae() -> Any:
+    """The autoencoder of Allegro: 8 x 8 pixels and 4 frames a latent."""
+    autoencoder = diffusers.AutoencoderKLAllegro(
+        block_out_channels=(8,) * 4,
+        latent_channels=LATENT,
+        layers_per_block=1,
+        norm_num_groups=4,
+        sample_size=16,
+    )
+    autoencoder.enable_tiling()  # it knows no other way
+    autoencoder.kernel, autoencoder.stride = (8, 16, 16), (4, 8, 8)
+    return autoencoder
+
+
+def magvit() -> Any:
+    """The autoencoder of EasyAnimate: 8 x 8 pixels and 4 frames a latent."""
+    return diffusers.AutoencoderKLMagvit(
+        latent_channels=LATENT,
+        block_out_channels=[8] * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+    )
+
+
+def cosmos_vae() -> Any:
+    """The autoencoder of Cosmos: 8 x 8 pixels and 8 frames a latent."""
+    return diffusers.AutoencoderKLCosmos(
+        latent_channels=LATENT,
+        encoder_block_out_channels=(8,) * 4,
+        decode_block_out_channels=(8,) * 4,
+        attention_resolutions=(4,),
+        resolution=16,
+        num_layers=1,
+        latents_mean=None,
+        latents_std=None,
+    )
+
+
+class NoSafetyChecker:
+    """Stands in for Cosmos's safety checker, which needs another package: all passes."""
+
+    def to(self, device: Any) -> NoSafetyChecker:
+        """The same on any device."""
+        return self
+
+    def check_text_safety(self, text: str) -> bool:
+        """Whether the prompt passes."""
+        return True
+
+    def check_video_safety(self, video: Any) -> Any:
+        """The video, unchanged."""
+        return video
+
+
 def oobleck(channels: int = LATENT) -> Any:
     """The autoencoder of Stable Audio: 8 samples a latent."""
     return diffusers.AutoencoderOobleck(
@@ -183,6 +247,43 @@ def picture_processor() -> Any:
     return transformers.CLIPImageProcessorPil(size={"shortest_edge": 8}, crop_size=8)
 
 
+def siglip() -> Any:
+    """A SigLIP encoder of pictures of 8 x 8 pixels."""
+    config = transformers.SiglipVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=8,
+        patch_size=4,
+    )
+    return transformers.SiglipVisionModel(config)
+
+
+def siglip_processor() -> Any:
+    """SigLIP's preparation of pictures, to 8 x 8 pixels."""
+    return transformers.SiglipImageProcessorPil(size={"height": 8, "width": 8})
+
+
+def guider() -> Any:
+    """Classifier-free guidance as a part of the pipeline."""
+    return diffusers.ClassifierFreeGuidance(guidance_scale=5.0)
+
+
+def flow_dpm() -> Any:
+    """DPM-Solver++(2M) as Sana uses it, on a shifted straight path."""
+    return diffusers.DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+
+
+def edm_euler() -> Any:
+    """Euler's method on the noise levels of Cosmos."""
+    return diffusers.EDMEulerScheduler(
+        sigma_min=0.002, sigma_max=80, sigma_data=0.5, final_sigmas_type="sigma_min"
+    )
+
+
 def flow_unipc() -> Any:
     """UniPC as Wan uses it, on a shifted straight path."""
     return diffusers.UniPCMultistepScheduler(
@@ -213,6 +314,17 @@ def cogvideox_ddim() -> Any:
 
 PARTS: dict[str, Callable[[], Any]] = {
     "AutoTokenizer": words,
+    "AutoencoderKL": vae,
+    "AutoencoderKLAllegro": allegro_vae,
+    "AutoencoderKLCosmos": cosmos_vae,
+    "AutoencoderKLHunyuanVideo15": hunyuan15_vae,
+    "AutoencoderKLMagvit": magvit,
+    "ClassifierFreeGuidance": guider,
+    "DPMSolverMultistepScheduler": flow_dpm,
+    "EDMEulerScheduler": edm_euler,
+    "SiglipVisionModel": siglip,
+    "SiglipImageProcessor": siglip_processor,
+    "SiglipImageProcessorPil": siglip_processor,
     "AutoencoderKLCogVideoX": cogvideox_vae,
     "AutoencoderKLHunyuanVideo": hunyuan_vae,
     "AutoencoderKLLTXVideo": ltx_vae,
@@ -270,11 +382,16 @@ def awake(part: Any) -> Any:
     return part
 
 
-def lenient(autoencoder: Any) -> Any:
-    """The autoencoder, encoding frames of any dtype in its own."""
+def lenient(network: torch.nn.Module) -> torch.nn.Module:
+    """The network, with layers that take any dtype: some classes cast to float32 on the way."""
 
-    def cast(encoder: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (inputs[0].to(next(encoder.parameters()).dtype), *inputs[1:])
+    def cast(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(
+            x.to(layer.weight.dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+            for x in inputs
+        )
 
-    autoencoder.encoder.register_forward_pre_hook(cast)
-    return autoencoder
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Linear | torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d):
+            layer.register_forward_pre_hook(cast)
+    return network

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
+import torch
+
+from .parts import WIDTH, vae
 from .recipe import Recipe
 from .video_networks import LATENT, network
 from .video_parts import (
+    TOKENS,
+    NoSafetyChecker,
     assemble,
     clip_vision,
     cogvideox_ddim,
@@ -31,26 +37,78 @@ TEMPLATE = {"prompt_template": {"template": "a {}", "crop_start": 1}, **SHORT}
 CLEANING = "The prompt is given as embeddings: the class cleans strings with ftfy."
 SINGLE = "The class runs its steps in float32."
 
+MASK = torch.ones(1, TOKENS, dtype=torch.long)
+MASKED = {**EMBEDDINGS, "prompt_attention_mask": MASK, "negative_prompt_attention_mask": MASK}
 GUIDED = {**STEPS, "guidance_scale": 5.0}
 
 
+HUNYUAN15 = {
+    **EMBEDDINGS,
+    "prompt_embeds_2": embeddings(3),
+    "negative_prompt_embeds_2": embeddings(4),
+} | {f"{sign}prompt_embeds_mask{which}": MASK for sign in ("", "negative_") for which in ("", "_2")}
+KANDINSKY = {
+    "prompt_embeds_qwen": embeddings(1),
+    "prompt_embeds_clip": embeddings(2)[:, 0],
+    "negative_prompt_embeds_qwen": embeddings(3),
+    "negative_prompt_embeds_clip": embeddings(4)[:, 0],
+    "prompt_cu_seqlens": torch.tensor([0, TOKENS]),
+    "negative_prompt_cu_seqlens": torch.tensor([0, TOKENS]),
+}
+SANA = {
+    "negative_prompt": None,
+    "height": 32,
+    "width": 32,
+    "frames": 5,
+    "use_resolution_binning": False,
+}
+WORDLESS: dict[str, None] = {"text_encoder": None, "tokenizer": None}
+TEMPLATED = "The prompt is given as embeddings: the class writes it into a long template of a chat."
+GEMMA = "The prompt is given as embeddings: the class writes it into a long instruction."
+GUIDER = TEMPLATED + " Guidance, at 5, is a part of the pipeline, not of the call."
+
+
 def recipe(
-    pipeline: str, call: Mapping[str, Any], note: str = "", **parts: Callable[[], Any] | None
+    pipeline: str,
+    call: Mapping[str, Any],
+    note: str = "",
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    **parts: Callable[[], Any] | None,
 ) -> tuple[str, Recipe]:
     """Class and recipe: a pipeline of parts by their types, but for those made by ``parts``.
 
-    A part that is None is absent.
+    A part that is None is absent; ``settings`` are attributes of the pipeline.
     """
 
     def make() -> Any:
-        return assemble(
-            pipeline, **{name: part() if part else None for name, part in parts.items()}
-        )
+        given = {name: part() if part else None for name, part in parts.items()}
+        pipe = assemble(pipeline, **given)
+        for name, value in settings.items():
+            setattr(pipe, name, value)
+        return pipe
 
     return pipeline, Recipe(make, call, note)
 
 
 wan = partial(network, "WanTransformer3DModel")
+cogvideox = partial(network, "CogVideoXTransformer3DModel")
+cosmos = partial(network, "CosmosTransformer3DModel")
+easyanimate = partial(network, "EasyAnimateTransformer3DModel")
+hunyuan = partial(network, "HunyuanVideoTransformer3DModel")
+
+
+def hunyuan15() -> Any:
+    """The network of HunyuanVideo 1.5, with a small projection of the glyphs."""
+    net = network("HunyuanVideo15Transformer3DModel")
+    projection = net.context_embedder_2
+    net.context_embedder_2 = type(projection)(WIDTH, WIDTH, projection.linear_3.out_features)
+    return net
+
+
+def kandinsky(**changes: Any) -> Any:
+    """The network of Kandinsky 5; the class casts times to float32."""
+    return lenient(network("Kandinsky5Transformer3DModel", **changes))
+
 
 RECIPES: dict[str, Recipe] = dict(
     [
@@ -159,7 +217,7 @@ RECIPES: dict[str, Recipe] = dict(
         recipe(
             "CogVideoXImageToVideoPipeline",
             {**CLIP, **WORDS, **GUIDED, **SHORT, "image": picture(16, 32)},
-            transformer=partial(network, "CogVideoXTransformer3DModel", in_channels=2 * LATENT),
+            transformer=partial(cogvideox, in_channels=2 * LATENT),
         ),
         recipe(
             "CogVideoXVideoToVideoPipeline",
@@ -168,15 +226,172 @@ RECIPES: dict[str, Recipe] = dict(
         recipe(
             "CogVideoXFunControlPipeline",
             {**PICTURE, **WORDS, **GUIDED, **SHORT, "control_video": frames(5, 16, 32)},
-            transformer=partial(network, "CogVideoXTransformer3DModel", in_channels=2 * LATENT),
+            transformer=partial(cogvideox, in_channels=2 * LATENT),
             scheduler=cogvideox_ddim,
         ),
         recipe(
             "HunyuanVideoPipeline", {**CLIP, **WORDS, **STEPS, **TEMPLATE, "true_cfg_scale": 3.0}
         ),
         recipe("MochiPipeline", {**CLIP, **WORDS, **GUIDED, **SHORT, "num_frames": 7}, SINGLE),
+        recipe(
+            "HunyuanVideoImageToVideoPipeline",
+            {
+                **CLIP,
+                **MASKED,
+                **STEPS,
+                "true_cfg_scale": 3.0,
+                "image": picture(16, 32),
+                "pooled_prompt_embeds": embeddings(3)[:, 0],
+                "negative_pooled_prompt_embeds": embeddings(4)[:, 0],
+            },
+            TEMPLATED,
+            transformer=partial(
+                network,
+                "HunyuanVideoTransformer3DModel",
+                in_channels=2 * LATENT + 1,
+                image_condition_type="latent_concat",
+            ),
+            **WORDLESS,
+            text_encoder_2=None,
+            tokenizer_2=None,
+            image_processor=picture_processor,
+        ),
+        recipe(
+            "HunyuanSkyreelsImageToVideoPipeline",
+            {**CLIP, **WORDS, **STEPS, **TEMPLATE, "true_cfg_scale": 3.0, "image": picture(16, 32)},
+            transformer=partial(hunyuan, in_channels=2 * LATENT),
+        ),
+        recipe(
+            "HunyuanVideoFramepackPipeline",
+            {
+                **CLIP,
+                **WORDS,
+                **STEPS,
+                **TEMPLATE,
+                "true_cfg_scale": 3.0,
+                "latent_window_size": 2,
+                "image": picture(16, 32),
+            },
+        ),
+        recipe(
+            "HunyuanVideo15Pipeline",
+            {**CLIP, **STEPS, **HUNYUAN15},
+            GUIDER,
+            {"vision_num_semantic_tokens": 4},
+            transformer=hunyuan15,
+            **WORDLESS,
+            text_encoder_2=None,
+            tokenizer_2=None,
+        ),
+        recipe(
+            "HunyuanVideo15ImageToVideoPipeline",
+            {"num_frames": 5, **STEPS, **HUNYUAN15, "image": picture(16, 32)},
+            GUIDER,
+            {"vision_num_semantic_tokens": 4},
+            transformer=hunyuan15,
+            **WORDLESS,
+            text_encoder_2=None,
+            tokenizer_2=None,
+        ),
+        recipe(
+            "LattePipeline",
+            {**WORDS, **GUIDED, "height": 8, "width": 8, "video_length": 2, "clean_caption": False},
+        ),
+        recipe(
+            "AllegroPipeline",
+            {**CLIP, **WORDS, **GUIDED, **SHORT, "num_frames": 8, "clean_caption": False},
+        ),
+        recipe("EasyAnimatePipeline", {**CLIP, **MASKED, **GUIDED}, TEMPLATED, **WORDLESS),
+        recipe(
+            "EasyAnimateInpaintPipeline",
+            {
+                **CLIP,
+                **MASKED,
+                **GUIDED,
+                "video": torch.rand(1, 3, 5, 16, 32),
+                "mask_video": torch.full((1, 1, 5, 16, 32), 255.0),
+            },
+            TEMPLATED,
+            **WORDLESS,
+            transformer=partial(easyanimate, in_channels=2 * LATENT + 1),
+        ),
+        recipe(
+            "CosmosTextToWorldPipeline",
+            {**CLIP, **WORDS, **GUIDED, **SHORT, "num_frames": 9},
+            transformer=cosmos,
+            safety_checker=NoSafetyChecker,
+        ),
+        recipe(
+            "CosmosVideoToWorldPipeline",
+            {**CLIP, **WORDS, **GUIDED, **SHORT, "num_frames": 9, "image": picture(16, 32)},
+            transformer=partial(cosmos, in_channels=LATENT + 1),
+            safety_checker=NoSafetyChecker,
+        ),
+        recipe(
+            "Cosmos2TextToImagePipeline",
+            {**PICTURE, **WORDS, **GUIDED, **SHORT},
+            transformer=cosmos,
+            safety_checker=NoSafetyChecker,
+        ),
+        recipe(
+            "Cosmos2VideoToWorldPipeline",
+            {**CLIP, **WORDS, **GUIDED, **SHORT, "image": picture(16, 32)},
+            transformer=partial(cosmos, in_channels=LATENT + 1),
+            safety_checker=NoSafetyChecker,
+        ),
+        recipe(
+            "Cosmos2_5_PredictBasePipeline",
+            {**CLIP, **EMBEDDINGS, **GUIDED},
+            TEMPLATED,
+            **WORDLESS,
+            transformer=partial(cosmos, in_channels=LATENT + 1),
+            safety_checker=NoSafetyChecker,
+        ),
+        recipe("SanaVideoPipeline", {**SANA, **MASKED, **GUIDED}, GEMMA, **WORDLESS, vae=wan_vae),
+        recipe(
+            "SanaImageToVideoPipeline",
+            {**SANA, **MASKED, **GUIDED, "image": picture(32, 32)},
+            GEMMA,
+            **WORDLESS,
+            vae=wan_vae,
+        ),
+        recipe(
+            "Kandinsky5T2VPipeline",
+            {**CLIP, **GUIDED, **KANDINSKY},
+            TEMPLATED,
+            **WORDLESS,
+            transformer=kandinsky,
+        ),
+        recipe(
+            "Kandinsky5T2IPipeline",
+            {**PICTURE, **GUIDED, **KANDINSKY},
+            TEMPLATED,
+            {"resolutions": [(32, 16)]},
+            **WORDLESS,
+            transformer=kandinsky,
+            vae=partial(vae, halvings=3),
+        ),
+        recipe(
+            "Kandinsky5I2VPipeline",
+            {**CLIP, **GUIDED, **KANDINSKY, "image": picture(16, 32)},
+            TEMPLATED,
+            **WORDLESS,
+            transformer=partial(kandinsky, visual_cond=True),
+        ),
+        recipe(
+            "Kandinsky5I2IPipeline",
+            {**PICTURE, **GUIDED, **KANDINSKY, "image": picture(16, 32)},
+            TEMPLATED,
+            {"resolutions": [(32, 16)]},
+            **WORDLESS,
+            transformer=partial(kandinsky, visual_cond=True),
+            vae=partial(vae, halvings=3),
+        ),
         recipe("StableAudioPipeline", {**WORDS, **GUIDED, "audio_end_in_s": 8.0}),
     ]
 )
 
-NOT_BUILT: dict[str, str] = {}
+NOT_BUILT: dict[str, str] = {
+    "EasyAnimateControlPipeline": "its call fails in diffusers 0.42.1: it gives its own "
+    "encode_prompt an argument that is not known there (text_encoder_index)",
+}
