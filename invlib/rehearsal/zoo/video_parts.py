@@ -15,6 +15,18 @@ import torch
 import transformers
 from torch import Tensor
 
+from .audio_parts import (
+    ace_step_conditions,
+    audio_projection,
+    durations,
+    edm_dpm,
+    longcat_vae,
+    ltx2_audio_vae,
+    ltx2_connectors,
+    oobleck,
+    same,
+    vocoder,
+)
 from .parts import WIDTH, clip, clip_tokenizer, dpm, t5, t5_tokenizer, vae
 from .video_networks import LATENT, NETWORKS, network
 
@@ -108,6 +120,22 @@ def ltx_vae() -> Any:
         upsample_residual=(False,) * 3,
         upsample_factor=(1,) * 3,
         patch_size=2,
+    )
+
+
+def ltx2_vae() -> Any:
+    """The autoencoder of LTX-2: 32 x 32 pixels and 8 frames a latent."""
+    return diffusers.AutoencoderKLLTX2Video(
+        latent_channels=LATENT,
+        block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8),
+        layers_per_block=(1,) * 5,
+        decoder_layers_per_block=(1,) * 4,
+        upsample_residual=(False,) * 3,
+        upsample_factor=(1,) * 3,
+        decoder_spatial_padding_mode="zeros",
+        spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
     )
 
 
@@ -208,26 +236,6 @@ class NoSafetyChecker:
         return video
 
 
-def oobleck(channels: int = LATENT) -> Any:
-    """The autoencoder of Stable Audio: 8 samples a latent."""
-    return diffusers.AutoencoderOobleck(
-        encoder_hidden_size=4,
-        downsampling_ratios=[2, 4],
-        channel_multiples=[1, 2],
-        decoder_channels=4,
-        decoder_input_channels=channels,
-        audio_channels=1,
-        sampling_rate=8,
-    )
-
-
-def audio_projection() -> Any:
-    """The projection of Stable Audio's prompts and lengths."""
-    return diffusers.StableAudioProjectionModel(
-        text_encoder_dim=WIDTH, conditioning_dim=WIDTH, min_value=0, max_value=8
-    )
-
-
 def clip_vision() -> Any:
     """A CLIP encoder of pictures of 8 x 8 pixels."""
     config = transformers.CLIPVisionConfig(
@@ -291,17 +299,6 @@ def flow_unipc() -> Any:
     )
 
 
-def edm_dpm() -> Any:
-    """DPM-Solver++(2M) on the noise levels of Stable Audio."""
-    return diffusers.EDMDPMSolverMultistepScheduler(
-        sigma_min=0.3,
-        sigma_max=500,
-        sigma_data=1.0,
-        sigma_schedule="exponential",
-        prediction_type="v_prediction",
-    )
-
-
 def cogvideox_ddim() -> Any:
     """DDIM as CogVideoX uses it, from pure noise on."""
     return diffusers.CogVideoXDDIMScheduler(
@@ -348,6 +345,21 @@ PARTS: dict[str, Callable[[], Any]] = {
     "T5TokenizerFast": words,
     "UMT5EncoderModel": umt5,
     "UniPCMultistepScheduler": flow_unipc,
+    "BaseGuidance": guider,
+    "FlowMapEulerDiscreteScheduler": diffusers.FlowMapEulerDiscreteScheduler,
+    "HeliosScheduler": diffusers.HeliosScheduler,
+    "SchedulerMixin": diffusers.FlowMatchEulerDiscreteScheduler,
+    "AceStepConditionEncoder": ace_step_conditions,
+    "AutoencoderKLLTX2Audio": ltx2_audio_vae,
+    "AutoencoderKLLTX2Video": ltx2_vae,
+    "AutoencoderSAME": same,
+    "LTX2TextConnectors": ltx2_connectors,
+    "LTX2Vocoder": vocoder,
+    "LongCatAudioDiTVae": longcat_vae,
+    "PreTrainedTokenizerBase": words,
+    "PreTrainedModel": llama,
+    "TokenizersBackend": words,
+    "StableAudio3DurationEmbedder": durations,
     **{name: partial(network, name) for name in NETWORKS},
 }
 

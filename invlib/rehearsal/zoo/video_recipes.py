@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, HeliosScheduler
 
 from .parts import WIDTH, vae
 from .recipe import Recipe
@@ -55,6 +56,22 @@ KANDINSKY = {
     "prompt_cu_seqlens": torch.tensor([0, TOKENS]),
     "negative_prompt_cu_seqlens": torch.tensor([0, TOKENS]),
 }
+LTX2 = {
+    "height": 32,
+    "width": 64,
+    "num_frames": 9,
+    "prompt_embeds": embeddings(1, width=2 * WIDTH),
+    "negative_prompt_embeds": embeddings(2, width=2 * WIDTH),
+    "prompt_attention_mask": MASK,
+    "negative_prompt_attention_mask": MASK,
+    "spatio_temporal_guidance_blocks": [0],
+}
+SOUND = {
+    **STEPS,
+    "prompt_embeds": embeddings(1),
+    "encoder_attention_mask": MASK,
+    "duration": 4.0,
+}
 SANA = {
     "negative_prompt": None,
     "height": 32,
@@ -62,7 +79,7 @@ SANA = {
     "frames": 5,
     "use_resolution_binning": False,
 }
-WORDLESS: dict[str, None] = {"text_encoder": None, "tokenizer": None}
+WORDLESS: dict[str, Any] = {"text_encoder": None, "tokenizer": None}
 TEMPLATED = "The prompt is given as embeddings: the class writes it into a long template of a chat."
 GEMMA = "The prompt is given as embeddings: the class writes it into a long instruction."
 GUIDER = TEMPLATED + " Guidance, at 5, is a part of the pipeline, not of the call."
@@ -331,12 +348,14 @@ RECIPES: dict[str, Recipe] = dict(
             "Cosmos2TextToImagePipeline",
             {**PICTURE, **WORDS, **GUIDED, **SHORT},
             transformer=cosmos,
+            scheduler=partial(FlowMatchEulerDiscreteScheduler, use_karras_sigmas=True),
             safety_checker=NoSafetyChecker,
         ),
         recipe(
             "Cosmos2VideoToWorldPipeline",
             {**CLIP, **WORDS, **GUIDED, **SHORT, "image": picture(16, 32)},
             transformer=partial(cosmos, in_channels=LATENT + 1),
+            scheduler=partial(FlowMatchEulerDiscreteScheduler, use_karras_sigmas=True),
             safety_checker=NoSafetyChecker,
         ),
         recipe(
@@ -373,7 +392,7 @@ RECIPES: dict[str, Recipe] = dict(
         ),
         recipe(
             "Kandinsky5I2VPipeline",
-            {**CLIP, **GUIDED, **KANDINSKY, "image": picture(16, 32)},
+            {**CLIP, **GUIDED, **KANDINSKY, "num_frames": 21, "image": picture(16, 32)},
             TEMPLATED,
             **WORDLESS,
             transformer=partial(kandinsky, visual_cond=True),
@@ -387,6 +406,92 @@ RECIPES: dict[str, Recipe] = dict(
             transformer=partial(kandinsky, visual_cond=True),
             vae=partial(vae, halvings=3),
         ),
+        recipe(
+            "HeliosPipeline",
+            {
+                **CLIP,
+                **EMBEDDINGS,
+                **GUIDED,
+                "num_latent_frames_per_chunk": 2,
+                "history_sizes": [4, 2, 1],
+            },
+            CLEANING,
+            scheduler=partial(HeliosScheduler, stages=1, stage_range=[0, 1]),
+        ),
+        recipe(
+            "HeliosPyramidPipeline",
+            {
+                **CLIP,
+                **EMBEDDINGS,
+                "height": 64,
+                "width": 64,
+                "guidance_scale": 5.0,
+                "num_latent_frames_per_chunk": 2,
+                "history_sizes": [4, 2, 1],
+                "pyramid_num_inference_steps_list": [2, 2, 2],
+            },
+            CLEANING,
+            scheduler=partial(HeliosScheduler, gamma=0.3),
+        ),
+        recipe("AnyFlowPipeline", {**CLIP, **EMBEDDINGS, **GUIDED}, CLEANING),
+        recipe("AnyFlowFARPipeline", {**CLIP, **EMBEDDINGS, **GUIDED}, CLEANING),
+        recipe(
+            "MotifVideoPipeline",
+            {**CLIP, **MASKED, **STEPS},
+            GUIDER,
+            **WORDLESS,
+            transformer=lambda: lenient(network("MotifVideoTransformer3DModel")),
+        ),
+        recipe("LTX2Pipeline", {**LTX2, **GUIDED}, TEMPLATED, **WORDLESS),
+        recipe(
+            "LTX2ImageToVideoPipeline",
+            {**LTX2, **GUIDED, "image": picture(32, 64), "image_crf": 0},
+            TEMPLATED,
+            **WORDLESS,
+        ),
+        recipe("LTX2ConditionPipeline", {**LTX2, **GUIDED}, TEMPLATED, **WORDLESS),
+        recipe("LTX2InContextPipeline", {**LTX2, **GUIDED}, TEMPLATED, **WORDLESS),
+        recipe("LTX2HDRPipeline", {**LTX2, **GUIDED}, TEMPLATED, **WORDLESS),
+        recipe(
+            "StableAudio3Pipeline",
+            {
+                **SOUND,
+                **GUIDED,
+                "negative_prompt_embeds": embeddings(2),
+                "negative_encoder_attention_mask": MASK,
+            },
+            GEMMA,
+            **WORDLESS,
+        ),
+        recipe(
+            "StableAudio3AudioToAudioPipeline",
+            {**SOUND, "audio": torch.rand(1, 1, 64)},
+            GEMMA,
+            **WORDLESS,
+        ),
+        recipe(
+            "StableAudio3InpaintPipeline",
+            {
+                **SOUND,
+                **STEPS,
+                "audio": torch.rand(1, 1, 64),
+                "mask_start_seconds": 1.0,
+                "mask_end_seconds": 2.0,
+            },
+            GEMMA,
+            **WORDLESS,
+        ),
+        recipe(
+            "AceStepPipeline",
+            {
+                **STEPS,
+                "prompt": "a red cat",
+                "lyrics": "a dog",
+                "audio_duration": 4.0,
+                "guidance_scale": 5.0,
+            },
+        ),
+        recipe("LongCatAudioDiTPipeline", {**WORDS, **GUIDED, "audio_duration_s": 4.0}),
         recipe("StableAudioPipeline", {**WORDS, **GUIDED, "audio_end_in_s": 8.0}),
     ]
 )
