@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INSTALLING := $(VENV)/.installing
 BROWSER := $(VENV)/.browser
+COLAB := .venv-colab
 NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help figures test lint unit notebooks book browser bench results train clean distclean
+.PHONY: help figures test lint unit notebooks book browser colab bench results train clean distclean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -19,7 +20,7 @@ help: ## show this list
 
 # The stamp is written last. A run that was killed half-way leaves .installing behind, and the
 # next one starts from an empty environment.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "invlib needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
 	@if [ -e $(INSTALLING) ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
@@ -65,6 +66,18 @@ $(BROWSER): $(STAMP)
 browser: $(BROWSER) ## look at every page of the built book in a headless Chromium
 	$(BIN)/python -m pytest -q tests/browser
 
+$(COLAB)/.installed: tests/colab/requirements.txt
+	$(PYTHON) -m venv --clear $(COLAB)
+	$(COLAB)/bin/python -m pip install -r $<
+	@touch $@
+
+colab: $(STAMP) $(COLAB)/.installed ## run every chapter alone, with the versions of Colab
+	rm -rf build dist/colab
+	$(BIN)/python -m pip wheel --no-deps -w dist/colab .
+	$(COLAB)/bin/python -m pip install --no-deps --force-reinstall dist/colab/invlib-*.whl
+	OMP_NUM_THREADS=1 INVLIB_COLAB_PYTHON=$(abspath $(COLAB))/bin/python \
+	  $(BIN)/pytest -n 2 tests/colab
+
 bench: $(STAMP) ## compare the inversion methods on the embedded model
 	$(BIN)/python -m invlib.reproduce.bench
 
@@ -81,5 +94,5 @@ clean: ## remove the book and every cache; the environment and training checkpoi
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find invlib tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean ## remove the environment as well
-	rm -rf $(VENV) invlib.egg-info
+distclean: clean ## remove the environments as well
+	rm -rf $(VENV) $(COLAB) invlib.egg-info

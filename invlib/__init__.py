@@ -11,6 +11,7 @@ from .claims import claim
 from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
 from .inversion import Inversion, invert
 from .inverters import algorithm1, algorithm2, multisecant, naive, stepwise, whole_trajectory
+from .measured import results
 from .metrics import decibel, nmse
 from .probing import NotInvertible, from_scheduler, network_prediction
 from .rootfind import anderson, fixed_point, forward_step, gradient_descent
@@ -78,6 +79,7 @@ __all__ = [
     "nmse",
     "predicting",
     "regenerate",
+    "results",
     "sample",
     "singular_values",
     "stepwise",

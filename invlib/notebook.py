@@ -16,6 +16,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 from IPython.display import Markdown, display
 
+WITHOUT_HEADERS = """
+.invlib-frames > .p-TabBar, .invlib-frames > .lm-TabBar { display: none !important; }
+.invlib-frames > .widget-tab-contents { border: none !important; padding: 0 !important; }
+"""
+
 
 def source(function: Callable | type) -> Markdown:
     """Show the source of a function or class as it stands in the library."""
@@ -52,26 +57,41 @@ def slides(figures: Sequence[Any], *, alt: Sequence[str], description: str) -> A
     """
     import ipywidgets as widgets
 
-    pictures = []
+    frames = []
     for figure, text in zip(figures, alt, strict=True):
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
         plt.close(figure)
         data = base64.b64encode(buffer.getvalue()).decode()
-        pictures.append(
+        frames.append(
             widgets.HTML(
                 f'<img src="data:image/png;base64,{data}" alt="{html.escape(text)}" '
                 'style="width: 35rem; max-width: 100%; height: auto">'
             )
         )
-    stack = widgets.Stack(pictures, selected_index=0)
+    shown, *hidden = one_of(frames)
     slider = widgets.IntSlider(
         value=0,
-        max=len(pictures) - 1,
+        max=len(frames) - 1,
         description=description,
         readout=False,  # the pictures say where they are; a frame's number says nothing
         style={"description_width": "initial"},
         layout={"width": "min(30rem, 95%)"},
     )
-    widgets.jslink((slider, "value"), (stack, "selected_index"))
-    return widgets.VBox([slider, stack])
+    widgets.jslink((slider, "value"), (shown, "selected_index"))
+    return widgets.VBox([slider, shown, *hidden])
+
+
+def one_of(frames: Sequence[Any]) -> list[Any]:
+    """A widget that shows the frame with the number ``selected_index``, and what it needs.
+
+    That is a stack. ipywidgets 7, the version of Colab, has none; there it is a row of tabs
+    whose headers a style sheet hides.
+    """
+    import ipywidgets as widgets
+
+    if hasattr(widgets, "Stack"):
+        return [widgets.Stack(frames, selected_index=0)]
+    tabs = widgets.Tab(frames, selected_index=0)
+    tabs.add_class("invlib-frames")
+    return [tabs, widgets.HTML(f"<style>{WITHOUT_HEADERS}</style>", layout={"display": "none"})]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from chapters import CHAPTERS, ROOT
 from widget_states import widget_models
 
 import invlib
@@ -19,9 +20,7 @@ import invlib.flow
 import invlib.reversible
 from invlib.portraits import render
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
-CHAPTERS = [path for path in NOTEBOOKS if path.parent.name in ("book", "appendix")]
 PAGES = sorted((ROOT / "book").rglob("*.md")) + NOTEBOOKS
 SECONDS = 60
 KILOBYTE = 1000

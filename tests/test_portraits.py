@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 import invlib
 from invlib import ddim, decibel, from_scheduler, nmse, sample
+from invlib.editing import counterfactuals
 from invlib.pipelines import UNet, encode_prompts
 from invlib.portraits import (
     caption,
@@ -26,7 +28,8 @@ from invlib.portraits import (
 )
 from invlib.portraits.dataset import TRAIN_SEED, portraits
 from invlib.portraits.quality import noise_for
-from invlib.portraits.render import HELD_OUT_PAIRS
+from invlib.portraits.render import HELD_OUT_PAIRS, drawn
+from invlib.portraits.shipped import FOLDER, shipped
 from invlib.schedule import Schedule
 
 
@@ -51,6 +54,28 @@ def test_a_counterfactual_changes_its_region_only() -> None:
     assert not mask[:32].any()  # the garment is in the lower half
     difference = np.abs(render(person).astype(int) - render(edited).astype(int)).max(-1)
     assert (difference[~mask] <= 2).all()
+
+
+def test_the_pictures_that_come_along_are_those_of_chapter_13_as_drawn() -> None:
+    """After a change of the drawing: ``ship(person, drawn(person))`` for each of them."""
+    first, second = held_out(2)
+    changes = (
+        dataclasses.replace(first, hair_color="blue"),
+        dataclasses.replace(second, garment_color="blue"),
+    )
+    pair = counterfactuals([caption(first), caption(second)], [caption(p) for p in changes])
+    people = (*pair.portraits, *pair.edited)
+    for person in people:
+        assert (shipped(person, 64) == drawn(person)).all()
+    assert len([*FOLDER.iterdir()]) == len(people)
+
+
+def test_other_pictures_need_what_draws_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dicebear", None)
+    person = random_portrait(random.Random(7))
+    assert shipped(person, 64) is None
+    with pytest.raises(ModuleNotFoundError, match="with its extra `train`"):
+        drawn(dataclasses.replace(person, terrain=person.terrain + 1))
 
 
 def test_training_never_shows_the_held_out_pairs() -> None:

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from scipy import stats
 from torch import Tensor
 
-from invlib.denoisers import guided
+from invlib.denoisers import Denoiser, guided
 from invlib.metrics import decibel
-from invlib.reproduce.marked import BITS, CHANNEL, KEYS, keys_named, noises, without_prompt
+from invlib.reproduce import marked
+from invlib.reproduce.marked import (
+    BITS,
+    CHANNEL,
+    KEYS,
+    SAMPLER,
+    keys_named,
+    noises,
+    recover,
+    without_prompt,
+)
 from invlib.reproduce.marked_scores import correct, read, student, together, wilson
+from invlib.reproduce.problem import Problem, solver_named
 from invlib.reproduce.watermarks import (
     ATTACKED,
     LABELS,
@@ -25,6 +38,7 @@ from invlib.reproduce.watermarks import (
     summary,
 )
 from invlib.reproduce.watermarks_drawing import LADDER, draw_attacks, draw_ladder
+from invlib.solvers import Solver
 from invlib.watermark import ATTACKS
 
 SHAPE = (4, 16, 16)
@@ -98,6 +112,23 @@ def test_without_the_prompt_only_the_empty_one_is_asked() -> None:
     assert len(asked) == 1 and torch.equal(asked[0], torch.zeros(2, 3))
     with pytest.raises(TypeError, match="no empty prompt"):
         without_prompt(lambda x, t: x)
+
+
+def once(network: Denoiser, noise: Tensor, solver: Solver) -> SimpleNamespace:
+    """One evaluation in the place of a sampler."""
+    return SimpleNamespace(image=network(noise, torch.ones(len(noise), device=noise.device)))
+
+
+def test_pictures_are_made_on_the_device_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.device("meta"):
+        asked, empty = torch.empty(1, 4, 1, 1), torch.empty(1, 4, 1, 1)
+        noise, pipe = torch.empty(1, *SHAPE), SimpleNamespace(vae=AutoencoderKL(latent_channels=4))
+    network = guided(lambda x, t, condition: x * condition, asked, empty, 3.0)
+    problem = Problem(pipe, solver_named(SAMPLER), network, noise)
+    monkeypatch.setattr(Problem, "of", lambda *_: problem)
+    monkeypatch.setattr(marked, "sample", once)  # the real one asks whether all is finite
+    picture = recover(0, "released", "none", (), "tiny")["picture"]
+    assert picture.device.type == "meta" and len(picture) == KEYS
 
 
 def test_rows_and_figures_of_made_up_results() -> None:

@@ -20,6 +20,8 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image
 
+from .shipped import shipped
+
 SKIES = {
     "blue sky": "#9bd4f5",
     "pink sky": "#f7b7c9",
@@ -142,6 +144,16 @@ def caption(portrait: Portrait) -> str:
 
 
 def render(portrait: Portrait, size: int = 64) -> np.ndarray:
+    """The picture of a portrait, ``uint8 [size, size, 3]``: it came along, or it is drawn.
+
+    Raises:
+        ModuleNotFoundError: if it has to be drawn, and what draws it is not installed.
+    """
+    pixels = shipped(portrait, size)
+    return drawn(portrait, size) if pixels is None else pixels
+
+
+def drawn(portrait: Portrait, size: int = 64) -> np.ndarray:
     """Draw a portrait as ``uint8 [size, size, 3]`` (drawn at twice the size, then Lanczos)."""
     draw = 2 * size
     picture = _landscape(portrait.terrain, portrait.sky, portrait.hills, portrait.orb, draw).copy()
@@ -196,7 +208,13 @@ def _style(name: str) -> Any:
 
 
 def _avatar(style: str, options: dict, size: int) -> Image.Image:
-    from dicebear import Avatar
+    try:
+        from dicebear import Avatar
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "only the portraits of the book come as pictures; to draw others install invlib "
+            "with its extra `train`"
+        ) from error
 
     return _image(Avatar(_style(style), {"size": size, **options}).to_string(), size)
 

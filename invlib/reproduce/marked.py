@@ -123,7 +123,8 @@ def recover(
     problem = Problem.of(SAMPLER, GUIDANCE, prompt, 1, profile)
     denoiser = select(problem.denoiser, torch.zeros(KEYS, dtype=torch.long))
     shape = tuple(problem.noise.shape[1:])
-    latents = sample(denoiser, noises(prompt, keys, shape).marked, problem.solver).image
+    marked = noises(prompt, keys, shape).marked.to(problem.noise.device)
+    latents = sample(denoiser, marked, problem.solver).image
     autoencoder = Autoencoder.of(problem.pipe.vae)
     picture = ATTACKS[attack](to_bytes(autoencoder.decode(latents)))
     known = {"true": (latents, 0.0)}
