@@ -51,6 +51,10 @@ from .video_parts import (
     wan_vae,
 )
 
+UNPADDED = "The network has no padding mask: its resizing needs torchvision."
+MASKED_OUT = "All is masked: else diffusers 0.42.1 asks for an option that no autoencoder has."
+BLOCKS = "Gamma is 0.3: at the default of 1/3 the covariance of the block noise is singular."
+
 wan = partial(network, "WanTransformer3DModel")
 cogvideox = partial(network, "CogVideoXTransformer3DModel")
 cosmos = partial(network, "CosmosTransformer3DModel")
@@ -202,7 +206,12 @@ RECIPES: dict[str, Recipe] = dict(
         recipe(
             "HunyuanVideoPipeline", {**VIDEO, **WORDS, **STEPS, **TEMPLATE, "true_cfg_scale": 3.0}
         ),
-        recipe("MochiPipeline", {**VIDEO, **WORDS, **GUIDED, **SHORT, "num_frames": 7}, SINGLE),
+        recipe(
+            "MochiPipeline",
+            {**VIDEO, **WORDS, **GUIDED, **SHORT, "num_frames": 7},
+            SINGLE,
+            scheduler=partial(FlowMatchEulerDiscreteScheduler, invert_sigmas=True),
+        ),
         recipe(
             "HunyuanVideoImageToVideoPipeline",
             {
@@ -288,25 +297,28 @@ RECIPES: dict[str, Recipe] = dict(
                 "video": uniform(1, 3, 5, 16, 32),
                 "mask_video": torch.full((1, 1, 5, 16, 32), 255.0),
             },
-            TEMPLATED,
+            f"{TEMPLATED} {MASKED_OUT}",
             **WORDLESS,
             transformer=partial(easyanimate, in_channels=2 * LATENT + 1),
         ),
         recipe(
             "CosmosTextToWorldPipeline",
             {**VIDEO, **WORDS, **GUIDED, **SHORT, "num_frames": 9},
+            UNPADDED,
             transformer=cosmos,
             safety_checker=NoSafetyChecker,
         ),
         recipe(
             "CosmosVideoToWorldPipeline",
             {**VIDEO, **WORDS, **GUIDED, **SHORT, "num_frames": 9, "image": picture(16, 32)},
+            UNPADDED,
             transformer=partial(cosmos, in_channels=LATENT + 1),
             safety_checker=NoSafetyChecker,
         ),
         recipe(
             "Cosmos2TextToImagePipeline",
             {**PICTURE, **WORDS, **GUIDED, **SHORT},
+            UNPADDED,
             transformer=cosmos,
             scheduler=partial(FlowMatchEulerDiscreteScheduler, use_karras_sigmas=True),
             safety_checker=NoSafetyChecker,
@@ -314,6 +326,7 @@ RECIPES: dict[str, Recipe] = dict(
         recipe(
             "Cosmos2VideoToWorldPipeline",
             {**VIDEO, **WORDS, **GUIDED, **SHORT, "image": picture(16, 32)},
+            UNPADDED,
             transformer=partial(cosmos, in_channels=LATENT + 1),
             scheduler=partial(FlowMatchEulerDiscreteScheduler, use_karras_sigmas=True),
             safety_checker=NoSafetyChecker,
@@ -321,7 +334,7 @@ RECIPES: dict[str, Recipe] = dict(
         recipe(
             "Cosmos2_5_PredictBasePipeline",
             {**VIDEO, **EMBEDDINGS, **GUIDED},
-            TEMPLATED,
+            f"{TEMPLATED} {UNPADDED}",
             **WORDLESS,
             transformer=partial(cosmos, in_channels=LATENT + 1),
             safety_checker=NoSafetyChecker,
@@ -390,7 +403,7 @@ RECIPES: dict[str, Recipe] = dict(
                 "history_sizes": [4, 2, 1],
                 "pyramid_num_inference_steps_list": [2, 2, 2],
             },
-            CLEANING,
+            f"{CLEANING} {BLOCKS}",
             scheduler=partial(HeliosScheduler, gamma=0.3),
         ),
         recipe("AnyFlowPipeline", {**VIDEO, **EMBEDDINGS, **GUIDED}, CLEANING),
@@ -488,6 +501,7 @@ RECIPES: dict[str, Recipe] = dict(
                 "audio_duration": 4.0,
                 "guidance_scale": 5.0,
             },
+            scheduler=partial(FlowMatchEulerDiscreteScheduler, num_train_timesteps=1),
         ),
         recipe("LongCatAudioDiTPipeline", {**WORDS, **GUIDED, "audio_duration_s": 4.0}),
         recipe("StableAudioPipeline", {**WORDS, **GUIDED, "audio_end_in_s": 8.0}),
