@@ -25,21 +25,29 @@ def numbers(output) -> Iterator[np.ndarray]:
 
 @pytest.mark.parametrize("name", RECIPES)
 @torch.no_grad()
-def test_small_pipeline_runs_its_own_call_in_float64(name):
+def test_small_pipeline_runs_its_own_call_in_float64_and_is_guided(name):
     recipe = RECIPES[name]
     assert not {"latents", "generator", "output_type"} & set(recipe.call)
     pipe = build(recipe.make)
     assert type(pipe) is getattr(diffusers, name)
     networks = [m for m in pipe.components.values() if isinstance(m, torch.nn.Module)]
     assert {p.dtype for m in networks for p in m.parameters()} == {torch.float64}
-    torch.manual_seed(0)
     options = inspect.signature(type(pipe).__call__).parameters
     plain = (
         {"output_type": "np"} if "output_type" in options else {}
     )  # 8 bits hide what is not finite
-    found = list(numbers(pipe(**recipe.call, **plain)))
+
+    def run(**changes):
+        torch.manual_seed(0)
+        return list(numbers(pipe(**{**recipe.call, **plain, **changes})))
+
+    found = run()
     assert found
     assert all(a.size and np.isfinite(a).all() for a in found)
+    for guidance in {"guidance_scale", "true_cfg_scale"} & set(recipe.call):
+        assert recipe.call[guidance] > 1
+        more = run(**{guidance: recipe.call[guidance] + 1})
+        assert not np.array_equal(found[0], more[0])
 
 
 def test_classes_that_are_not_built_exist_and_say_why():

@@ -240,6 +240,25 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "dit_text_dim": WIDTH,
         "latent_dim": LATENT,
     },
+    "Kandinsky6Transformer3DModel": {
+        "in_visual_dim": LATENT,
+        "out_visual_dim": LATENT,
+        "in_audio_dim": LATENT,
+        "out_audio_dim": LATENT,
+        "in_text_dim": WIDTH,
+        "in_text_dim2": WIDTH,
+        "time_dim": 8,
+        "model_dim": 12,
+        "ff_dim": 12,
+        "num_text_blocks": 1,
+        "num_visual_blocks": 1,
+        "axes_dims": (4, 4, 4),
+    },
+    "UNet1DModel": {
+        "sample_size": 16,
+        "sample_rate": 16,
+        "extra_in_channels": 64,
+    },
 }
 
 

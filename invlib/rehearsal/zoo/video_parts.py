@@ -39,6 +39,11 @@ def embeddings(seed: int, *, tokens: int = TOKENS, width: int = WIDTH) -> Tensor
     return torch.randn(1, tokens, width, dtype=torch.float64, generator=generator)
 
 
+def uniform(*shape: int) -> Tensor:
+    """Reproducible random numbers between 0 and 1."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
 def picture(height: int, width: int, seed: int = 0) -> PIL.Image.Image:
     """A picture of random pixels."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
