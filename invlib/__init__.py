@@ -29,11 +29,11 @@ from .solvers import (
 from .watch import Budget, Progress, Watch, watching
 
 if TYPE_CHECKING:
-    from .pipelines import ImageInversion, invert_image, invert_latents, regenerate
+    from .pipelines import ImageInversion, Options, invert_image, invert_latents, regenerate
 
 __version__ = "0.1.0"
 
-PIPELINES = ("ImageInversion", "invert_image", "invert_latents", "regenerate")
+PIPELINES = ("ImageInversion", "Options", "invert_image", "invert_latents", "regenerate")
 
 __all__ = [
     "Budget",
@@ -45,6 +45,7 @@ __all__ = [
     "Inversion",
     "Mixture",
     "NotInvertible",
+    "Options",
     "Progress",
     "Schedule",
     "Solver",

@@ -64,8 +64,12 @@ def newton_krylov(
 
 
 def forward_mode(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
-    """The derivative of ``function`` at x along v; attention runs in its plain form."""
-    with sdpa_kernel(SDPBackend.MATH), _ContiguousNorms():
+    """The derivative of ``function`` at x along v; attention runs in its plain form.
+
+    Autocast is off inside: it has no forward mode, and a derivative need not be rounded alike.
+    """
+    plain = torch.autocast(x.device.type, enabled=False)
+    with sdpa_kernel(SDPBackend.MATH), _ContiguousNorms(), plain:
         return cast(Tensor, torch.func.jvp(function, (x,), (v,))[1])
 
 

@@ -227,6 +227,8 @@ def _kind(scheduler: Any) -> tuple[Prediction, Levels]:
         return "reverse_flow", FlowSchedule(1, image=1.0)
     if name == "IPNDMScheduler":
         return "v_prediction", AngleSchedule(lambda t: t * math.pi / 2, times)
+    if config.get("invert_sigmas", False):  # from noise at sigma 0 to the image at sigma 1
+        return "reverse_flow", FlowSchedule(times, image=float(times))
     if name.startswith("Flow") or (flow and prediction == "flow_prediction"):
         return "flow", FlowSchedule(times)
     if prediction not in ("epsilon", "sample", "v_prediction"):
@@ -253,6 +255,8 @@ def _levels(scheduler: Any, schedule: Levels, loop: Loop) -> tuple[Tensor, Tenso
         first = _first(scheduler, times)
         sigmas = sigmas[first : first + len(times) + 1]
         if isinstance(schedule, FlowSchedule):
+            if scheduler.config.get("invert_sigmas", False):
+                sigmas = 1 - sigmas
             return (1 - sigmas).double(), sigmas.double()
         data = scheduler.config.get("sigma_data", 1.0)
         alpha = data / (sigmas**2 + data**2) ** 0.5

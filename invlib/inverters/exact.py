@@ -10,6 +10,7 @@ from ..denoisers import Denoiser, select
 from ..inversion import Inversion, Inverter, retry
 from ..solvers import Solver
 from .multisecant import multisecant
+from .persistent import random_states
 from .stepwise import stepwise
 from .whole_trajectory import second_start, whole_trajectory
 
@@ -29,10 +30,11 @@ def exact(
         solver: the sampler's table.
         max_batch: most states in one network call; by default all steps of all images.
     """
+    other = second_start if getattr(denoiser, "any_time", True) else random_start
     attempts: list[Inverter] = [
         partial(multisecant, max_batch=max_batch),
         partial(whole_trajectory, max_batch=max_batch),
-        partial(second_start, max_batch=max_batch),
+        partial(other, max_batch=max_batch),
     ]
     if solver.order_one and getattr(denoiser, "nodewise", True):
         attempts.insert(0, stepwise)
@@ -40,6 +42,14 @@ def exact(
     for attempt in attempts[1:]:
         result = retry(result, partial(_part, attempt, denoiser, image, solver))
     return result
+
+
+def random_start(
+    denoiser: Denoiser, image: Tensor, solver: Solver, *, max_batch: int | None = None
+) -> Inversion:
+    """:func:`multisecant` from the image noised at random; needs no times but the solver's own."""
+    start = random_states(image, solver, 0)
+    return multisecant(denoiser, image, solver, start=start, max_batch=max_batch)
 
 
 def _part(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from ..autoencoder import DECODERS, DecoderInversion, DecoderInverter, joint
 from ..certificate import Certificate, certify
 from ..inversion import Inversion, Inverter, invert, inverter
 from ..sampling import as_state
+from ..watch import watching
 from .decoding import read_decoder
 from .entrance import Entrance
 from .images import Pictures
@@ -99,7 +100,7 @@ def invert_image(
     search, decoder = _method(own), _decoder(own.decoder)
     pictures = Pictures.of(image)
     asked, sized = _with_size(pipe, asked, pictures.height, pictures.width)
-    with _quietly(pipe):
+    with _quietly(pipe, own):
         reading = read(pipe, asked)
         autoencoder, shape = read_decoder(reading)
         box = pictures.box(shape, pipe._execution_device)
@@ -153,7 +154,7 @@ def invert_latents(
     own, asked = split(pipe, options, call)
     search = _method(own)
     latents = as_state(latents, "latents").to(pipe._execution_device)
-    with _quietly(pipe):
+    with _quietly(pipe, own):
         reading, notes = _read_sized(pipe, latents, asked)
         target = reading.target(latents.clone())
         found = invert(reading.network, target, reading.solver, method=search)
@@ -204,17 +205,17 @@ def _with_size(
 
 
 @contextmanager
-def _quietly(pipe: Any) -> Iterator[None]:
-    """No gradients, no inference mode, and a pipeline that is as before in the end."""
-    with torch.inference_mode(False), torch.no_grad(), untouched(pipe):
+def _quietly(pipe: Any, options: Options) -> Iterator[None]:
+    """No gradients, no inference mode, watched, and a pipeline that is as before in the end."""
+    watch = options.watch(pipe)
+    with torch.inference_mode(False), torch.no_grad(), untouched(pipe), watching(watch):
         yield
 
 
 def _method(options: Options) -> Inverter:
-    search = inverter(options.method)
-    takes = inspect.signature(search).parameters
-    if options.max_batch is None or "max_batch" not in takes:
-        return search
+    search: Any = inverter(options.method)
+    if options.max_batch is None or "max_batch" not in inspect.signature(search).parameters:
+        return cast(Inverter, search)
     return partial(search, max_batch=options.max_batch)
 
 

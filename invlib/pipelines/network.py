@@ -68,19 +68,27 @@ class PipelineNetwork:
             return self
         return replace(self, replay=self.replay.double(), roundoff=0.0)
 
+    @property
+    def any_time(self) -> bool:
+        """Whether it can be evaluated at times between the nodes."""
+        return self.replay is not None and self.replay.together and len(self.times) > 1
+
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """The outputs at states ``x [k, ...]`` and time labels ``t [k]`` of the loop.
+        """The outputs at states ``x [k, ...]`` and times ``t [k]``.
 
         Raises:
-            ValueError: if a time is none of the loop's.
+            ValueError: if a time is none of the loop's, and the network is not called directly.
         """
         gaps = (self.times.to(t)[None] - t[:, None]).abs()
-        if (gaps.amin(1) > 1e-6 * (1 + t.abs())).any():
+        nearest = gaps.argmin(1)
+        if not (gaps.amin(1) > 1e-6 * (1 + t.abs())).any():
+            return self.at(x, nearest)
+        if self.replay is None or not self.any_time:
             raise ValueError(
-                "a pipeline's network can be evaluated at the time steps of its own loop only: "
+                "this pipeline's network can be evaluated at the time steps of its own loop only: "
                 "choose a method that needs no others"
             )
-        return self.at(x, gaps.argmin(1))
+        return self.replay(x, nearest, self.rows.to(x.device), t)
 
     def at(self, y: Tensor, nodes: Tensor) -> Tensor:
         """The outputs at states ``y [k, ...]`` of nodes ``[k]``; state k belongs to row k."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..autoencoder import DecoderInverter
 from ..inversion import Inverter
+from ..watch import Budget, Callback, Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,10 @@ class Options:
             :func:`invlib.autoencoder.joint`.
         certificate: whether to certify the result by the stock call.
         vectors: Lanczos vectors of the certificate; see :func:`invlib.certify`.
+        progress: whether to show a bar on stderr; by default as the pipeline shows its own: on a
+            terminal or in a notebook, unless ``pipe.set_progress_bar_config(disable=True)``.
+        callback: called with a :class:`invlib.Progress` after every round; True ends the search.
+        budget: evaluations or seconds after which the best so far comes back, marked.
         max_batch: most states in one call of the network; by default as many as have the size of
             one latent of 512 x 512 pixels.
     """
@@ -33,7 +38,17 @@ class Options:
     refine: bool = False
     certificate: bool = True
     vectors: int = 0
+    progress: bool | None = None
+    callback: Callback | None = None
+    budget: Budget | None = None
     max_batch: int | None = None
+
+    def watch(self, pipe: Any) -> Watch:
+        """How the search is watched; the first Ctrl-C ends it with the best so far."""
+        shown = self.progress
+        if shown is None and getattr(pipe, "_progress_bar_config", {}).get("disable"):
+            shown = False
+        return Watch(shown, self.callback, self.budget, interruptible=True)
 
 
 OPTIONS = tuple(field.name for field in fields(Options))

@@ -135,6 +135,11 @@ def table(recording: Recording) -> Solver:
             loop=recording.loop,
         )
     except NotInvertible as error:
+        if recording.loop.options.get("eta"):
+            raise NotInvertible(
+                f"the call passes eta={recording.loop.options['eta']}: {error}; only eta=0 can be "
+                "inverted"
+            ) from error
         raise NotInvertible(f"{error}; {ADVICE}{remedy}") from error
 
 
@@ -153,7 +158,7 @@ def check_states(stage: Stage, solver: Solver) -> float:
     outputs, largest = [], 0.0
     limit = tolerance(stage)
     for i, m in enumerate(recording.outputs):
-        levels = (v[i].to(y[i]).expand(len(y[i])) for v in (solver.alpha, solver.sigma))
+        alpha, sigma = (v[i].to(y[i]).expand(len(y[i])) for v in (solver.alpha, solver.sigma))
         m = m.double()
         if m.shape != y[i].shape:
             raise NotInvertible(
@@ -161,7 +166,7 @@ def check_states(stage: Stage, solver: Solver) -> float:
                 f"states {tuple(y[i].shape)}: networks that predict variances, too, are not "
                 "supported with this scheduler"
             )
-        outputs.append(convert(m, y[i], *levels, prediction, solver.prediction))
+        outputs.append(convert(m, y[i], alpha, sigma, prediction, solver.prediction))
         largest = max(largest, gap := relative_gap(solver.step(i, y[i], outputs), y[i + 1]))
         if not gap <= limit:
             raise NotInvertible(
@@ -238,10 +243,6 @@ def _network(stage: Stage, solver: Solver) -> tuple[PipelineNetwork, int]:
                 continue
             spent += cost
             if gap <= limit:
-                import os
-
-                if os.environ.get("DBG"):
-                    print(gaps)
                 roundoff = _roundoff(trial)
                 return replace(trial, roundoff=roundoff), spent + 2
             gaps[mode] = f"off by {gap:.1e}"

@@ -78,7 +78,12 @@ def record(
         module=notes.module,
         draw=draw if watch_draws else None,
     )
-    result = run(pipe, call, hands, seed=seed)
+    try:
+        result = run(pipe, call, hands, seed=seed)
+    except (NotInvertible, WrongSize):
+        raise
+    except Exception as error:  # whatever a pipeline makes of a call that it does not take
+        raise ValueError(_own_error(pipe, error)) from error
     if not notes.outputs:
         raise NotInvertible(
             f"{type(pipe).__name__} made no step of its scheduler with this call, so there is no "
@@ -97,6 +102,26 @@ def record(
         draws=tuple(draws),
         copies=copies,
     )
+
+
+def _own_error(pipe: Any, error: Exception) -> str:
+    """What a pipeline itself says to a call, in one sentence, with what may be missing."""
+    name, said = type(pipe).__name__, " ".join(str(error).split())
+    absent = [n for n in ("text_encoder", "tokenizer", "image_encoder") if _is_none(pipe, n)]
+    hint = ""
+    if absent and isinstance(error, AttributeError):
+        hint = (
+            f"; it has no {' and no '.join(absent)}, so pass prompt_embeds and "
+            "negative_prompt_embeds as in the call that made the image"
+        )
+    return (
+        f"{name} itself fails with this call ({type(error).__name__}: {said}); give the call that "
+        f"made the image, with all its arguments{hint}"
+    )
+
+
+def _is_none(pipe: Any, name: str) -> bool:
+    return getattr(pipe, name, pipe) is None
 
 
 class _Notes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ class Replay:
         weights: :math:`w`, float64 ``[n, calls x chunks]``.
         chunks: how many times each call's batch holds the rows.
         batch: rows B of the pipeline's state.
-        nodes: number n of nodes.
+        labels: time labels of the nodes, ``[n]``.
         together: whether states of different nodes may go into one call.
         most: most states of one call.
     """
@@ -68,18 +69,33 @@ class Replay:
     weights: Tensor
     chunks: tuple[int, ...]
     batch: int
-    nodes: int
+    labels: Tensor
     together: bool = True
     most: int = 1
 
-    def __call__(self, y: Tensor, nodes: Tensor, rows: Tensor) -> Tensor:
-        """The guided outputs at network inputs ``y [k, ...]`` of nodes ``[k]`` and rows ``[k]``."""
+    def __call__(
+        self, y: Tensor, nodes: Tensor, rows: Tensor, times: Tensor | None = None
+    ) -> Tensor:
+        """The guided outputs at network inputs ``y [k, ...]`` of nodes ``[k]`` and rows ``[k]``.
+
+        With ``times [k]`` they are those at other times: what the network is told of the time is
+        interpolated linearly between the nodes, everything else is that of the given node.
+
+        Raises:
+            NotReplayable: if the time is no argument that can be interpolated.
+        """
+        if times is not None and not (self.together and len(self.labels) > 1):
+            raise NotReplayable("the network is told the time in a form that has no values between")
         if self.together:
             parts = [torch.arange(len(y))]
         else:
             parts = [(nodes == v).nonzero().flatten().cpu() for v in nodes.unique()]
         pieces = [p for part in parts for p in part.split(self.most)]
-        found = [self._one(y[p], nodes.cpu()[p], rows.cpu()[p]) for p in pieces]
+        nodes, rows = nodes.cpu(), rows.cpu()
+        found = [
+            self._one(y[p], nodes[p], rows[p], None if times is None else times.cpu()[p])
+            for p in pieces
+        ]
         order = torch.cat(pieces)
         return torch.cat(found)[order.argsort().to(y.device)]
 
@@ -93,12 +109,13 @@ class Replay:
         calls = tuple({path: lift(leaf) for path, leaf in call.items()} for call in self.calls)
         return replace(self, module=copy.deepcopy(self.module).double(), calls=calls)
 
-    def _one(self, y: Tensor, nodes: Tensor, rows: Tensor) -> Tensor:
+    def _one(self, y: Tensor, nodes: Tensor, rows: Tensor, times: Tensor | None) -> Tensor:
         """One call of the network for each call in a step."""
         weights, total, place = self.weights.to(y.device), None, 0
         for call, chunks in zip(self.calls, self.chunks, strict=True):
             leaves = {
-                path: self._value(leaf, y, nodes, rows, chunks) for path, leaf in call.items()
+                path: self._value(leaf, y, nodes, rows, chunks, times)
+                for path, leaf in call.items()
             }
             args, kwargs = _assemble(leaves)
             out = main_output(self.module(*args, **kwargs))[:, : y.shape[1]]
@@ -110,7 +127,15 @@ class Replay:
         assert total is not None
         return total
 
-    def _value(self, leaf: Leaf, y: Tensor, nodes: Tensor, rows: Tensor, chunks: int) -> Any:
+    def _value(
+        self,
+        leaf: Leaf,
+        y: Tensor,
+        nodes: Tensor,
+        rows: Tensor,
+        chunks: int,
+        times: Tensor | None,
+    ) -> Any:
         """An argument for these states."""
         places = torch.cat([rows + c * self.batch for c in range(chunks)])
         if leaf.kind in ("state", "state+"):
@@ -128,11 +153,22 @@ class Replay:
                 if isinstance(value, Tensor) and _has_rows(value, chunks * self.batch):
                     return value[places.to(value.device)]
                 return value
+            if times is not None:
+                return self._between(leaf.value, times.repeat(chunks))
             values = [leaf.value[i] for i in each]
             if _has_rows(values[0], chunks * self.batch):
                 return torch.stack([v[p] for v, p in zip(values, places.tolist(), strict=True)])
             return torch.stack([v.reshape(()) for v in values])
         return leaf.value
+
+    def _between(self, values: Sequence[Tensor], times: Tensor) -> Tensor:
+        """What the network is told at times between (and beyond) the nodes, ``[k]``."""
+        known = torch.stack([v.flatten()[0] for v in values]).double()
+        order = self.labels.argsort()
+        labels, known = self.labels[order], known.cpu()[order]
+        high = torch.searchsorted(labels, times.double()).clamp(1, len(labels) - 1)
+        part = (times - labels[high - 1]) / (labels[high] - labels[high - 1]).clamp(min=1e-300)
+        return torch.lerp(known[high - 1], known[high], part).to(values[0].device, torch.float32)
 
 
 def read_replay(stage: Stage) -> Replay:
@@ -163,9 +199,8 @@ def read_replay(stage: Stage) -> Replay:
         for leaf in call.values()
     )
     most = max(1, BATCH // size) if together else batch
-    return Replay(
-        module, tuple(calls), weights, tuple(chunks), batch, recording.steps, together, most
-    )
+    labels = recording.loop.labels(recording.scheduler).double()
+    return Replay(module, tuple(calls), weights, tuple(chunks), batch, labels, together, most)
 
 
 BATCH = 2**14  # numbers in the states of one call: as many as in one latent of 512 x 512 pixels
@@ -201,19 +236,17 @@ def _watch(stage: Stage, seed: int) -> _Watched:
         answers[-1].append(answer)
         return _with_output(like, answer)
 
-    outputs: list[Tensor] = []
     if stage.entrance.kind == "first step":  # its first round is not one of the loop's
         raise NotReplayable("the loop has a round more than the pipeline's own")
+    outputs: list[Tensor] = []
 
-    class _Next(list[Tensor]):
-        def append(self, value: Tensor) -> None:
-            super().append(value)
-            calls.append([])
-            answers.append([])
+    def note(output: Tensor) -> None:
+        outputs.append(output)
+        calls.append([])
+        answers.append([])
 
-    outputs = _Next()
-    stage.watch(states, outputs.append, stage.remembering(stand_in))
-    return _Watched(states, calls[:-1], answers[:-1], list(outputs))
+    stage.watch(states, note, stage.remembering(stand_in))
+    return _Watched(states, calls[:-1], answers[:-1], outputs)
 
 
 def _read_call(
@@ -273,10 +306,16 @@ def _state_leaf(
         axis, size = wide[0], state.shape[wide[0]]
         for first in (True, False):
             start = 0 if first else value.shape[axis] - size
-            if value.shape[axis] > size and matches(lambda v, s=start: v.narrow(axis, s, size)):
+            if value.shape[axis] > size and matches(
+                partial(_cut, axis=axis, start=start, size=size)
+            ):
                 rest = value.narrow(axis, size if first else 0, value.shape[axis] - size)
                 return Leaf("state+", rest, axis, first, value.dtype), chunks
     raise NotReplayable("the network is given the state in another form")
+
+
+def _cut(value: Tensor, *, axis: int, start: int, size: int) -> Tensor:
+    return value.narrow(axis, start, size)
 
 
 def _weights(one: _Watched, two: _Watched, node: int, chunks: Sequence[int]) -> Tensor:

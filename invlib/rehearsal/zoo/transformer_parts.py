@@ -336,9 +336,7 @@ def mistral(model: str) -> Any:
 def seeing(model: str, vision: dict[str, Any], **text: Any) -> Any:
     """A language model that sees, of any class of transformers."""
     cls = getattr(transformers, model)
-    return cls(
-        cls.config_class(text_config={**TEXT, **text}, vision_config=vision, **TOKEN_IDS)
-    )
+    return cls(cls.config_class(text_config={**TEXT, **text}, vision_config=vision, **TOKEN_IDS))
 
 
 MAKERS: dict[str, Callable[[], Any]] = {
@@ -375,7 +373,9 @@ MAKERS: dict[str, Callable[[], Any]] = {
         rope_parameters=MROPE,
     ),
     "Qwen3ForCausalLM": lambda: language("Qwen3ForCausalLM"),
-    "UMT5EncoderModel": lambda: language("UMT5EncoderModel", d_model=WIDTH, d_kv=8, d_ff=WIDTH, num_heads=2, num_layers=1),
+    "UMT5EncoderModel": lambda: language(
+        "UMT5EncoderModel", d_model=WIDTH, d_kv=8, d_ff=WIDTH, num_heads=2, num_layers=1
+    ),
     "FlowMatchEulerDiscreteScheduler": diffusers.FlowMatchEulerDiscreteScheduler,
 }
 

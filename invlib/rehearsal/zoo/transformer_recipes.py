@@ -33,7 +33,12 @@ KONTEXT = {"max_area": 256, "_auto_resize": False}
 LARGE = {"height": 64, "width": 64}
 LAYERED = {k: v for k, v in TRUE_CFG.items() if k not in LARGE} | IMAGE | {"layers": 1}
 SPRINT = {k: v for k, v in SANA.items() if k != "negative_prompt"}
-SCM = {"scheduler": diffusers.SCMScheduler, "transformer": lambda: network("SanaTransformer2DModel", guidance_embeds=True, qk_norm="rms_norm_across_heads")}
+SCM = {
+    "scheduler": diffusers.SCMScheduler,
+    "transformer": lambda: network(
+        "SanaTransformer2DModel", guidance_embeds=True, qk_norm="rms_norm_across_heads"
+    ),
+}
 SPRINT |= {"num_inference_steps": 1, "intermediate_timesteps": None}
 KLEIN = {**TEXT, **SHORT, "guidance_scale": 4.0, "text_encoder_out_layers": (1, 2)}
 
@@ -77,7 +82,9 @@ RECIPES: dict[str, Recipe] = dict(
             vae=lambda: vae(16, shift=0.1),
         ),
         recipe("StableDiffusion3PAGPipeline", {**CFG, **PAG}, **NO_THIRD),
-        recipe("StableDiffusion3PAGImg2ImgPipeline", {**CFG, **PAG, **IMAGE, **STRENGTH}, **NO_THIRD),
+        recipe(
+            "StableDiffusion3PAGImg2ImgPipeline", {**CFG, **PAG, **IMAGE, **STRENGTH}, **NO_THIRD
+        ),
         recipe("StableDiffusion3ControlNetPipeline", {**CFG, **CONTROL}, **NO_THIRD),
         recipe(
             "StableDiffusion3ControlNetInpaintingPipeline",
@@ -123,13 +130,26 @@ RECIPES: dict[str, Recipe] = dict(
         recipe("QwenImageImg2ImgPipeline", {**TRUE_CFG, **IMAGE, **STRENGTH}),
         recipe("QwenImageInpaintPipeline", {**TRUE_CFG, **INPAINT, **STRENGTH}),
         recipe("QwenImageControlNetPipeline", {**TRUE_CFG, **CONTROL}),
-        recipe("QwenImageControlNetInpaintPipeline", {**TRUE_CFG, **CONTROL, "control_mask": mask()},
+        recipe(
+            "QwenImageControlNetInpaintPipeline",
+            {**TRUE_CFG, **CONTROL, "control_mask": mask()},
             controlnet=lambda: network("QwenImageControlNetModel", extra_condition_channels=4),
         ),
         recipe("QwenImageEditPipeline", {**TRUE_CFG, **IMAGE, **LARGE}, vae=deep_qwen),
-        recipe("QwenImageEditInpaintPipeline", {**TRUE_CFG, **INPAINT, **STRENGTH, **LARGE}, vae=deep_qwen),
+        recipe(
+            "QwenImageEditInpaintPipeline",
+            {**TRUE_CFG, **INPAINT, **STRENGTH, **LARGE},
+            vae=deep_qwen,
+        ),
         recipe("QwenImageEditPlusPipeline", {**TRUE_CFG, **IMAGE, **LARGE}, vae=deep_qwen),
-        recipe("QwenImageLayeredPipeline", LAYERED, vae=deep_qwen, transformer=lambda: network("QwenImageTransformer2DModel", use_additional_t_cond=True, use_layer3d_rope=True)),
+        recipe(
+            "QwenImageLayeredPipeline",
+            LAYERED,
+            vae=deep_qwen,
+            transformer=lambda: network(
+                "QwenImageTransformer2DModel", use_additional_t_cond=True, use_layer3d_rope=True
+            ),
+        ),
         recipe("AuraFlowPipeline", {**CFG, **SHORT}),
         recipe("LuminaPipeline", {**CFG, **SHORT, **DEEP}),
         recipe("Lumina2Pipeline", {**CFG, **SHORT, **DEEP}),
@@ -146,14 +166,24 @@ RECIPES: dict[str, Recipe] = dict(
         recipe("HunyuanDiTControlNetPipeline", {**FREE, **CONTROL}, **HUNYUAN),
         recipe("CogView3PlusPipeline", {**CFG, **SHORT}),
         recipe("CogView4Pipeline", {**CFG, **SHORT}),
-        recipe("CogView4ControlPipeline", {**CFG, **SHORT, **CONTROL}, transformer=lambda: network("CogView4Transformer2DModel", in_channels=8)),
+        recipe(
+            "CogView4ControlPipeline",
+            {**CFG, **SHORT, **CONTROL},
+            transformer=lambda: network("CogView4Transformer2DModel", in_channels=8),
+        ),
         recipe("ZImagePipeline", {**CFG, **SHORT}),
         recipe("ZImageImg2ImgPipeline", {**CFG, **SHORT, **IMAGE, **STRENGTH}),
         recipe("ZImageInpaintPipeline", {**CFG, **SHORT, **INPAINT, **STRENGTH}),
         recipe("ZImageControlNetPipeline", {**CFG, **SHORT, **CONTROL}),
-        recipe("ZImageControlNetInpaintPipeline", {**CFG, **SHORT, **INPAINT, **CONTROL}, controlnet=lambda: network("ZImageControlNetModel", control_in_dim=9)),
+        recipe(
+            "ZImageControlNetInpaintPipeline",
+            {**CFG, **SHORT, **INPAINT, **CONTROL},
+            controlnet=lambda: network("ZImageControlNetModel", control_in_dim=9),
+        ),
         recipe("ZImageOmniPipeline", {**CFG, **SHORT}),
-        recipe("DiTPipeline", {"class_labels": [1], "guidance_scale": 3.0, "num_inference_steps": 6}),
+        recipe(
+            "DiTPipeline", {"class_labels": [1], "guidance_scale": 3.0, "num_inference_steps": 6}
+        ),
     ]
 )
 
