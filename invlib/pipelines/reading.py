@@ -311,7 +311,14 @@ def _notes(stage: Stage, network: PipelineNetwork) -> tuple[str, ...]:
         )
     if network.joint:
         notes.append("the rows of this pipeline's batch depend on each other: they are one sample")
-    dtype = stage.recording.states[0].dtype
+    state = stage.recording.states[0]
+    if torch.is_autocast_enabled(state.device.type):
+        rounded = torch.get_autocast_dtype(state.device.type)
+        notes.append(
+            f"torch.autocast is on: the network rounds to {rounded}, and no search can be more "
+            "exact than that; leave autocast for an exact answer"
+        )
+    dtype = state.dtype
     if dtype in (torch.float16, torch.bfloat16):
         notes.append(
             f"the search is about float64 states; the pipeline rounds its own to {dtype} in "
