@@ -146,8 +146,9 @@ class _Notes:
         if not self.outputs:
             self.scheduler, self.options = copy.deepcopy(scheduler), dict(options)
             self.states.append(x.detach().clone())
-            if self.numbers not in (None, x.numel()):
-                raise WrongSize(tuple(x.shape))
+            state = one_copy(x, _copies([x]))
+            if self.numbers not in (None, x.numel(), state.numel()):
+                raise WrongSize(tuple(state.shape))
         else:
             self._compare(x)
             self.inner |= {name for name, _ in self._since}
