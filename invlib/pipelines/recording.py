@@ -90,7 +90,7 @@ def record(
             "sampler to invert"
         )
     options = {k: v for k, v in notes.options.items() if k not in UNSEEN}
-    copies = _copies(notes.states)
+    copies = copies_of(notes.states)
     return Recording(
         states=tuple(one_copy(x, copies) for x in notes.states),
         outputs=tuple(one_copy(m, copies) for m in notes.outputs),
@@ -146,7 +146,7 @@ class _Notes:
         if not self.outputs:
             self.scheduler, self.options = copy.deepcopy(scheduler), dict(options)
             self.states.append(x.detach().clone())
-            state = one_copy(x, _copies([x]))
+            state = one_copy(x, copies_of([x]))
             if self.numbers not in (None, x.numel(), state.numel()):
                 raise WrongSize(tuple(state.shape))
         else:
@@ -198,7 +198,7 @@ class WrongSize(ValueError):  # noqa: N818 - it names the fact
         self.shape = shape
 
 
-def _copies(states: list[Tensor]) -> int:
+def copies_of(states: list[Tensor]) -> int:
     """2 where the second half of every batch is the first one again, as for guidance; else 1."""
     if len(states[0]) % 2:
         return 1
