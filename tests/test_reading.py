@@ -185,9 +185,14 @@ def test_what_depends_on_the_index_of_the_step_takes_whole_runs() -> None:
     assert gap(plain.stage.outputs(states)[5], expected[5]) > 1e-12  # the end is felt
 
 
+def mixed(module: Any, args: Any, out: Any) -> Any:
+    """Every row gets a part of another one."""
+    return type(out)(out.sample + 0.1 * out.sample.flip(0))
+
+
 def test_a_network_that_mixes_its_rows_is_one_sample() -> None:
     pipe = build(tiny.pixels)
-    pipe.unet.register_forward_hook(lambda m, a, out: (out[0] + 0.1 * out[0].flip(0),))
+    pipe.unet.register_forward_hook(mixed)
     noise = draw(2, 3, 8, 8)
     result = invert_latents(pipe, target := clean(pipe, TWO, noise), **TWO)
     assert any("depend on each other" in note for note in result.notes)
@@ -292,14 +297,13 @@ def test_a_random_network_is_refused() -> None:
         invert_latents(pipe, draw(1, 4, 8, 8), **CAT)
 
 
-@pytest.mark.parametrize("period", [2, 3])
-def test_a_network_that_keeps_its_last_answer_is_refused(period: int) -> None:
-    """As DeepCache does: every second or third call returns what the one before did."""
+def test_a_network_that_keeps_its_last_answer_is_refused() -> None:
+    """As DeepCache does: every third call returns what the one before did."""
     pipe, kept = build(tiny.stable_diffusion, DDIM), []
 
     def cached(module: Any, args: Any, out: Any) -> Any:
         kept.append(out[0])
-        return (kept[(len(kept) - 1) // period * period],)
+        return (kept[(len(kept) - 1) // 3 * 3],)
 
     pipe.unet.register_forward_hook(cached)
     with pytest.raises(NotInvertible, match="keeps something from call to call"):
@@ -384,7 +388,7 @@ def test_images_that_are_none(image: Any, error: type[Exception], message: str) 
         (torch.zeros(4, 8, 8), ValueError, "the call returns (1, 4, 8, 8)"),
         (torch.zeros(1, 4, 4, 16), ValueError, "the call returns (1, 4, 8, 8)"),
         (torch.zeros(2, 4, 8, 8), ValueError, "and the number of images"),
-        (torch.zeros(0, 4, 8, 8), ValueError, ""),
+        (torch.zeros(0, 4, 8, 8), ValueError, "number of images"),
     ],
 )
 def test_latents_that_are_none(latents: Any, error: type[Exception], message: str) -> None:
@@ -417,7 +421,6 @@ def test_sizes_that_do_not_fit() -> None:
         ({"guidance_scale": "7"}, ValueError, "itself fails with this call"),
         ({"num_inference_steps": 0}, ValueError, "no step|fails with this call"),
         ({"num_inference_steps": 2.5}, ValueError, "fails with this call"),
-        ({"guidance_scale": float("nan")}, ValueError, "NaN|not finite|finite"),
         ({"latents": draw(1, 4, 8, 8)}, ValueError, "latents is what is looked for"),
         ({"guidance_rescal": 0.5}, TypeError, "did you mean guidance_rescale"),
         ({"num_inference_step": 3}, TypeError, "did you mean num_inference_steps"),
