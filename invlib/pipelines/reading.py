@@ -228,7 +228,7 @@ def _network(stage: Stage, solver: Solver) -> tuple[PipelineNetwork, int]:
     some = sorted({0, solver.steps // 2, solver.steps - 1})
     runs: dict[Mode, list[list[int]]] = {
         "replay": [some],
-        "steps": [some, *([node] for node in whole)],  # what depends on the index is seen alone
+        "steps": [some, *([node] for node in reversed(whole))],  # no index, no memory may matter
         "whole runs": [whole],
     }
     attempts: list[tuple[Mode, Replay | None]] = [("steps", None), ("whole runs", None)]
