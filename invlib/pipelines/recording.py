@@ -90,7 +90,7 @@ def record(
             "sampler to invert"
         )
     options = {k: v for k, v in notes.options.items() if k not in UNSEEN}
-    copies = copies_of(notes.states)
+    copies = 1 if numbers == notes.states[0].numel() else copies_of(notes.states)
     return Recording(
         states=tuple(one_copy(x, copies) for x in notes.states),
         outputs=tuple(one_copy(m, copies) for m in notes.outputs),
