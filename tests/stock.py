@@ -54,8 +54,16 @@ def drawing(pipe: Any, noise: Tensor) -> Iterator[None]:
         yield
 
 
+def same_again(value: Any) -> Any:
+    """A copy of a generator, which the call would advance."""
+    if isinstance(value, list):
+        return [same_again(part) for part in value]
+    return value.clone_state() if isinstance(value, torch.Generator) else value
+
+
 def clean(pipe: Any, call: Mapping[str, Any], noise: Tensor) -> Tensor:
     """The clean latents, or pixels in [-1, 1], that the stock call makes of a noise."""
+    call = {name: same_again(value) for name, value in call.items()}
     if takes_latents(pipe):
         made = pipe(**call, latents=noise.clone(), output_type="latent")[0]
         assert isinstance(made, Tensor)

@@ -97,21 +97,40 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
     takes = inspect.signature(type(pipe).__call__).parameters
     asked = {**call, **({"output_type": "latent"} if "output_type" in takes else {})}
     with torch.no_grad():
-        recording = record(
-            pipe, asked, seed=SEED, numbers=numbers, watch_draws="latents" not in takes
-        )
-        solver = table(recording)
-        stage = Stage(pipe, call, recording)
-        check_states(stage, solver)
+        watch_draws = "latents" not in takes
+        recording = record(pipe, asked, seed=SEED, numbers=numbers, watch_draws=watch_draws)
+        stage, solver = _stage(pipe, call, recording)
         stage.entrance = _entrance(pipe, asked, recording, stage)
-        exit_ = _exit(stage)
-        network, spent = _network(stage, solver)
+        spent = recording.steps
+        try:
+            exit_ = _exit(stage)
+            network, more = _network(stage, solver)
+        except NotInvertible:
+            if stage.entrance.kind != "latents":
+                raise
+            # a generator in the call has more left for the rest where the noise is given
+            entrance, noise = stage.entrance, stage.entrance.noise(recording.states[0])
+            given = entrance.call(asked, noise)
+            recording = record(pipe, given, seed=SEED, numbers=numbers, watch_draws=False)
+            stage, solver = _stage(pipe, call, recording)
+            stage.entrance = entrance
+            spent += recording.steps
+            exit_ = _exit(stage)
+            network, more = _network(stage, solver)
     if stage.entrance.kind != "first step":
         scale = stage.entrance.map.scale
         factor = scale[0].item() if (scale == scale[0]).all() else 1.0
         solver = replace(solver, scale=factor * stage.scales[0].item())
     notes = _notes(stage, network)
-    return Reading(stage, solver, network, exit_, recording.steps + spent, notes)
+    return Reading(stage, solver, network, exit_, spent + more, notes)
+
+
+def _stage(pipe: Any, call: Mapping[str, Any], recording: Recording) -> tuple[Stage, Solver]:
+    """A recorded run on a stage, and its table, which its states satisfy."""
+    solver = table(recording)
+    stage = Stage(pipe, call, recording)
+    check_states(stage, solver)
+    return stage, solver
 
 
 def table(recording: Recording) -> Solver:
