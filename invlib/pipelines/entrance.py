@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -98,8 +98,10 @@ def stock(
     return run(pipe, entrance.call(call, noise), entrance.hands(hands, noise))
 
 
-def read_entrance(pipe: Any, call: Mapping[str, Any], recording: Recording, outer: Any) -> Entrance:
-    """Find how noise becomes the first state: try the argument, then what is drawn.
+def entrances(
+    pipe: Any, call: Mapping[str, Any], recording: Recording, outer: Any
+) -> Iterator[Entrance]:
+    """The ways in which noise becomes the first state: the argument, what is drawn, a first step.
 
     Args:
         pipe: the pipeline.
@@ -107,19 +109,35 @@ def read_entrance(pipe: Any, call: Mapping[str, Any], recording: Recording, oute
         recording: a stock run.
         outer: hands on modules that keep the network from running.
     """
-    state = recording.states[0]
+    state, drawn = recording.states[0], _drawn(pipe, call, outer)
     if "latents" in inspect.signature(type(pipe).__call__).parameters:
-        for shape in dict.fromkeys((tuple(state.shape), *recording.draws)):
+        for shape in dict.fromkeys((tuple(state.shape), *drawn)):
             entrance = Entrance("latents", 0, _NONE, state.dtype)
             found = _try(pipe, call, recording, shape, entrance, outer)
             if found is not None:
-                return found
-    for number, shape in reversed(list(enumerate(recording.draws))):
+                yield found
+                break
+    for number, shape in reversed(list(enumerate(drawn))):
         entrance = Entrance("draw", number, _NONE, state.dtype)
         found = _try(pipe, call, recording, shape, entrance, outer)
         if found is not None:
-            return found
-    return Entrance("first step", 0, identity(tuple(state.shape)), state.dtype)
+            yield found
+    yield Entrance("first step", 0, identity(tuple(state.shape)), state.dtype)
+
+
+def _drawn(pipe: Any, call: Mapping[str, Any], outer: Any) -> list[tuple[int, ...]]:
+    """Shapes of the normal random tensors that the call draws before its first step."""
+    shapes: list[tuple[int, ...]] = []
+
+    def draw(number: int, tensor: Tensor) -> Tensor:
+        shapes.append(tuple(tensor.shape))
+        return tensor
+
+    def step(s: Any, r: Any, m: Tensor, t: Any, x: Tensor, o: Any) -> Tensor:
+        raise Stop
+
+    run(pipe, call, Hands(step=step, module=outer(), draw=draw))
+    return shapes
 
 
 def _try(

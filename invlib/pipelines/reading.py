@@ -14,7 +14,7 @@ from ..affine import ElementwiseMap
 from ..denoisers import convert
 from ..probing import NotInvertible, from_scheduler, input_scales, network_prediction
 from ..solvers import Solver
-from .entrance import Entrance, identity, read_entrance, read_map
+from .entrance import Entrance, entrances, identity, read_map
 from .network import Mode, PipelineNetwork
 from .recording import Recording, record, relative_gap, training
 from .replay import NotReplayable, Replay, read_replay
@@ -33,6 +33,8 @@ class Reading:
         solver: the table of its loop.
         network: the guided network.
         exit: how the last state becomes what the call returns for ``output_type="latent"``.
+        gap: largest relative gap between a recorded state and the table: the round-off of the
+            pipeline's own steps.
         evaluations: network evaluations that the reading cost.
         notes: what the reading saw and a user should know.
     """
@@ -41,6 +43,7 @@ class Reading:
     solver: Solver
     network: PipelineNetwork
     exit: ElementwiseMap
+    gap: float
     evaluations: int
     notes: tuple[str, ...]
 
@@ -97,21 +100,18 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
     takes = inspect.signature(type(pipe).__call__).parameters
     asked = {**call, **({"output_type": "latent"} if "output_type" in takes else {})}
     with torch.no_grad():
-        recording = record(
-            pipe, asked, seed=SEED, numbers=numbers, watch_draws="latents" not in takes
-        )
+        recording = record(pipe, asked, seed=SEED, numbers=numbers)
         solver = table(recording)
         stage = Stage(pipe, call, recording)
-        check_states(stage, solver)
-        stage.entrance = _entrance(pipe, asked, recording, stage)
+        gap = check_states(stage, solver)
+        network, spent = _enter(stage, asked, solver)
         exit_ = _exit(stage)
-        network, spent = _network(stage, solver)
     if stage.entrance.kind != "first step":
         scale = stage.entrance.map.scale
         factor = scale[0].item() if (scale == scale[0]).all() else 1.0
         solver = replace(solver, scale=factor * stage.scales[0].item())
     notes = _notes(stage, network)
-    return Reading(stage, solver, network, exit_, recording.steps + spent, notes)
+    return Reading(stage, solver, network, exit_, gap, recording.steps + spent, notes)
 
 
 def table(recording: Recording) -> Solver:
@@ -183,8 +183,25 @@ def tolerance(stage: Stage) -> float:
     return 1e-4 if eps < 1e-5 else 16 * eps
 
 
-def _entrance(pipe: Any, call: Mapping[str, Any], recording: Recording, stage: Stage) -> Entrance:
-    return read_entrance(pipe, call, recording, stage.stand_in)
+def _enter(stage: Stage, call: Mapping[str, Any], solver: Solver) -> tuple[PipelineNetwork, int]:
+    """The first way in by which the network gives the recorded outputs again; what it cost.
+
+    Raises:
+        NotInvertible: if there is none, with what the first way gave.
+    """
+    first: NotInvertible | None = None
+    spent = 0
+    for entrance in entrances(stage.pipe, call, stage.recording, stage.stand_in):
+        stage.entrance = entrance
+        try:
+            network, cost = _network(stage, solver)
+        except NotInvertible as error:
+            first = error if first is None else first
+            spent += solver.steps
+            continue
+        return network, spent + cost
+    assert first is not None
+    raise first
 
 
 def _exit(stage: Stage) -> ElementwiseMap:
@@ -301,13 +318,13 @@ def _notes(stage: Stage, network: PipelineNetwork) -> tuple[str, ...]:
     notes = []
     if stage.entrance.kind == "draw":
         notes.append(
-            f"{type(stage.pipe).__name__} takes no latents: the noise is what it draws, so make "
-            "the picture again with invlib.regenerate"
+            f"{type(stage.pipe).__name__} takes no latents in this call: the noise is what it "
+            "draws, so make the picture again with invlib.regenerate"
         )
     if stage.entrance.kind == "first step":
         notes.append(
-            f"{type(stage.pipe).__name__} takes no noise: the latents are the first state of its "
-            "loop, so make the picture again with invlib.regenerate"
+            f"{type(stage.pipe).__name__} takes no noise in this call: the latents are the first "
+            "state of its loop, so make the picture again with invlib.regenerate"
         )
     if network.joint:
         notes.append("the rows of this pipeline's batch depend on each other: they are one sample")

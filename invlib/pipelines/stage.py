@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -63,9 +65,22 @@ class Stage:
         self._loop(states, nodes, found.append, None, None)
         return found
 
-    def watch(self, states: Sequence[Tensor], note: Callable[[Tensor], None], module: Any) -> None:
-        """Run the loop at chosen network inputs, with hands on its modules, noting its outputs."""
-        self._loop(states, None, note, module, None)
+    def watch(
+        self,
+        states: Sequence[Tensor],
+        note: Callable[[Tensor], None],
+        module: Any,
+        began: Callable[[], None],
+    ) -> None:
+        """Run the loop at chosen network inputs, with hands on its modules, noting its outputs.
+
+        Args:
+            states: network inputs.
+            note: called with every output.
+            module: hands on the modules of the loop.
+            began: called when the first state is in, if that took a step of the loop.
+        """
+        self._loop(states, None, note, module, None, began=began)
 
     def finish(
         self, state: Tensor, *, method: Any = None, more: Mapping[str, Any] | None = None
@@ -129,9 +144,9 @@ class Stage:
             known = self._memory.setdefault((name, number), [])
             for asked, answer in known:
                 if _same(asked, (args, kwargs)):
-                    return answer
+                    return _kept(answer)
             answer = real(*args, **kwargs)
-            known.append((_kept((args, kwargs)), answer))
+            known.append((_kept((args, kwargs)), _kept(answer)))
             return answer
 
         return call
@@ -159,6 +174,7 @@ class Stage:
         module: Module | None,
         method: Any,
         more: Mapping[str, Any] | None = None,
+        began: Callable[[], None] = lambda: None,
     ) -> Any:
         """One run of the call, in which step k returns the state k + 1."""
         count, injected = 0, self.entrance.kind == "first step"
@@ -169,6 +185,7 @@ class Stage:
             nonlocal count, injected
             if injected:
                 injected = False
+                began()
                 return torch.cat([states[0].to(dtypes[0])] * copies)
             note(one_copy(m, copies))
             count += 1
@@ -204,9 +221,14 @@ class Stage:
 
 
 def _kept(asked: Any) -> Any:
-    """Arguments to compare later ones with, safe from changes in place."""
+    """Arguments or answers, safe from changes in place."""
     if isinstance(asked, Tensor):
         return asked.detach().clone()
+    if isinstance(asked, OrderedDict):  # what transformers and diffusers return
+        same = copy.copy(asked)
+        for key, value in asked.items():
+            same[key] = _kept(value)
+        return same
     if isinstance(asked, dict):
         return {k: _kept(v) for k, v in asked.items()}
     if isinstance(asked, list | tuple):
