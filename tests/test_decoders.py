@@ -427,7 +427,8 @@ def test_inference_mode_and_autocast_change_nothing(method: str) -> None:
             autoencoder = Autoencoder(vae, to_decoder=unpack, options=options)
             box = Box.of(to_bytes(autoencoder.decode(state(name, 1))))
             assert box.center.is_inference() == inference
-            start = {} if method != "active_set" else {"start": state(name, 1, seed=2) + 0.0}
+            searches = method in ("quasi_newton", "gauss_newton", "active_set")
+            start = {"start": state(name, 1, seed=2) + 0.0} if searches else {}
             result = SHORT[method](autoencoder, box, **start)
         assert not result.latents.is_inference()
         assert wanted is None or alike(result, wanted)
