@@ -65,7 +65,15 @@ def decoder_inverter(method: Method) -> Method:
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(kind, enabled=False):
             options = {name: _ordinary(value) for name, value in options.items()}
             sides = (_ordinary(side) for side in (box.center, box.lower, box.upper))
-            return method(_ordinary_autoencoder(autoencoder), Box(*sides), **options)
+            try:
+                return method(_ordinary_autoencoder(autoencoder), Box(*sides), **options)
+            except NotImplementedError as error:
+                if "forward AD" not in str(error):
+                    raise
+                name = type(autoencoder.vae).__name__
+                raise ValueError(
+                    f"the decoder {name} has no forward-mode derivative: use quasi_newton"
+                ) from error
 
     return cast(Method, anywhere)
 

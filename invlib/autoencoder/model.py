@@ -56,7 +56,10 @@ class Autoencoder:
         config = vae.config
         for name in ("latents_mean", "latents_std"):
             if config.get(name) is not None:
-                raise ValueError(f"{type(vae).__name__} sets {name}, which is not supported")
+                raise ValueError(
+                    f"{type(vae).__name__} sets {name}, which is not supported: give the map from "
+                    "the sampler's latents to the decoder's as to_decoder"
+                )
         return cls(vae, config.get("scaling_factor") or 1.0, config.get("shift_factor") or 0.0)
 
     @property
