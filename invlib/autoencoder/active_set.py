@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import watch
+from ..watch import count, enter, observe, samples, stopped
 from .box import Box
 from .inversion import DecoderInversion, judge
 from .model import Autoencoder, jacobian_columns
@@ -60,15 +60,15 @@ def active_set(
         )
     found, paid, reason = [], [], list[str]()
     for i in range(len(box)):
-        z, count = start[i : i + 1], 0
-        if not watch.stopped():
-            watch.enter("active_set", i, len(box))
+        z, spent = start[i : i + 1], 0
+        if not stopped():
+            enter("active_set", i, len(box))
             part = box.rows(torch.tensor([i], device=start.device))
-            with watch.samples([i]):
-                z, count = _enter(autoencoder, part, z, margin, ridge, jacobians, steps)
+            with samples([i]):
+                z, spent = _enter(autoencoder, part, z, margin, ridge, jacobians, steps)
         found.append(z)
-        paid.append(count)
-        reason.append(watch.stopped() or "budget")
+        paid.append(spent)
+        reason.append(stopped() or "budget")
     evaluations = evaluations + torch.tensor(paid)
     return judge(autoencoder, box, torch.cat(found), evaluations, tuple(reason), "active_set")
 
@@ -83,14 +83,14 @@ def _enter(
     steps: int,
 ) -> tuple[Tensor, int]:
     """The latents of one image with the fewest values outside, and the evaluations they cost."""
-    count = 0
+    spent = 0
 
     def pay(evaluations: int) -> str | None:
-        nonlocal count
-        count += evaluations
-        watch.count({0: evaluations})
+        nonlocal spent
+        spent += evaluations
+        count({0: evaluations})
         away = box.excess(shown).norm() / first.clamp(min=1e-300)
-        return watch.observe(away[None], solved=int(least == 1))
+        return observe(away[None], solved=int(least == 1))
 
     best, shown = start, autoencoder.decode(start)
     first, least = box.excess(shown).norm(), box.share_inside(shown).item()
@@ -103,7 +103,7 @@ def _enter(
             columns.append(part)
             why = pay(2 * part.shape[1])
             if why:
-                return best, count
+                return best, spent
         jacobian = torch.cat(columns, 1)
         for _ in range(steps):
             pull = (z - start).flatten()
@@ -115,7 +115,7 @@ def _enter(
             why = pay(1)
             if inside == 1 or inside <= before or why:
                 break
-    return best, count
+    return best, spent
 
 
 def _solve(

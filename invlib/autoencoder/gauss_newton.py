@@ -9,9 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .. import watch
 from ..newton import forward_mode
 from ..shapes import column
+from ..watch import count, enter, observe
 from .box import Box
 from .inversion import DecoderInversion, judge
 from .model import Autoencoder
@@ -48,11 +48,11 @@ def gauss_newton(
     z = autoencoder.encode(box.center) if start is None else start.double()
     evaluations = int(start is None)
     rows, first, why = range(len(box)), torch.full((len(box),), torch.inf).to(z), None
-    watch.count(dict.fromkeys(rows, evaluations))
+    count(dict.fromkeys(rows, evaluations))
     mu = torch.full((len(box),), damping, dtype=torch.float64, device=z.device)
     accepted = torch.zeros(len(box), dtype=torch.bool, device=z.device)
     for k in range(iterations):
-        watch.enter("gauss_newton", k, iterations)
+        enter("gauss_newton", k, iterations)
         picture, back = cast(Any, torch.func.vjp(autoencoder.decode, z))
         r = box.excess(picture, margin=margin)
         active = (r != 0).to(r)
@@ -65,9 +65,9 @@ def gauss_newton(
         mu = torch.where(accepted, mu / 4, (16 * mu).clamp(min=1e-8))
         cost = 1 + 3 + 4 * krylov  # CG reuses the reverse-mode graph: 2 + 2 a product
         evaluations += cost
-        watch.count(dict.fromkeys(rows, cost))
+        count(dict.fromkeys(rows, cost))
         first = _square(r).clamp(min=1e-300) if k == 0 else first
-        why = watch.observe((torch.where(accepted, _square(trial), _square(r)) / first).sqrt())
+        why = observe((torch.where(accepted, _square(trial), _square(r)) / first).sqrt())
         if why:
             break
     counts = torch.full((len(box),), evaluations)
@@ -94,7 +94,7 @@ def _conjugate_gradients(
     square = _square(b)
     shift = torch.zeros_like(mu)
     for k in range(iterations):
-        watch.enter("gauss_newton", k, iterations)
+        enter("gauss_newton", k, iterations)
         image = product(p)
         if k == 0:
             shift = mu * (p * image).flatten(1).sum(1) / square.clamp(min=1e-300)

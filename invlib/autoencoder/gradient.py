@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from .. import watch
 from ..shapes import column
+from ..watch import count, enter, observe
 from .box import Box
 from .inversion import DecoderInversion, judge
 from .model import Autoencoder
@@ -17,7 +17,7 @@ def encoder(autoencoder: Autoencoder, box: Box) -> DecoderInversion:
     r"""The mode of the encoder's posterior, :math:`z = E(x)`: one evaluation, no search."""
     with torch.no_grad():
         z = autoencoder.encode(box.center)
-    watch.count(dict.fromkeys(range(len(box)), 1))
+    count(dict.fromkeys(range(len(box)), 1))
     counts = torch.ones(len(box), dtype=torch.long)
     return judge(autoencoder, box, z, counts, ("explicit",) * len(box), "encoder")
 
@@ -50,24 +50,24 @@ def gradient(
     with torch.no_grad():
         z = autoencoder.encode(box.center)
     rows = range(len(box))
-    watch.count(dict.fromkeys(rows, 1))
+    count(dict.fromkeys(rows, 1))
     best, least = z.clone(), torch.full((len(box),), torch.inf).to(z)
     first, counts, why = least, 1, None
     z.requires_grad_()
     optimizer = torch.optim.Adam([z], lr=learning_rate)
     for k in range(iterations):
-        watch.enter("gradient", k, iterations)
+        enter("gradient", k, iterations)
         optimizer.param_groups[0]["lr"] = learning_rate * cosine(k, iterations, warm_up)
         with torch.enable_grad():
             error = (autoencoder.decode(z) - box.center).square().flatten(1).sum(1)
             (z.grad,) = torch.autograd.grad(error.sum(), z)
         counts += 3
-        watch.count(dict.fromkeys(rows, 3))
+        count(dict.fromkeys(rows, 3))
         error = error.detach()
         best = torch.where(column(error < least, z), z.detach(), best)
         least = torch.minimum(least, error)
         first = error if k == 0 else first
-        why = watch.observe((least / first.clamp(min=1e-300)).sqrt())
+        why = observe((least / first.clamp(min=1e-300)).sqrt())
         if why:
             break
         optimizer.step()

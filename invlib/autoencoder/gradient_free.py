@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .. import watch
 from ..shapes import column
+from ..watch import count, enter, observe
 from .box import Box
 from .gradient import cosine
 from .inversion import DecoderInversion, judge
@@ -40,7 +40,7 @@ def gradient_free(
     step = plain() if rule is None else rule
     best_residual = torch.full((len(box),), torch.inf, dtype=torch.float64)
     rows, first, counts, why = range(len(box)), best_residual, 1, None
-    watch.count(dict.fromkeys(rows, 1))
+    count(dict.fromkeys(rows, 1))
     with torch.no_grad():
         target = autoencoder.encode(box.center)
         z, best = target.clone(), target.clone()
@@ -55,12 +55,12 @@ def gradient_free(
             return r
 
         for k in range(iterations):
-            watch.enter("gradient_free", k, iterations)
+            enter("gradient_free", k, iterations)
             z = step(z, residual, k)
             counts += 2
-            watch.count(dict.fromkeys(rows, 2))
+            count(dict.fromkeys(rows, 2))
             first = best_residual if k == 0 else first
-            why = watch.observe(best_residual / first.clamp(min=1e-300))
+            why = observe(best_residual / first.clamp(min=1e-300))
             if why:
                 break
     paid = torch.full((len(box),), counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import watch
+from ..watch import count
 from .box import Box
 from .inversion import DecoderInversion, judge
 from .lbfgs import GRADIENT, lbfgs
@@ -66,6 +66,6 @@ def quasi_newton(
 
 
 def _encode(autoencoder: Autoencoder, box: Box) -> Tensor:
-    watch.count(dict.fromkeys(range(len(box)), 1))
+    count(dict.fromkeys(range(len(box)), 1))
     with torch.no_grad():
         return autoencoder.encode(box.center)
