@@ -20,13 +20,23 @@ from torch import Tensor
 from twelve import SCHEDULE, Counted, counted, run
 
 from invlib import watch as watch_module
-from invlib.autoencoder import DECODERS, Autoencoder, Box, active_set, joint, quasi_newton, to_bytes
+from invlib.autoencoder import (
+    DECODERS,
+    Autoencoder,
+    Box,
+    active_set,
+    gradient,
+    joint,
+    quasi_newton,
+    to_bytes,
+)
 from invlib.denoisers import Denoiser, select
 from invlib.inversion import Inversion, Tally, invert, retry
 from invlib.inverters import METHODS, exact, naive
 from invlib.inverters.naive import straight
 from invlib.inverters.whole_trajectory import whole_anderson
 from invlib.newton import newton_krylov
+from invlib.progress_bar import Bar
 from invlib.rootfind import anderson, fixed_point, forward_step, gradient_descent
 from invlib.sampling import sample
 from invlib.schedule import FlowSchedule, Schedule
@@ -207,10 +217,12 @@ def test_naive_inversion_is_explicit_only_where_it_got_to_the_end() -> None:
 def test_newton_ends_within_a_krylov_space() -> None:
     """A round of Newton's method is long, so that GMRES looks at the budget, too."""
     denoiser, image, solver = problem()
-    slow = partial(METHODS["whole_trajectory"], finder=newton_krylov, finish=None)  # type: ignore[arg-type]
-    budget = Budget(evaluations=4 * STEPS)
-    found = invert(denoiser, image, solver, method=slow, budget=budget)
-    assert set(found.reason) == {"budget"} and found.nfe.max() <= 4 * STEPS + 12 * STEPS
+    precise = partial(newton_krylov, forcing=1e-12)
+    slow = partial(METHODS["whole_trajectory"], finder=precise, finish=None)  # type: ignore[call-arg]
+    full = invert(denoiser, image, solver, method=partial(slow, finder=precise))
+    found = invert(denoiser, image, solver, method=slow, budget=Budget(evaluations=4 * STEPS))
+    assert set(found.reason) == {"budget"} and found.nfe.max() <= 12 * STEPS
+    assert full.converged.all() and full.nfe.min() > 30 * STEPS
 
 
 @pytest.mark.parametrize(
@@ -275,6 +287,7 @@ def test_an_attempt_that_is_cut_off_leaves_the_better_result_and_says_so() -> No
 
     seen: list[Progress] = []
     with watching(Watch(budget=Budget(evaluations=20), callback=seen.append)):
+        count({1: 5})
         found = retry(first, attempt)
     assert found.reason == ("budget", "converged", "budget")
     assert torch.equal(found.noise, first.noise)
@@ -407,7 +420,7 @@ def test_what_a_callback_evaluates_is_not_counted() -> None:
         image,
         solver,
         budget=Budget(evaluations=30),
-        callback=lambda p: Tally.start(denoiser, image, solver)[0].count(torch.arange(3)),
+        callback=lambda p: Tally.start(denoiser, image, solver)[0].count(torch.zeros(20).long()),
     )
     assert same(plain, busy)
 
@@ -540,17 +553,19 @@ def test_the_bar_is_drawn_at_most_ten_times_a_second(monkeypatch: pytest.MonkeyP
 
 
 def test_the_bar_is_closed_after_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tqdm.auto import tqdm
-
     denoiser, image, solver = problem()
+    bars: list[Any] = []
+    draw = Bar.draw
     monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(Bar, "draw", lambda bar, *args: (bars.append(bar._bar), draw(bar, *args)))
 
     def fail(progress: Progress) -> None:
         raise RuntimeError("the user's own mistake")
 
     with pytest.raises(RuntimeError, match="own mistake"):
         invert(denoiser, image, solver, progress=True, callback=fail)
-    assert not tqdm._instances
+    assert bars and all(bar.disable for bar in bars)  # tqdm's mark of a closed bar
+    assert sys.stderr.getvalue().endswith("\n")  # type: ignore[attr-defined]
 
 
 # Decoders
@@ -591,6 +606,17 @@ def test_a_budget_ends_every_decoder_search(name: str, evaluations: int) -> None
     if name == "gradient_free":  # its own residual is that of E(D(z)) = E(x)
         return
     assert (found.image_nmse <= begin.image_nmse * (1 + 1e-9)).all()
+
+
+def test_a_descent_that_goes_astray_gives_its_best() -> None:
+    """With steps far too long, what a budget leaves is no worse than the encoder's answer."""
+    autoencoder, box = pictures()
+    wild = partial(gradient, learning_rate=30.0, warm_up=0)
+    begin = DECODERS["encoder"](autoencoder, box).image_nmse
+    assert (wild(autoencoder, box, iterations=5).image_nmse > begin).any()
+    with watching(Watch(budget=Budget(evaluations=1 + 3 * 5))):
+        found = wild(autoencoder, box)
+    assert found.evaluations.tolist() == [16] * 3 and (found.image_nmse <= begin).all()
 
 
 def test_the_dense_method_can_be_interrupted_within_a_jacobian() -> None:
