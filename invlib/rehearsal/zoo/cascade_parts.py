@@ -47,15 +47,15 @@ def unet_of_embeddings(kind: str, hidden: str, **options: Any) -> Any:
     )
 
 
-def movq(halvings: int = 1) -> Any:
+def movq(halvings: int = 1, channels: int = 4) -> Any:
     """The autoencoder of Kandinsky."""
     return diffusers.VQModel(
         block_out_channels=(8,) * (halvings + 1),
         down_block_types=("DownEncoderBlock2D",) * (halvings + 1),
         up_block_types=("UpDecoderBlock2D",) * (halvings + 1),
-        latent_channels=4,
+        latent_channels=channels,
         num_vq_embeddings=12,
-        vq_embed_dim=4,
+        vq_embed_dim=channels,
         norm_num_groups=4,
         mid_block_add_attention=False,
     )

@@ -100,7 +100,7 @@ SHAPE = {
     "scheduler": partial(
         diffusers.HeunDiscreteScheduler,
         beta_schedule="exp",
-        prediction_type="sample",
+        prediction_type="epsilon",
         use_karras_sigmas=True,
     ),
     "shap_e_renderer": renderer,
