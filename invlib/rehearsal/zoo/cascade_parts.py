@@ -15,20 +15,15 @@ from diffusers.pipelines.deprecated.wuerstchen import (
 )
 from diffusers.pipelines.kandinsky.text_encoder import MCLIPConfig, MultilingualCLIP
 from diffusers.pipelines.shap_e import ShapERenderer
-from torch import Tensor, nn
+from torch import Tensor
 
 from .parts import TOKENS, WIDTH, unet
+from .unet_parts import quieten
 
 linear_ddim = partial(
     diffusers.DDIMScheduler, beta_end=0.012, clip_sample=False, set_alpha_to_one=False
 )
 """DDIM on the linear betas of Kandinsky."""
-
-
-def quieten(layer: nn.Module) -> None:
-    """Shrink the last layer of a network whose random weights would fold the sampler."""
-    for parameter in layer.parameters():
-        parameter.data.mul_(0.1)
 
 
 def embedding(*shape: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .cascades import CASCADES
 from .kolors import KOLORS_FAMILY
+from .motions import MOTIONS
 from .recipe import Recipe
 from .sounds import SOUNDS
 from .stable_diffusion import STABLE_DIFFUSION, STABLE_DIFFUSION_XL
@@ -19,6 +20,7 @@ RECIPES: dict[str, Recipe] = dict(
         *UNCONDITIONAL,
         *KOLORS_FAMILY,
         *SOUNDS,
+        *MOTIONS,
     ]
 )
 """Every recipe, by the name of its class, with ": a variant" where there are several."""
