@@ -100,7 +100,7 @@ SHAPE = {
     "scheduler": partial(
         diffusers.HeunDiscreteScheduler,
         beta_schedule="exp",
-        prediction_type="sample",
+        prediction_type="epsilon",
         use_karras_sigmas=True,
     ),
     "shap_e_renderer": renderer,
@@ -145,7 +145,24 @@ CASCADES = [
         {**DECODED, "prompt": "red cat", "image": photograph(), "strength": 0.8},
         KANDINSKY,
     ),
+    recipe(
+        "KandinskyInpaintPipeline",
+        {**DECODED, "prompt": "red cat", "image": photograph(), "mask_image": mask()[0, 0].numpy()},
+        {
+            **KANDINSKY,
+            "unet": partial(unet_of_embeddings, "text_image", "text_image_proj", in_channels=9),
+        },
+    ),
     recipe("KandinskyV22Pipeline", DECODED, KANDINSKY_22),
+    recipe(
+        "KandinskyV22InpaintPipeline",
+        {**DECODED, "image": photograph(), "mask_image": mask()[0, 0].numpy()},
+        {
+            **KANDINSKY_22,
+            "unet": partial(unet_of_embeddings, "image", "image_proj", in_channels=9),
+        },
+        note=BLENDS,
+    ),
     recipe(
         "KandinskyV22Img2ImgPipeline",
         {**DECODED, "image": photograph(), "strength": 0.8},
