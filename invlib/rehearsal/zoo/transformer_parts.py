@@ -148,7 +148,171 @@ ZIMAGE = {
     "n_kv_heads": 2,
 }
 
+JOY = {
+    "in_channels": 4,
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "text_dim": WIDTH,
+    "num_layers": 2,
+    "rope_dim_list": list(ROPE),
+}
+PACKED = {
+    **HEADS,
+    "in_channels": 16,
+    "num_layers": 1,
+    "num_single_layers": 1,
+    "joint_attention_dim": WIDTH,
+    "axes_dims_rope": ROPE,
+}
+
 NETWORKS: dict[str, dict[str, Any]] = {
+    "BriaTransformer2DModel": PACKED,
+    "BriaFiboTransformer2DModel": {
+        **PACKED,
+        "in_channels": 4,
+        "joint_attention_dim": 2 * WIDTH,
+        "text_encoder_dim": WIDTH,
+    },
+    "BriaFibo2Transformer2DModel": {
+        "in_channels": 4,
+        "dim": 16,
+        "n_layers": 6,
+        "n_refiner_layers": 1,
+        "n_heads": 2,
+        "cap_feat_dim": 3 * WIDTH,
+        "injection_layer_ids": (1, 2, 3, 4, 5),
+        "perceiver_num_layers": 1,
+        "min_num_gist_tokens": 4,
+        "max_num_gist_tokens": 8,
+        "gist_step": 4,
+        "axes_dims": (4, 2, 2),
+        "axes_lens": (512, 64, 64),
+    },
+    "ErnieImageTransformer2DModel": {
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "num_layers": 2,
+        "ffn_hidden_size": 16,
+        "in_channels": 16,
+        "out_channels": 16,
+        "text_in_dim": WIDTH,
+        "rope_axes_dim": ROPE,
+    },
+    "GlmImageTransformer2DModel": {
+        **HEADS,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 2,
+        "text_embed_dim": WIDTH,
+        "time_embed_dim": 8,
+        "condition_dim": 4,
+        "prior_vq_quantizer_codebook_size": 8,
+    },
+    "HiDreamImageTransformer2DModel": {
+        **HEADS,
+        "patch_size": 2,
+        "in_channels": 4,
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "caption_channels": [WIDTH, WIDTH],
+        "text_emb_dim": 2 * WIDTH,
+        "axes_dims_rope": (4, 2, 2),
+        "max_resolution": (8, 8),
+        "llama_layers": [0, 1],
+    },
+    "HunyuanImageTransformer2DModel": {
+        **HEADS,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "num_refiner_layers": 1,
+        "text_embed_dim": WIDTH,
+        "text_embed_2_dim": WIDTH,
+        "rope_axes_dim": (4, 4),
+    },
+    "Ideogram4Transformer2DModel": {
+        **HEADS,
+        "in_channels": 16,
+        "num_layers": 2,
+        "intermediate_size": 16,
+        "adaln_dim": 8,
+        "llm_features_dim": 13 * WIDTH,
+        "mrope_section": (2, 1, 1),
+    },
+    "JoyImageEditTransformer3DModel": JOY,
+    "JoyImageEditPlusTransformer3DModel": JOY,
+    "Kandinsky5Transformer3DModel": {
+        "in_text_dim": WIDTH,
+        "in_text_dim2": WIDTH,
+        "time_dim": 8,
+        "model_dim": 16,
+        "ff_dim": 16,
+        "num_text_blocks": 1,
+        "num_visual_blocks": 2,
+        "axes_dims": (4, 2, 2),
+    },
+    "Krea2Transformer2DModel": {
+        **HEADS,
+        "in_channels": 16,
+        "num_layers": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 16,
+        "timestep_embed_dim": 8,
+        "text_hidden_dim": WIDTH,
+        "num_text_layers": 2,
+        "text_num_attention_heads": 2,
+        "text_num_key_value_heads": 2,
+        "text_intermediate_size": 16,
+        "num_layerwise_text_blocks": 1,
+        "num_refiner_text_blocks": 1,
+        "axes_dims_rope": ROPE,
+    },
+    "LongCatImageTransformer2DModel": {**PACKED, "pooled_projection_dim": WIDTH},
+    "NucleusMoEImageTransformer2DModel": {
+        **HEADS,
+        "in_channels": 16,
+        "out_channels": 4,
+        "num_layers": 2,
+        "num_key_value_heads": 1,
+        "joint_attention_dim": WIDTH,
+        "axes_dims_rope": ROPE,
+        "num_experts": 4,
+        "moe_intermediate_dim": 8,
+        "capacity_factors": 2.0,
+    },
+    "OmniGenTransformer2DModel": {
+        "in_channels": 4,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "intermediate_size": 16,
+        "num_layers": 2,
+        "pad_token_id": 0,
+        "vocab_size": TEXT["vocab_size"],
+        "max_position_embeddings": 512,
+        "original_max_position_embeddings": 512,
+        "pos_embed_max_size": 16,
+        "time_step_dim": 8,
+        "rope_scaling": {"long_factor": [1.0] * 4, "short_factor": [1.0] * 4, "type": "su"},
+    },
+    "OvisImageTransformer2DModel": {**PACKED, "out_channels": 16},
+    "PRXTransformer2DModel": {
+        "in_channels": 4,
+        "context_in_dim": WIDTH,
+        "hidden_size": 16,
+        "num_heads": 2,
+        "depth": 2,
+        "axes_dim": [4, 4],
+    },
+    "QwenImage21Transformer2DModel": {
+        **HEADS,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 2,
+        "context_in_dim": WIDTH,
+        "axes_dims_rope": ROPE,
+    },
     "AuraFlowTransformer2DModel": {
         **HEADS,
         "sample_size": 8,
@@ -292,6 +456,49 @@ def autoencoder_flux2() -> Any:
     )
 
 
+def autoencoder_qwen21() -> Any:
+    """The autoencoder of QwenImage 2.1, which halves four times."""
+    return diffusers.AutoencoderKLQwenImage21(
+        base_dim=4,
+        decoder_base_dim=4,
+        z_dim=4,
+        dim_mult=[1] * 5,
+        num_res_blocks=0,
+        temperal_downsample=[False] * 4,
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[1.1, 1.2, 0.9, 1.0],
+    )
+
+
+def autoencoder_wan() -> Any:
+    """The autoencoder of Wan, which halves once."""
+    return diffusers.AutoencoderKLWan(
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1],
+        num_res_blocks=0,
+        temperal_downsample=[False],
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[1.1, 1.2, 0.9, 1.0],
+        scale_factor_spatial=2,
+        scale_factor_temporal=1,
+    )
+
+
+def autoencoder_hunyuan() -> Any:
+    """The autoencoder of HunyuanImage, which halves once."""
+    return diffusers.AutoencoderKLHunyuanImage(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        block_out_channels=(32, 32),
+        layers_per_block=1,
+        spatial_compression_ratio=2,
+        sample_size=16,
+        scaling_factor=0.7,
+    )
+
+
 class VisionProcessor(transformers.Qwen2VLProcessor):
     """Qwen's processor of texts and pictures, without films, which would need torchvision."""
 
@@ -306,7 +513,7 @@ def vision_processor() -> VisionProcessor:
     return VisionProcessor(pictures, word_tokenizer())
 
 
-VISION = {
+VISION: dict[str, Any] = {
     "depth": 2,
     "hidden_size": 16,
     "intermediate_size": 16,
@@ -341,6 +548,12 @@ def seeing(model: str, vision: dict[str, Any], **text: Any) -> Any:
     )
 
 
+def qwen3(model: str = "Qwen3VLForConditionalGeneration", **text: Any) -> Any:
+    """Qwen 3 that sees, of any class of transformers."""
+    vision = {**VISION, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
+    return seeing(model, vision, rope_parameters=MROPE, **text)
+
+
 MAKERS: dict[str, Callable[[], Any]] = {
     **{name: (lambda name=name: network(name)) for name in NETWORKS},
     "AutoencoderKL": lambda: vae(shift=0.1),
@@ -351,6 +564,9 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "T5Tokenizer": t5_tokenizer,
     "AutoencoderDC": autoencoder_dc,
     "AutoencoderKLFlux2": autoencoder_flux2,
+    "AutoencoderKLHunyuanImage": autoencoder_hunyuan,
+    "AutoencoderKLQwenImage21": autoencoder_qwen21,
+    "AutoencoderKLWan": autoencoder_wan,
     "AutoencoderKLQwenImage": autoencoder_qwen,
     "AutoTokenizer": word_tokenizer,
     "BertModel": lambda: language("BertModel"),
@@ -375,6 +591,15 @@ MAKERS: dict[str, Callable[[], Any]] = {
         rope_parameters=MROPE,
     ),
     "Qwen3ForCausalLM": lambda: language("Qwen3ForCausalLM"),
+    "Qwen3Model": lambda: language("Qwen3Model"),
+    "Qwen3VLForConditionalGeneration": qwen3,
+    "Qwen3VLModel": lambda: qwen3("Qwen3VLModel"),
+    "Qwen3VLProcessor": vision_processor,
+    "LlamaForCausalLM": lambda: language("LlamaForCausalLM"),
+    "LlamaTokenizer": word_tokenizer,
+    "TokenizersBackend": word_tokenizer,
+    "SmolLM3ForCausalLM": lambda: language("SmolLM3ForCausalLM"),
+    "ByT5Tokenizer": word_tokenizer,
     "UMT5EncoderModel": lambda: language("UMT5EncoderModel", d_model=WIDTH, d_kv=8, d_ff=WIDTH, num_heads=2, num_layers=1),
     "FlowMatchEulerDiscreteScheduler": diffusers.FlowMatchEulerDiscreteScheduler,
 }

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import diffusers
+import torch
 
 from .parts import t5, t5_tokenizer, vae
 from .recipe import Recipe
-from .transformer_parts import autoencoder_qwen, fill, mask, network, picture
+from .transformer_parts import autoencoder_qwen, fill, mask, network, picture, qwen3
 
 TEXT = {"prompt": "a red cat", "num_inference_steps": 6, "height": 16, "width": 16}
 NEGATIVE = {"negative_prompt": "bad blue dog"}
@@ -32,6 +33,7 @@ PIXART = {**FREE, "clean_caption": False}
 KONTEXT = {"max_area": 256, "_auto_resize": False}
 LARGE = {"height": 64, "width": 64}
 LAYERED = {k: v for k, v in TRUE_CFG.items() if k not in LARGE} | IMAGE | {"layers": 1}
+CLOZE = {"num_inference_steps": 6}
 SPRINT = {k: v for k, v in SANA.items() if k != "negative_prompt"}
 SCM = {"scheduler": diffusers.SCMScheduler, "transformer": lambda: network("SanaTransformer2DModel", guidance_embeds=True, qk_norm="rms_norm_across_heads")}
 SPRINT |= {"num_inference_steps": 1, "intermediate_timesteps": None}
@@ -58,6 +60,16 @@ def chroma() -> Any:
     transformer = network("ChromaTransformer2DModel")
     transformer.register_to_config(guidance_embeds=False)
     return transformer
+
+
+def deep_text() -> Any:
+    """A language model of as many layers as pipelines take for granted."""
+    return qwen3(num_hidden_layers=36)
+
+
+def deep_vision() -> Any:
+    """The same without its head."""
+    return qwen3("Qwen3VLModel", num_hidden_layers=36)
 
 
 def deep_qwen() -> Any:
@@ -153,6 +165,31 @@ RECIPES: dict[str, Recipe] = dict(
         recipe("ZImageControlNetPipeline", {**CFG, **SHORT, **CONTROL}),
         recipe("ZImageControlNetInpaintPipeline", {**CFG, **SHORT, **INPAINT, **CONTROL}, controlnet=lambda: network("ZImageControlNetModel", control_in_dim=9)),
         recipe("ZImageOmniPipeline", {**CFG, **SHORT}),
+        recipe("BriaPipeline", {**CFG, **SHORT}),
+        recipe("BriaFiboPipeline", CFG),
+        recipe("BriaFiboEditPipeline", {**CFG, **IMAGE, "_auto_resize": False}),
+        recipe("BriaFibo2Pipeline", CFG, text_encoder=deep_text),
+        recipe("ErnieImagePipeline", {**CFG, "use_pe": False}),
+        recipe("GlmImagePipeline", {**TEXT, "guidance_scale": 3.0, "prior_token_ids": torch.arange(16)[None] % 8}, processor=None, vision_language_encoder=None),
+        recipe("HiDreamImagePipeline", {**CFG, "max_sequence_length": 12}),
+        recipe("HunyuanImagePipeline", {**TEXT, **NEGATIVE}, guider=lambda: diffusers.AdaptiveProjectedMixGuidance(guidance_scale=3.0)),
+        recipe("Ideogram4Pipeline", {**TEXT, "guidance_scale": 4.0, "max_sequence_length": 32}, text_encoder=deep_vision),
+        recipe("JoyImageEditPipeline", {**CFG, **IMAGE}),
+        recipe("JoyImageEditPlusPipeline", {**CFG, "images": [picture()]}),
+        recipe("Kandinsky5T2IPipeline", {**CFG, **DEEP}),
+        recipe("Kandinsky5I2IPipeline", {**CFG, **DEEP, **IMAGE}),
+        recipe("Krea2Pipeline", {**CFG, **SHORT}, text_encoder_select_layers=(1, 2)),
+        recipe("LongCatImagePipeline", {**CFG, "enable_prompt_rewrite": False}),
+        recipe("LongCatImageEditPipeline", {k: v for k, v in CFG.items() if k not in LARGE} | IMAGE),
+        recipe("NucleusMoEImagePipeline", {**CFG, **SHORT, "return_index": -2}),
+        recipe("OmniGenPipeline", {**TEXT, "guidance_scale": 3.0}),
+        recipe("OvisImagePipeline", {**CFG, **SHORT}),
+        recipe("PRXPipeline", {**FREE}, vae=vae),
+        recipe("PRXPixelPipeline", {**FREE}),
+        recipe("QwenImage21Pipeline", {**TRUE_CFG, **LARGE}),
+        recipe("VisualClozeGenerationPipeline", CLOZE),
+        recipe("VisualClozePipeline", CLOZE),
+        recipe("HunyuanImageRefinerPipeline", {**TEXT, **NEGATIVE}, guider=lambda: diffusers.AdaptiveProjectedMixGuidance(guidance_scale=3.0)),
         recipe("DiTPipeline", {"class_labels": [1], "guidance_scale": 3.0, "num_inference_steps": 6}),
     ]
 )
