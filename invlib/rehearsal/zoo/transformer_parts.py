@@ -14,6 +14,9 @@ import transformers
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from transformers.models.t5gemma.configuration_t5gemma import T5GemmaModuleConfig
+from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
+
 from .parts import WIDTH, clip, clip_tokenizer, dpm, t5, t5_tokenizer, vae
 
 HEADS = {"num_attention_heads": 2, "attention_head_dim": 8}
@@ -470,17 +473,20 @@ def autoencoder_qwen21() -> Any:
     )
 
 
-def autoencoder_wan() -> Any:
-    """The autoencoder of Wan, which halves once."""
+def autoencoder_wan(*, patch: int | None = None) -> Any:
+    """The autoencoder of Wan, which halves once, after it has packed patches."""
     return diffusers.AutoencoderKLWan(
         base_dim=4,
         z_dim=4,
+        in_channels=3 * (patch or 1) ** 2,
+        out_channels=3 * (patch or 1) ** 2,
+        patch_size=patch,
         dim_mult=[1, 1],
         num_res_blocks=0,
         temperal_downsample=[False],
         latents_mean=[0.1, -0.2, 0.3, 0.0],
         latents_std=[1.1, 1.2, 0.9, 1.0],
-        scale_factor_spatial=2,
+        scale_factor_spatial=2 * (patch or 1),
         scale_factor_temporal=1,
     )
 
@@ -499,11 +505,21 @@ def autoencoder_hunyuan() -> Any:
     )
 
 
+def autoencoder_refiner() -> Any:
+    """The autoencoder of HunyuanImage's refiner, which halves four times."""
+    return diffusers.AutoencoderKLHunyuanImageRefiner(
+        latent_channels=4,
+        block_out_channels=(8, 8, 8, 8, 8),
+        layers_per_block=1,
+        scaling_factor=0.7,
+    )
+
+
 class VisionProcessor(transformers.Qwen2VLProcessor):
     """Qwen's processor of texts and pictures, without films, which would need torchvision."""
 
     def __init__(self, image_processor: Any = None, tokenizer: Any = None) -> None:
-        super().__init__(image_processor, tokenizer)
+        super().__init__(image_processor, tokenizer, chat_template=CHAT)
 
 
 def vision_processor() -> VisionProcessor:
@@ -564,6 +580,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "T5Tokenizer": t5_tokenizer,
     "AutoencoderDC": autoencoder_dc,
     "AutoencoderKLFlux2": autoencoder_flux2,
+    "AutoencoderKLHunyuanImageRefiner": autoencoder_refiner,
     "AutoencoderKLHunyuanImage": autoencoder_hunyuan,
     "AutoencoderKLQwenImage21": autoencoder_qwen21,
     "AutoencoderKLWan": autoencoder_wan,
@@ -599,7 +616,8 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "LlamaTokenizer": word_tokenizer,
     "TokenizersBackend": word_tokenizer,
     "SmolLM3ForCausalLM": lambda: language("SmolLM3ForCausalLM"),
-    "ByT5Tokenizer": word_tokenizer,
+    "ByT5Tokenizer": t5_tokenizer,
+    "T5GemmaEncoder": lambda: T5GemmaEncoder(T5GemmaModuleConfig(**TEXT, dropout_rate=0.0)),
     "UMT5EncoderModel": lambda: language("UMT5EncoderModel", d_model=WIDTH, d_kv=8, d_ff=WIDTH, num_heads=2, num_layers=1),
     "FlowMatchEulerDiscreteScheduler": diffusers.FlowMatchEulerDiscreteScheduler,
 }

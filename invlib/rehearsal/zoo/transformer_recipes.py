@@ -8,9 +8,9 @@ from typing import Any
 import diffusers
 import torch
 
-from .parts import t5, t5_tokenizer, vae
+from .parts import WIDTH, t5, t5_tokenizer, vae
 from .recipe import Recipe
-from .transformer_parts import autoencoder_qwen, fill, mask, network, picture, qwen3
+from .transformer_parts import autoencoder_qwen, autoencoder_wan, fill, language, mask, network, picture, qwen3
 
 TEXT = {"prompt": "a red cat", "num_inference_steps": 6, "height": 16, "width": 16}
 NEGATIVE = {"negative_prompt": "bad blue dog"}
@@ -33,19 +33,50 @@ PIXART = {**FREE, "clean_caption": False}
 KONTEXT = {"max_area": 256, "_auto_resize": False}
 LARGE = {"height": 64, "width": 64}
 LAYERED = {k: v for k, v in TRUE_CFG.items() if k not in LARGE} | IMAGE | {"layers": 1}
-CLOZE = {"num_inference_steps": 6}
+RESOLUTIONS = {"resolutions": [(64, 64)]}
+PIXELS = {k: v for k, v in FREE.items() if "prompt" not in k} | {
+    "prompt_embeds": torch.ones(1, 4, WIDTH, dtype=torch.float64),
+    "prompt_attention_mask": torch.ones(1, 4, dtype=torch.bool),
+    "negative_prompt_embeds": -torch.ones(1, 4, WIDTH, dtype=torch.float64),
+    "negative_prompt_attention_mask": torch.ones(1, 4, dtype=torch.bool),
+}
+CLOZE = {
+    "task_prompt": "a red cat",
+    "content_prompt": "a blue dog",
+    "image": [[picture(), picture()], [picture(), None]],
+    "num_inference_steps": 6,
+    "guidance_scale": 3.5,
+}
 SPRINT = {k: v for k, v in SANA.items() if k != "negative_prompt"}
 SCM = {"scheduler": diffusers.SCMScheduler, "transformer": lambda: network("SanaTransformer2DModel", guidance_embeds=True, qk_norm="rms_norm_across_heads")}
 SPRINT |= {"num_inference_steps": 1, "intermediate_timesteps": None}
 KLEIN = {**TEXT, **SHORT, "guidance_scale": 4.0, "text_encoder_out_layers": (1, 2)}
 
 
-def recipe(key: str, call: dict[str, Any], note: str = "", **parts: Any) -> tuple[str, Recipe]:
-    """A recipe that fills the class named before the colon; parts that can be called are made."""
+def recipe(
+    key: str,
+    call: dict[str, Any],
+    note: str = "",
+    *,
+    sizes: dict[str, Any] | None = None,
+    **parts: Any,
+) -> tuple[str, Recipe]:
+    """A recipe that fills the class named before the colon.
+
+    Args:
+        key: the class, and behind a colon what is special.
+        call: arguments of the pipeline's call.
+        note: what is special about the build.
+        sizes: attributes of the pipeline that hold sizes too large to rehearse on.
+        parts: what the types of the constructor alone do not tell; if it can be called, its maker.
+    """
 
     def make() -> Any:
         made = {name: part() if callable(part) else part for name, part in parts.items()}
-        return fill(key.split(":")[0], **made)
+        pipe = fill(key.split(":")[0], **made)
+        for name, size in (sizes or {}).items():
+            setattr(pipe, name, size)
+        return pipe
 
     return key, Recipe(make, call, note)
 
@@ -70,6 +101,39 @@ def deep_text() -> Any:
 def deep_vision() -> Any:
     """The same without its head."""
     return qwen3("Qwen3VLModel", num_hidden_layers=36)
+
+
+def deep_vae() -> Any:
+    """The same of the common kind."""
+    return diffusers.AutoencoderKL(
+        block_out_channels=(2,) * 6,
+        down_block_types=("DownEncoderBlock2D",) * 6,
+        up_block_types=("UpDecoderBlock2D",) * 6,
+        norm_num_groups=2,
+        latent_channels=16,
+        mid_block_add_attention=False,
+        shift_factor=0.1,
+    )
+
+
+def kandinsky(**options: Any) -> Any:
+    """Kandinsky 5's transformer, whose frequencies no change of dtype reaches."""
+    transformer = network("Kandinsky5Transformer3DModel", **options)
+    transformer.time_embeddings.freqs = transformer.time_embeddings.freqs.double()
+    return transformer
+
+
+def long_clip() -> Any:
+    """A CLIP text encoder that reads as many tokens as the published ones."""
+    return language("CLIPTextModel", vocab_size=54, max_position_embeddings=77)
+
+
+def glm_vae() -> Any:
+    """The common autoencoder with a mean and deviation of each channel."""
+    autoencoder = vae()
+    autoencoder.register_to_config(latents_mean=[0.1, -0.2, 0.3, 0.0])
+    autoencoder.register_to_config(latents_std=[1.1, 1.2, 0.9, 1.0])
+    return autoencoder
 
 
 def deep_qwen() -> Any:
@@ -166,30 +230,30 @@ RECIPES: dict[str, Recipe] = dict(
         recipe("ZImageControlNetInpaintPipeline", {**CFG, **SHORT, **INPAINT, **CONTROL}, controlnet=lambda: network("ZImageControlNetModel", control_in_dim=9)),
         recipe("ZImageOmniPipeline", {**CFG, **SHORT}),
         recipe("BriaPipeline", {**CFG, **SHORT}),
-        recipe("BriaFiboPipeline", CFG),
-        recipe("BriaFiboEditPipeline", {**CFG, **IMAGE, "_auto_resize": False}),
+        recipe("BriaFiboPipeline", {**CFG, "height": 128, "width": 128}),
+        recipe("BriaFiboEditPipeline", {**CFG, **IMAGE, "height": 128, "width": 128, "prompt": '{"edit_instruction": "a red cat"}', "_auto_resize": False}),
         recipe("BriaFibo2Pipeline", CFG, text_encoder=deep_text),
         recipe("ErnieImagePipeline", {**CFG, "use_pe": False}),
-        recipe("GlmImagePipeline", {**TEXT, "guidance_scale": 3.0, "prior_token_ids": torch.arange(16)[None] % 8}, processor=None, vision_language_encoder=None),
-        recipe("HiDreamImagePipeline", {**CFG, "max_sequence_length": 12}),
-        recipe("HunyuanImagePipeline", {**TEXT, **NEGATIVE}, guider=lambda: diffusers.AdaptiveProjectedMixGuidance(guidance_scale=3.0)),
-        recipe("Ideogram4Pipeline", {**TEXT, "guidance_scale": 4.0, "max_sequence_length": 32}, text_encoder=deep_vision),
-        recipe("JoyImageEditPipeline", {**CFG, **IMAGE}),
-        recipe("JoyImageEditPlusPipeline", {**CFG, "images": [picture()]}),
-        recipe("Kandinsky5T2IPipeline", {**CFG, **DEEP}),
-        recipe("Kandinsky5I2IPipeline", {**CFG, **DEEP, **IMAGE}),
+        recipe("GlmImagePipeline", {**TEXT, "guidance_scale": 3.0, "prompt": "a red 'cat'", "prior_token_ids": torch.arange(16)[None] % 8}, vae=glm_vae, processor=None, vision_language_encoder=None),
+        recipe("HiDreamImagePipeline", {**CFG, "max_sequence_length": 12}, sizes={"default_sample_size": 8}),
+        recipe("HunyuanImagePipeline", {**TEXT, **NEGATIVE}, sizes={"tokenizer_max_length": 16}, guider=lambda: diffusers.AdaptiveProjectedMixGuidance(guidance_scale=3.0)),
+        recipe("Ideogram4Pipeline", {**TEXT, "guidance_scale": 4.0, "guidance_schedule": None, "max_sequence_length": 32}, text_encoder=deep_vision),
+        recipe("JoyImageEditPipeline", {**CFG, **IMAGE}, vae=lambda: autoencoder_wan(patch=32)),
+        recipe("JoyImageEditPlusPipeline", {**CFG, "height": 512, "width": 512, "images": [picture()]}, vae=lambda: autoencoder_wan(patch=32)),
+        recipe("Kandinsky5T2IPipeline", {**CFG, **DEEP}, sizes=RESOLUTIONS, vae=lambda: vae(halvings=3), text_encoder_2=long_clip, transformer=kandinsky),
+        recipe("Kandinsky5I2IPipeline", {**CFG, **DEEP, **IMAGE}, sizes=RESOLUTIONS, vae=lambda: vae(halvings=3), text_encoder_2=long_clip, transformer=lambda: kandinsky(visual_cond=True)),
         recipe("Krea2Pipeline", {**CFG, **SHORT}, text_encoder_select_layers=(1, 2)),
-        recipe("LongCatImagePipeline", {**CFG, "enable_prompt_rewrite": False}),
-        recipe("LongCatImageEditPipeline", {k: v for k, v in CFG.items() if k not in LARGE} | IMAGE),
+        recipe("LongCatImagePipeline", {**CFG, "enable_prompt_rewrite": False}, vae=lambda: vae(16, shift=0.1), transformer=lambda: network("LongCatImageTransformer2DModel", in_channels=64)),
+        recipe("LongCatImageEditPipeline", {k: v for k, v in CFG.items() if k not in LARGE} | IMAGE, vae=deep_vae, transformer=lambda: network("LongCatImageTransformer2DModel", in_channels=64)),
         recipe("NucleusMoEImagePipeline", {**CFG, **SHORT, "return_index": -2}),
         recipe("OmniGenPipeline", {**TEXT, "guidance_scale": 3.0}),
         recipe("OvisImagePipeline", {**CFG, **SHORT}),
-        recipe("PRXPipeline", {**FREE}, vae=vae),
-        recipe("PRXPixelPipeline", {**FREE}),
-        recipe("QwenImage21Pipeline", {**TRUE_CFG, **LARGE}),
-        recipe("VisualClozeGenerationPipeline", CLOZE),
-        recipe("VisualClozePipeline", CLOZE),
-        recipe("HunyuanImageRefinerPipeline", {**TEXT, **NEGATIVE}, guider=lambda: diffusers.AdaptiveProjectedMixGuidance(guidance_scale=3.0)),
+        recipe("PRXPipeline", {**FREE, "skip_text_cleaning": True}, vae=vae),
+        recipe("PRXPixelPipeline", PIXELS, transformer=lambda: network("PRXTransformer2DModel", in_channels=3, bottleneck_size=8)),
+        recipe("QwenImage21Pipeline", {**TRUE_CFG, "height": 128, "width": 128}),
+        recipe("VisualClozeGenerationPipeline", CLOZE, transformer=flux(48), resolution=32),
+        recipe("VisualClozePipeline", CLOZE, transformer=flux(48), resolution=32),
+        recipe("HunyuanImageRefinerPipeline", {**TEXT, **NEGATIVE, "image": picture(64), "height": 64, "width": 64}, transformer=lambda: network("HunyuanImageTransformer2DModel", in_channels=16, out_channels=8, patch_size=(1, 1, 1), text_embed_2_dim=None, rope_axes_dim=(4, 2, 2)), sizes={"tokenizer_max_length": 16}, guider=lambda: diffusers.AdaptiveProjectedMixGuidance(guidance_scale=3.0)),
         recipe("DiTPipeline", {"class_labels": [1], "guidance_scale": 3.0, "num_inference_steps": 6}),
     ]
 )
