@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from transformers.models.t5gemma.configuration_t5gemma import T5GemmaModuleConfig
 from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
@@ -56,10 +56,19 @@ def mask(side: int = 16) -> Image.Image:
 
 
 def word_tokenizer() -> transformers.PreTrainedTokenizerFast:
-    """A tokenizer of a language model, one token a word of a few, with a template for chats."""
+    """A tokenizer of a language model, with a template for chats.
+
+    Every word, mark and end of line is a token, so that the numbers of tokens of fixed openings,
+    which pipelines drop from the answers of their encoders, are those of the published models.
+    """
     vocabulary = {word: i for i, word in enumerate(SPECIAL + WORDS)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"[^\S\n]+"), "removed"),
+            pre_tokenizers.Split(Regex(r"\n|[^\w\s]"), "isolated"),
+        ]
+    )
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
@@ -367,8 +376,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "axes_lens": (64, 16, 16),
         "cap_feat_dim": WIDTH,
     },
-    "HunyuanDiT2DModel": {**HUNYUAN, "num_layers": 2},
-    "HunyuanDiT2DControlNetModel": {**HUNYUAN, "transformer_num_layers": 2},
+    "HunyuanDiT2DModel": {**HUNYUAN, "num_layers": 4},
+    "HunyuanDiT2DControlNetModel": {**HUNYUAN, "transformer_num_layers": 4},
     "CogView3PlusTransformer2DModel": COGVIEW,
     "CogView4Transformer2DModel": {**COGVIEW, "rope_axes_dim": (16, 16)},
     "LuminaNextDiT2DModel": {
@@ -559,15 +568,27 @@ def mistral(model: str) -> Any:
 def seeing(model: str, vision: dict[str, Any], **text: Any) -> Any:
     """A language model that sees, of any class of transformers."""
     cls = getattr(transformers, model)
-    return cls(
-        cls.config_class(text_config={**TEXT, **text}, vision_config=vision, **TOKEN_IDS)
-    )
+    return cls(cls.config_class(text_config={**TEXT, **text}, vision_config=vision, **TOKEN_IDS))
 
 
 def qwen3(model: str = "Qwen3VLForConditionalGeneration", **text: Any) -> Any:
     """Qwen 3 that sees, of any class of transformers."""
     vision = {**VISION, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
     return seeing(model, vision, rope_parameters=MROPE, **text)
+
+
+def siglip() -> Any:
+    """Siglip 2's encoder of pictures."""
+    return transformers.Siglip2VisionModel(
+        transformers.Siglip2VisionConfig(
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            patch_size=4,
+            num_patches=16,
+        )
+    )
 
 
 MAKERS: dict[str, Callable[[], Any]] = {
@@ -617,8 +638,14 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "TokenizersBackend": word_tokenizer,
     "SmolLM3ForCausalLM": lambda: language("SmolLM3ForCausalLM"),
     "ByT5Tokenizer": t5_tokenizer,
+    "Siglip2VisionModel": siglip,
+    "Siglip2ImageProcessorPil": lambda: transformers.Siglip2ImageProcessorPil(
+        patch_size=4, max_num_patches=16
+    ),
     "T5GemmaEncoder": lambda: T5GemmaEncoder(T5GemmaModuleConfig(**TEXT, dropout_rate=0.0)),
-    "UMT5EncoderModel": lambda: language("UMT5EncoderModel", d_model=WIDTH, d_kv=8, d_ff=WIDTH, num_heads=2, num_layers=1),
+    "UMT5EncoderModel": lambda: language(
+        "UMT5EncoderModel", d_model=WIDTH, d_kv=8, d_ff=WIDTH, num_heads=2, num_layers=1
+    ),
     "FlowMatchEulerDiscreteScheduler": diffusers.FlowMatchEulerDiscreteScheduler,
 }
 

@@ -10,7 +10,16 @@ import torch
 
 from .parts import WIDTH, t5, t5_tokenizer, vae
 from .recipe import Recipe
-from .transformer_parts import autoencoder_qwen, autoencoder_wan, fill, language, mask, network, picture, qwen3
+from .transformer_parts import (
+    autoencoder_qwen,
+    autoencoder_wan,
+    fill,
+    language,
+    mask,
+    network,
+    picture,
+    qwen3,
+)
 
 TEXT = {"prompt": "a red cat", "num_inference_steps": 6, "height": 16, "width": 16}
 NEGATIVE = {"negative_prompt": "bad blue dog"}
@@ -34,7 +43,7 @@ KONTEXT = {"max_area": 256, "_auto_resize": False}
 LARGE = {"height": 64, "width": 64}
 LAYERED = {k: v for k, v in TRUE_CFG.items() if k not in LARGE} | IMAGE | {"layers": 1}
 RESOLUTIONS = {"resolutions": [(64, 64)]}
-PIXELS = {k: v for k, v in FREE.items() if "prompt" not in k} | {
+EMBEDS = {k: v for k, v in FREE.items() if "prompt" not in k} | {
     "prompt_embeds": torch.ones(1, 4, WIDTH, dtype=torch.float64),
     "prompt_attention_mask": torch.ones(1, 4, dtype=torch.bool),
     "negative_prompt_embeds": -torch.ones(1, 4, WIDTH, dtype=torch.float64),
@@ -48,7 +57,12 @@ CLOZE = {
     "guidance_scale": 3.5,
 }
 SPRINT = {k: v for k, v in SANA.items() if k != "negative_prompt"}
-SCM = {"scheduler": diffusers.SCMScheduler, "transformer": lambda: network("SanaTransformer2DModel", guidance_embeds=True, qk_norm="rms_norm_across_heads")}
+SCM = {
+    "scheduler": diffusers.SCMScheduler,
+    "transformer": lambda: network(
+        "SanaTransformer2DModel", guidance_embeds=True, qk_norm="rms_norm_across_heads"
+    ),
+}
 SPRINT |= {"num_inference_steps": 1, "intermediate_timesteps": None}
 KLEIN = {**TEXT, **SHORT, "guidance_scale": 4.0, "text_encoder_out_layers": (1, 2)}
 
@@ -153,7 +167,9 @@ RECIPES: dict[str, Recipe] = dict(
             vae=lambda: vae(16, shift=0.1),
         ),
         recipe("StableDiffusion3PAGPipeline", {**CFG, **PAG}, **NO_THIRD),
-        recipe("StableDiffusion3PAGImg2ImgPipeline", {**CFG, **PAG, **IMAGE, **STRENGTH}, **NO_THIRD),
+        recipe(
+            "StableDiffusion3PAGImg2ImgPipeline", {**CFG, **PAG, **IMAGE, **STRENGTH}, **NO_THIRD
+        ),
         recipe("StableDiffusion3ControlNetPipeline", {**CFG, **CONTROL}, **NO_THIRD),
         recipe(
             "StableDiffusion3ControlNetInpaintingPipeline",
@@ -186,7 +202,7 @@ RECIPES: dict[str, Recipe] = dict(
         recipe("Flux2KleinPipeline: with an image", {**KLEIN, "image": picture(64)}),
         recipe("Flux2KleinInpaintPipeline", {**KLEIN, **INPAINT, **STRENGTH}),
         recipe("Flux2KleinKVPipeline", {k: KLEIN[k] for k in KLEIN if k != "guidance_scale"}),
-        recipe("Flux2Pipeline", KLEIN),
+        recipe("Flux2Pipeline", {**KLEIN, "max_sequence_length": 64}),
         recipe("ChromaPipeline", {**CFG, **SHORT}),
         recipe("ChromaImg2ImgPipeline", {**CFG, **SHORT, **IMAGE, **STRENGTH}),
         recipe(
@@ -199,16 +215,29 @@ RECIPES: dict[str, Recipe] = dict(
         recipe("QwenImageImg2ImgPipeline", {**TRUE_CFG, **IMAGE, **STRENGTH}),
         recipe("QwenImageInpaintPipeline", {**TRUE_CFG, **INPAINT, **STRENGTH}),
         recipe("QwenImageControlNetPipeline", {**TRUE_CFG, **CONTROL}),
-        recipe("QwenImageControlNetInpaintPipeline", {**TRUE_CFG, **CONTROL, "control_mask": mask()},
+        recipe(
+            "QwenImageControlNetInpaintPipeline",
+            {**TRUE_CFG, **CONTROL, "control_mask": mask()},
             controlnet=lambda: network("QwenImageControlNetModel", extra_condition_channels=4),
         ),
         recipe("QwenImageEditPipeline", {**TRUE_CFG, **IMAGE, **LARGE}, vae=deep_qwen),
-        recipe("QwenImageEditInpaintPipeline", {**TRUE_CFG, **INPAINT, **STRENGTH, **LARGE}, vae=deep_qwen),
+        recipe(
+            "QwenImageEditInpaintPipeline",
+            {**TRUE_CFG, **INPAINT, **STRENGTH, **LARGE},
+            vae=deep_qwen,
+        ),
         recipe("QwenImageEditPlusPipeline", {**TRUE_CFG, **IMAGE, **LARGE}, vae=deep_qwen),
-        recipe("QwenImageLayeredPipeline", LAYERED, vae=deep_qwen, transformer=lambda: network("QwenImageTransformer2DModel", use_additional_t_cond=True, use_layer3d_rope=True)),
+        recipe(
+            "QwenImageLayeredPipeline",
+            LAYERED,
+            vae=deep_qwen,
+            transformer=lambda: network(
+                "QwenImageTransformer2DModel", use_additional_t_cond=True, use_layer3d_rope=True
+            ),
+        ),
         recipe("AuraFlowPipeline", {**CFG, **SHORT}),
         recipe("LuminaPipeline", {**CFG, **SHORT, **DEEP}),
-        recipe("Lumina2Pipeline", {**CFG, **SHORT, **DEEP}),
+        recipe("Lumina2Pipeline", {**CFG, **DEEP, "max_sequence_length": 64}),
         recipe("SanaPipeline", SANA),
         recipe("SanaPAGPipeline", {**SANA, **PAG}),
         recipe("SanaControlNetPipeline", {**SANA, **CONTROL}),
@@ -222,39 +251,129 @@ RECIPES: dict[str, Recipe] = dict(
         recipe("HunyuanDiTControlNetPipeline", {**FREE, **CONTROL}, **HUNYUAN),
         recipe("CogView3PlusPipeline", {**CFG, **SHORT}),
         recipe("CogView4Pipeline", {**CFG, **SHORT}),
-        recipe("CogView4ControlPipeline", {**CFG, **SHORT, **CONTROL}, transformer=lambda: network("CogView4Transformer2DModel", in_channels=8)),
+        recipe(
+            "CogView4ControlPipeline",
+            {**CFG, **SHORT, **CONTROL},
+            transformer=lambda: network("CogView4Transformer2DModel", in_channels=8),
+        ),
         recipe("ZImagePipeline", {**CFG, **SHORT}),
         recipe("ZImageImg2ImgPipeline", {**CFG, **SHORT, **IMAGE, **STRENGTH}),
         recipe("ZImageInpaintPipeline", {**CFG, **SHORT, **INPAINT, **STRENGTH}),
         recipe("ZImageControlNetPipeline", {**CFG, **SHORT, **CONTROL}),
-        recipe("ZImageControlNetInpaintPipeline", {**CFG, **SHORT, **INPAINT, **CONTROL}, controlnet=lambda: network("ZImageControlNetModel", control_in_dim=9)),
-        recipe("ZImageOmniPipeline", {**CFG, **SHORT}),
+        recipe(
+            "ZImageControlNetInpaintPipeline",
+            {**CFG, **SHORT, **INPAINT, **CONTROL},
+            controlnet=lambda: network("ZImageControlNetModel", control_in_dim=9),
+        ),
+        recipe(
+            "ZImageOmniPipeline",
+            {**CFG, **SHORT},
+            transformer=lambda: network("ZImageTransformer2DModel", siglip_feat_dim=16),
+        ),
         recipe("BriaPipeline", {**CFG, **SHORT}),
         recipe("BriaFiboPipeline", {**CFG, "height": 128, "width": 128}),
-        recipe("BriaFiboEditPipeline", {**CFG, **IMAGE, "height": 128, "width": 128, "prompt": '{"edit_instruction": "a red cat"}', "_auto_resize": False}),
+        recipe(
+            "BriaFiboEditPipeline",
+            {
+                **CFG,
+                **IMAGE,
+                "height": 128,
+                "width": 128,
+                "prompt": '{"edit_instruction": "a red cat"}',
+                "_auto_resize": False,
+            },
+        ),
         recipe("BriaFibo2Pipeline", CFG, text_encoder=deep_text),
         recipe("ErnieImagePipeline", {**CFG, "use_pe": False}),
-        recipe("GlmImagePipeline", {**TEXT, "guidance_scale": 3.0, "prompt": "a red 'cat'", "prior_token_ids": torch.arange(16)[None] % 8}, vae=glm_vae, processor=None, vision_language_encoder=None),
-        recipe("HiDreamImagePipeline", {**CFG, "max_sequence_length": 12}, sizes={"default_sample_size": 8}),
-        recipe("HunyuanImagePipeline", {**TEXT, **NEGATIVE}, sizes={"tokenizer_max_length": 16}, guider=lambda: diffusers.AdaptiveProjectedMixGuidance(guidance_scale=3.0)),
-        recipe("Ideogram4Pipeline", {**TEXT, "guidance_scale": 4.0, "guidance_schedule": None, "max_sequence_length": 32}, text_encoder=deep_vision),
+        recipe(
+            "GlmImagePipeline",
+            {
+                **TEXT,
+                "guidance_scale": 3.0,
+                "prompt": "a red 'cat'",
+                "prior_token_ids": torch.arange(16)[None] % 8,
+            },
+            vae=glm_vae,
+            processor=None,
+            vision_language_encoder=None,
+        ),
+        recipe(
+            "HiDreamImagePipeline",
+            {**CFG, "max_sequence_length": 12},
+            sizes={"default_sample_size": 8},
+        ),
+        recipe(
+            "HunyuanImagePipeline",
+            {**TEXT, **NEGATIVE},
+            sizes={"tokenizer_max_length": 16},
+            guider=lambda: diffusers.AdaptiveProjectedMixGuidance(guidance_scale=3.0),
+        ),
+        recipe(
+            "Ideogram4Pipeline",
+            {**TEXT, "guidance_scale": 4.0, "guidance_schedule": None, "max_sequence_length": 32},
+            text_encoder=deep_vision,
+        ),
         recipe("JoyImageEditPipeline", {**CFG, **IMAGE}, vae=lambda: autoencoder_wan(patch=32)),
-        recipe("JoyImageEditPlusPipeline", {**CFG, "height": 512, "width": 512, "images": [picture()]}, vae=lambda: autoencoder_wan(patch=32)),
-        recipe("Kandinsky5T2IPipeline", {**CFG, **DEEP}, sizes=RESOLUTIONS, vae=lambda: vae(halvings=3), text_encoder_2=long_clip, transformer=kandinsky),
-        recipe("Kandinsky5I2IPipeline", {**CFG, **DEEP, **IMAGE}, sizes=RESOLUTIONS, vae=lambda: vae(halvings=3), text_encoder_2=long_clip, transformer=lambda: kandinsky(visual_cond=True)),
+        recipe(
+            "JoyImageEditPlusPipeline",
+            {**CFG, "height": 512, "width": 512, "images": [picture()]},
+            vae=lambda: autoencoder_wan(patch=32),
+        ),
+        recipe(
+            "Kandinsky5T2IPipeline",
+            {**CFG, **DEEP},
+            sizes=RESOLUTIONS,
+            vae=lambda: vae(halvings=3),
+            text_encoder_2=long_clip,
+            transformer=kandinsky,
+        ),
+        recipe(
+            "Kandinsky5I2IPipeline",
+            {**CFG, **DEEP, **IMAGE},
+            sizes=RESOLUTIONS,
+            vae=lambda: vae(halvings=3),
+            text_encoder_2=long_clip,
+            transformer=lambda: kandinsky(visual_cond=True),
+        ),
         recipe("Krea2Pipeline", {**CFG, **SHORT}, text_encoder_select_layers=(1, 2)),
-        recipe("LongCatImagePipeline", {**CFG, "enable_prompt_rewrite": False}, vae=lambda: vae(16, shift=0.1), transformer=lambda: network("LongCatImageTransformer2DModel", in_channels=64)),
-        recipe("LongCatImageEditPipeline", {k: v for k, v in CFG.items() if k not in LARGE} | IMAGE, vae=deep_vae, transformer=lambda: network("LongCatImageTransformer2DModel", in_channels=64)),
-        recipe("NucleusMoEImagePipeline", {**CFG, **SHORT, "return_index": -2}),
-        recipe("OmniGenPipeline", {**TEXT, "guidance_scale": 3.0}),
+        recipe(
+            "LongCatImagePipeline",
+            {**CFG, "enable_prompt_rewrite": False},
+            vae=lambda: vae(16, shift=0.1),
+            transformer=lambda: network("LongCatImageTransformer2DModel", in_channels=64),
+        ),
+        recipe(
+            "LongCatImageEditPipeline",
+            {k: v for k, v in CFG.items() if k not in LARGE} | IMAGE,
+            vae=deep_vae,
+            transformer=lambda: network("LongCatImageTransformer2DModel", in_channels=64),
+        ),
+        recipe("NucleusMoEImagePipeline", {**CFG, "return_index": -2}),
         recipe("OvisImagePipeline", {**CFG, **SHORT}),
-        recipe("PRXPipeline", {**FREE, "skip_text_cleaning": True}, vae=vae),
-        recipe("PRXPixelPipeline", PIXELS, transformer=lambda: network("PRXTransformer2DModel", in_channels=3, bottleneck_size=8)),
+        recipe("PRXPipeline", EMBEDS, vae=lambda: vae(shift=0.1)),
+        recipe(
+            "PRXPixelPipeline",
+            EMBEDS,
+            transformer=lambda: network("PRXTransformer2DModel", in_channels=3, bottleneck_size=8),
+        ),
         recipe("QwenImage21Pipeline", {**TRUE_CFG, "height": 128, "width": 128}),
-        recipe("VisualClozeGenerationPipeline", CLOZE, transformer=flux(48), resolution=32),
-        recipe("VisualClozePipeline", CLOZE, transformer=flux(48), resolution=32),
-        recipe("HunyuanImageRefinerPipeline", {**TEXT, **NEGATIVE, "image": picture(64), "height": 64, "width": 64}, transformer=lambda: network("HunyuanImageTransformer2DModel", in_channels=16, out_channels=8, patch_size=(1, 1, 1), text_embed_2_dim=None, rope_axes_dim=(4, 2, 2)), sizes={"tokenizer_max_length": 16}, guider=lambda: diffusers.AdaptiveProjectedMixGuidance(guidance_scale=3.0)),
-        recipe("DiTPipeline", {"class_labels": [1], "guidance_scale": 3.0, "num_inference_steps": 6}),
+        recipe(
+            "HunyuanImageRefinerPipeline",
+            {**TEXT, **NEGATIVE, "image": picture(64), "height": 64, "width": 64},
+            transformer=lambda: network(
+                "HunyuanImageTransformer2DModel",
+                in_channels=16,
+                out_channels=8,
+                patch_size=(1, 1, 1),
+                text_embed_2_dim=None,
+                rope_axes_dim=(4, 2, 2),
+            ),
+            sizes={"tokenizer_max_length": 64},
+            guider=lambda: diffusers.AdaptiveProjectedMixGuidance(guidance_scale=3.0),
+        ),
+        recipe(
+            "DiTPipeline", {"class_labels": [1], "guidance_scale": 3.0, "num_inference_steps": 6}
+        ),
     ]
 )
 
