@@ -79,14 +79,12 @@ def stock(
     """
     injected = entrance.kind == "first step"
 
-    def begin(scheduler: Any) -> None:
-        scheduler.timesteps = torch.cat([scheduler.timesteps[:1], scheduler.timesteps])
-
     def step(s: Any, real: Any, m: Tensor, t: Any, x: Tensor, options: Any) -> Any:
         nonlocal injected
         if injected:
             injected = False
-            s.timesteps = s.timesteps[1:]  # where the scheduler looks for its place
+            for name in lengthened(s):  # where the scheduler looks for its place
+                setattr(s, name, getattr(s, name)[1:])
             return torch.cat([noise] * (len(x) // len(noise))).to(x)
         result = real(s, m, t, x, **options, return_dict=False)
         if note is not None:
@@ -94,8 +92,22 @@ def stock(
         return result
 
     watched = injected or note is not None
-    hands = Hands(begin=begin if injected else None, step=step if watched else None)
+    hands = Hands(begin=lengthen if injected else None, step=step if watched else None)
     return run(pipe, entrance.call(call, noise), entrance.hands(hands, noise))
+
+
+def lengthen(scheduler: Any) -> None:
+    """Put a round before the first of a scheduler's loop, with its time and noise level."""
+    for name in lengthened(scheduler):
+        values = getattr(scheduler, name)
+        setattr(scheduler, name, torch.cat([values[:1], values]))
+
+
+def lengthened(scheduler: Any) -> list[str]:
+    """The attributes of a scheduler that have an entry a round."""
+    sigmas = getattr(scheduler, "sigmas", None)
+    per_round = isinstance(sigmas, Tensor) and len(sigmas) == len(scheduler.timesteps) + 1
+    return ["timesteps", "sigmas"] if per_round else ["timesteps"]
 
 
 def entrances(
@@ -136,7 +148,11 @@ def _drawn(pipe: Any, call: Mapping[str, Any], outer: Any) -> list[tuple[int, ..
     def step(s: Any, r: Any, m: Tensor, t: Any, x: Tensor, o: Any) -> Tensor:
         raise Stop
 
-    run(pipe, call, Hands(step=step, module=outer(), draw=draw))
+    try:
+        run(pipe, call, Hands(step=step, module=outer(), draw=draw))
+    except Exception:  # a loop that looks into its network needs the network itself
+        shapes.clear()
+        run(pipe, call, Hands(step=step, draw=draw))
     return shapes
 
 
@@ -161,15 +177,19 @@ def _try(
             raise Stop
 
         noise = noise.to(state.device, entrance.dtype)
-        hands = entrance.hands(Hands(step=step, module=outer()), noise)
-        run(pipe, entrance.call(call, noise), hands)
+        given = entrance.call(call, noise)
+        try:
+            run(pipe, given, entrance.hands(Hands(step=step, module=outer()), noise))
+        except Exception:  # a loop that looks into its network needs the network itself
+            run(pipe, given, entrance.hands(Hands(step=step), noise))
         return seen[0]
 
     try:
         map_ = read_map(first_state, shape, dtype=entrance.dtype, device=state.device)
     except Exception:  # whatever a pipeline makes of noise that it does not take
         return None
-    return replace(entrance, map=map_) if map_.one_to_one else None
+    fits = map_.one_to_one and map_.out_shape == tuple(state.shape)
+    return replace(entrance, map=map_) if fits else None
 
 
 def read_map(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .entrance import Entrance, identity, stock
+from .entrance import Entrance, identity, lengthen, stock
 from .recording import Recording, first_tensor, one_copy
 from .running import Hands, Stop, run
 
@@ -92,7 +92,7 @@ class Stage:
             method: hands on the ``encode`` and ``decode`` of modules.
             more: further arguments, such as ``output_type``.
         """
-        states = [*self.recording.states[:-1], state]
+        states = [*self.inputs, state]
         return self._loop(states, None, lambda m: None, self.stand_in(), method, more or {})
 
     @contextmanager
@@ -176,29 +176,36 @@ class Stage:
         more: Mapping[str, Any] | None = None,
         began: Callable[[], None] = lambda: None,
     ) -> Any:
-        """One run of the call, in which step k returns the state k + 1."""
+        """One run of the call, in which step k hands back what makes the network input k + 1."""
         count, injected = 0, self.entrance.kind == "first step"
-        dtypes, copies = [x.dtype for x in self.recording.states], self.recording.copies
+        copies, scales = self.recording.copies, self.scales.tolist()
         wanted = list(range(self.recording.steps)) if nodes is None else list(nodes)
+
+        def state(k: int) -> Tensor:
+            """State k of this run, as the loop has it before it scales it for the network."""
+            node = wanted[k] if k < len(wanted) else -1
+            return (states[k] / scales[node]).to(self.recording.states[node].dtype)
 
         def step(s: Any, r: Any, m: Tensor, t: Any, x: Tensor, o: Any) -> Tensor:
             nonlocal count, injected
             if injected:
                 injected = False
                 began()
-                return torch.cat([states[0].to(dtypes[0])] * copies)
+                return torch.cat([state(0)] * copies)
             note(one_copy(m, copies))
             count += 1
             if count == len(states):
                 raise Stop
-            dtype = dtypes[wanted[count] if count < len(wanted) else -1]
-            return torch.cat([states[count].to(dtype)] * copies)
+            return torch.cat([state(count)] * copies)
 
-        noise = states[0] if self.entrance.kind == "first step" else self.entrance.noise(states[0])
+        def scale(real: Any, sample: Tensor) -> Tensor:
+            return sample * scales[wanted[min(count, len(wanted) - 1)]]
+
+        noise = state(0) if injected else self.entrance.noise(states[0] / scales[wanted[0]])
         hands = Hands(
             begin=self._begin(nodes),
             step=step,
-            scale=lambda real, sample: sample,
+            scale=scale,
             module=self.remembering(None) if module is None else module,
             method=method,
         )
@@ -212,10 +219,11 @@ class Stage:
             return None
 
         def begin(scheduler: Any) -> None:
-            times = scheduler.timesteps
+            if first:
+                lengthen(scheduler)
             if nodes is not None:
-                times = self.recording.loop.labels(scheduler).to(times)[list(nodes)]
-            scheduler.timesteps = torch.cat([times[:1], times]) if first else times
+                times = self.recording.loop.labels(scheduler).to(scheduler.timesteps)[list(nodes)]
+                scheduler.timesteps = torch.cat([times[:1], times]) if first else times
 
         return begin
 
