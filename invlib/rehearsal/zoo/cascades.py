@@ -21,8 +21,9 @@ from .cascade_parts import (
     unet_cascade,
     unet_kandinsky_3,
     unet_of_embeddings,
+    unet_of_pixels,
 )
-from .parts import WIDTH, clip, t5, t5_tokenizer, unet
+from .parts import WIDTH, clip, dpm, t5, t5_tokenizer
 from .unet_parts import clip_processor, clip_vision, mask, photograph, picture
 
 STOCHASTIC = "Its own scheduler draws fresh noise in every step."
@@ -30,15 +31,15 @@ BLENDS = "The picture is blended in after every step."
 
 LEARNED = partial(diffusers.DDPMScheduler, variance_type="learned_range")
 IF = {
-    "unet": partial(unet, in_channels=3, out_channels=6),
+    "unet": unet_of_pixels,
     "text_encoder": t5,
     "tokenizer": t5_tokenizer,
     "scheduler": LEARNED,
 }
-IF_DPM = {**IF, "scheduler": diffusers.DPMSolverMultistepScheduler}
+IF_DPM = {**IF, "scheduler": dpm}
 IF_LARGER = {
     **IF_DPM,
-    "unet": partial(unet, in_channels=6, out_channels=6, class_embed_type="timestep"),
+    "unet": partial(unet_of_pixels, in_channels=6, class_embed_type="timestep"),
     "image_noising_scheduler": diffusers.DDPMScheduler,
 }
 RAW = {"clean_caption": False}
