@@ -27,6 +27,7 @@ from .parts import WIDTH, clip, dpm, t5, t5_tokenizer
 from .unet_parts import clip_processor, clip_vision, mask, photograph, picture
 
 STOCHASTIC = "Its own scheduler draws fresh noise in every step."
+PREDICTS_NOISE = "Its prior predicts the noise, as random weights keep no sample that they predict."
 BLENDS = "The picture is blended in after every step."
 
 LEARNED = partial(diffusers.DDPMScheduler, variance_type="learned_range")
@@ -212,8 +213,11 @@ CASCADES = [
         {**CASCADE, "text_encoder": clip, "decoder": decoder_wuerstchen},
         note=STOCHASTIC,
     ),
-    recipe("ShapEPipeline", {**TEXT, "frame_size": 4}, SHAPE),
+    recipe("ShapEPipeline", {**TEXT, "frame_size": 4}, SHAPE, note=PREDICTS_NOISE),
     recipe(
-        "ShapEImg2ImgPipeline", {**GUIDANCE, **STEPS, "image": picture(), "frame_size": 4}, SHAPE
+        "ShapEImg2ImgPipeline",
+        {**GUIDANCE, **STEPS, "image": picture(), "frame_size": 4},
+        SHAPE,
+        note=PREDICTS_NOISE,
     ),
 ]
