@@ -31,6 +31,13 @@ def embedding(*shape: int) -> Tensor:
     return torch.linspace(-1.0, 1.0, int(torch.tensor(shape).prod())).sin().reshape(1, *shape)
 
 
+def unet_of_pixels(**options: Any) -> Any:
+    """A UNet on pictures, that also predicts a variance."""
+    model = unet(**{"in_channels": 3, "out_channels": 6, **options})
+    quieten(model.conv_out)
+    return model
+
+
 def unet_of_embeddings(kind: str, hidden: str, **options: Any) -> Any:
     """A UNet conditioned on embeddings, that also predicts a variance."""
     return unet(
