@@ -9,7 +9,7 @@ from typing import Any
 import diffusers
 import torch
 
-from .parts import WIDTH, t5, t5_tokenizer, vae
+from .parts import WIDTH, dpm, t5, t5_tokenizer, vae
 from .recipe import Recipe
 from .transformer_autoencoders import (
     autoencoder_deep,
@@ -129,6 +129,7 @@ def mixed_guidance() -> Any:
     return diffusers.AdaptiveProjectedMixGuidance(guidance_scale=3.0)
 
 
+flow_dpm = partial(dpm, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
 deep_qwen = partial(autoencoder_qwen, halvings=5, channels=2)
 patched_wan = partial(autoencoder_wan, patch=32)
 longcat = partial(network, "LongCatImageTransformer2DModel", in_channels=64)
@@ -239,9 +240,9 @@ RECIPES: dict[str, Recipe] = dict(
         recipe("AuraFlowPipeline", {**CFG, **SHORT}),
         recipe("LuminaPipeline", {**CFG, **SHORT, **AT_64}),
         recipe("Lumina2Pipeline", {**CFG, **AT_64, "max_sequence_length": 64}),
-        recipe("SanaPipeline", SANA),
-        recipe("SanaPAGPipeline", {**SANA, **PAG}),
-        recipe("SanaControlNetPipeline", {**SANA, **CONTROL}),
+        recipe("SanaPipeline", SANA, scheduler=flow_dpm),
+        recipe("SanaPAGPipeline", {**SANA, **PAG}, scheduler=flow_dpm),
+        recipe("SanaControlNetPipeline", {**SANA, **CONTROL}, scheduler=flow_dpm),
         recipe(
             "SanaSprintPipeline",
             {
@@ -264,7 +265,11 @@ RECIPES: dict[str, Recipe] = dict(
         recipe("HunyuanDiTPipeline", FREE, **HUNYUAN),
         recipe("HunyuanDiTPAGPipeline", {**FREE, **PAG}, **HUNYUAN),
         recipe("HunyuanDiTControlNetPipeline", {**FREE, **CONTROL}, **HUNYUAN),
-        recipe("CogView3PlusPipeline", {**CFG, **SHORT}),
+        recipe(
+            "CogView3PlusPipeline",
+            {**CFG, **SHORT},
+            scheduler=partial(diffusers.CogVideoXDDIMScheduler, clip_sample=False),
+        ),
         recipe("CogView4Pipeline", {**CFG, **SHORT}),
         recipe(
             "CogView4ControlPipeline",
