@@ -336,7 +336,7 @@ RECIPES: dict[str, Recipe] = dict(
             "Ideogram4Pipeline",
             {
                 **TEXT,
-                "guidance_scale": 4.0,
+                "guidance_scale": 2.0,
                 "guidance_schedule": None,
                 "max_sequence_length": 32,
             },
