@@ -313,7 +313,7 @@ RECIPES: dict[str, Recipe] = dict(
             "HunyuanImagePipeline",
             {**TEXT, **NEGATIVE},
             "Its guidance is a part of it, at 3.",
-            sizes={"tokenizer_max_length": 16},
+            sizes={"tokenizer_max_length": 16, "tokenizer_2_max_length": 8},
             guider=mixed_guidance,
         ),
         recipe(
