@@ -72,7 +72,6 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "CLIPTextModel": clip,
     "CLIPTextModelWithProjection": partial(clip, projection=True),
     "CLIPTokenizer": clip_tokenizer,
-    "CogVideoXDDIMScheduler": diffusers.CogVideoXDDIMScheduler,
     "DDPMScheduler": dpm,
     "DPMSolverMultistepScheduler": dpm,
     "FlowMatchEulerDiscreteScheduler": diffusers.FlowMatchEulerDiscreteScheduler,

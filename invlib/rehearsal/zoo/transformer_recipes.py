@@ -9,7 +9,7 @@ from typing import Any
 import diffusers
 import torch
 
-from .parts import WIDTH, t5, t5_tokenizer, vae
+from .parts import WIDTH, dpm, t5, t5_tokenizer, vae
 from .recipe import Recipe
 from .transformer_autoencoders import (
     autoencoder_deep,
@@ -21,32 +21,34 @@ from .transformer_encoders import clip_of_77, qwen3
 from .transformer_networks import network
 from .transformer_parts import fill, mask, picture
 
-STEPS = {"num_inference_steps": 6}
-SIZE = {"height": 16, "width": 16}
-NEGATIVE = {"negative_prompt": "bad blue dog"}
-TEXT = {"prompt": "a red cat", **STEPS, **SIZE}
-CFG = {**TEXT, **NEGATIVE, "guidance_scale": 4.0}
-TRUE_CFG = {**TEXT, **NEGATIVE, "true_cfg_scale": 3.0}
-EMBEDDED = {**TEXT, "guidance_scale": 3.5}
-PAG = {"pag_scale": 2.0}
+Arguments = dict[str, Any]
+
+STEPS: Arguments = {"num_inference_steps": 6}
+SIZE: Arguments = {"height": 16, "width": 16}
+NEGATIVE: Arguments = {"negative_prompt": "bad blue dog"}
+TEXT: Arguments = {"prompt": "a red cat", **STEPS, **SIZE}
+CFG: Arguments = {**TEXT, **NEGATIVE, "guidance_scale": 4.0}
+TRUE_CFG: Arguments = {**TEXT, **NEGATIVE, "true_cfg_scale": 3.0}
+EMBEDDED: Arguments = {**TEXT, "guidance_scale": 3.5}
+PAG: Arguments = {"pag_scale": 2.0}
 SHORT = {"max_sequence_length": 16}
 AT_32 = {"height": 32, "width": 32}
 AT_64 = {"height": 64, "width": 64}
 AT_128 = {"height": 128, "width": 128}
 AT_512 = {"height": 512, "width": 512}
-IMAGE = {"image": picture()}
-CONTROL = {"control_image": picture()}
-INPAINT = {**IMAGE, "mask_image": mask()}
-STRENGTH = {"strength": 0.7}
+IMAGE: Arguments = {"image": picture()}
+CONTROL: Arguments = {"control_image": picture()}
+INPAINT: Arguments = {**IMAGE, "mask_image": mask()}
+STRENGTH: Arguments = {"strength": 0.7}
 
-FREE = {**CFG, "use_resolution_binning": False}
-PIXART = {**FREE, "clean_caption": False}
-SANA = {**FREE, **AT_32, "complex_human_instruction": None}
-KONTEXT = {"max_area": 256, "_auto_resize": False}
-KLEIN = {**TEXT, **SHORT, "guidance_scale": 4.0, "text_encoder_out_layers": (1, 2)}
-EDIT = {**CFG, **AT_128, **IMAGE, "prompt": '{"edit_instruction": "a red cat"}'}
-GLM = {**TEXT, "guidance_scale": 3.0, "prompt": "a red 'cat'"}
-PRX = {
+FREE: Arguments = {**CFG, "use_resolution_binning": False}
+PIXART: Arguments = {**FREE, "clean_caption": False}
+SANA: Arguments = {**FREE, **AT_32, "complex_human_instruction": None}
+KONTEXT: Arguments = {"max_area": 256, "_auto_resize": False}
+KLEIN: Arguments = {**TEXT, **SHORT, "guidance_scale": 4.0, "text_encoder_out_layers": (1, 2)}
+EDIT: Arguments = {**CFG, **AT_128, **IMAGE, "prompt": '{"edit_instruction": "a red cat"}'}
+GLM: Arguments = {**TEXT, "guidance_scale": 3.0, "prompt": "a red 'cat'"}
+PRX: Arguments = {
     **STEPS,
     **SIZE,
     "guidance_scale": 4.0,
@@ -57,26 +59,30 @@ PRX = {
     "negative_prompt_attention_mask": torch.ones(1, 4, dtype=torch.bool),
 }
 
-NO_THIRD = {"text_encoder_3": None, "tokenizer_3": None}
-NO_TEXT = {"text_encoder": None, "tokenizer": None}
-NO_CHECK = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-HUNYUAN = {**NO_CHECK, "text_encoder_2": t5, "tokenizer_2": t5_tokenizer}
-RESOLUTIONS = {"resolutions": [(64, 64)]}
+NO_THIRD: Arguments = {"text_encoder_3": None, "tokenizer_3": None}
+NO_TEXT: Arguments = {"text_encoder": None, "tokenizer": None}
+NO_CHECK: Arguments = {
+    "safety_checker": None,
+    "feature_extractor": None,
+    "requires_safety_checker": False,
+}
+HUNYUAN: Arguments = {**NO_CHECK, "text_encoder_2": t5, "tokenizer_2": t5_tokenizer}
+RESOLUTIONS: Arguments = {"resolutions": [(64, 64)]}
 MEGAPIXEL = "It brings its picture to a million pixels, so that its autoencoder halves often."
 FTFY = "It is called with embeddings, for it cleans prompts with a package that is not required."
 
 
-def without(call: dict[str, Any], *names: str) -> dict[str, Any]:
+def without(call: Arguments, *names: str) -> Arguments:
     """A call without the arguments that a class does not take."""
     return {name: value for name, value in call.items() if name not in names}
 
 
 def recipe(
     key: str,
-    call: dict[str, Any],
+    call: Arguments,
     note: str = "",
     *,
-    sizes: dict[str, Any] | None = None,
+    sizes: Arguments | None = None,
     **parts: Any,
 ) -> tuple[str, Recipe]:
     """A recipe that fills the class named before the colon.
@@ -123,16 +129,21 @@ def mixed_guidance() -> Any:
     return diffusers.AdaptiveProjectedMixGuidance(guidance_scale=3.0)
 
 
+flow_dpm = partial(dpm, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
 deep_qwen = partial(autoencoder_qwen, halvings=5, channels=2)
 patched_wan = partial(autoencoder_wan, patch=32)
 longcat = partial(network, "LongCatImageTransformer2DModel", in_channels=64)
-sprint = {
+sprint: Arguments = {
     "scheduler": diffusers.SCMScheduler,
     "transformer": partial(
         network, "SanaTransformer2DModel", guidance_embeds=True, qk_norm="rms_norm_across_heads"
     ),
 }
-kandinsky5 = {"vae": partial(vae, halvings=3), "text_encoder_2": clip_of_77, "sizes": RESOLUTIONS}
+kandinsky5: Arguments = {
+    "vae": partial(vae, halvings=3),
+    "text_encoder_2": clip_of_77,
+    "sizes": RESOLUTIONS,
+}
 
 RECIPES: dict[str, Recipe] = dict(
     [
@@ -229,9 +240,9 @@ RECIPES: dict[str, Recipe] = dict(
         recipe("AuraFlowPipeline", {**CFG, **SHORT}),
         recipe("LuminaPipeline", {**CFG, **SHORT, **AT_64}),
         recipe("Lumina2Pipeline", {**CFG, **AT_64, "max_sequence_length": 64}),
-        recipe("SanaPipeline", SANA),
-        recipe("SanaPAGPipeline", {**SANA, **PAG}),
-        recipe("SanaControlNetPipeline", {**SANA, **CONTROL}),
+        recipe("SanaPipeline", SANA, scheduler=flow_dpm),
+        recipe("SanaPAGPipeline", {**SANA, **PAG}, scheduler=flow_dpm),
+        recipe("SanaControlNetPipeline", {**SANA, **CONTROL}, scheduler=flow_dpm),
         recipe(
             "SanaSprintPipeline",
             {
@@ -254,7 +265,11 @@ RECIPES: dict[str, Recipe] = dict(
         recipe("HunyuanDiTPipeline", FREE, **HUNYUAN),
         recipe("HunyuanDiTPAGPipeline", {**FREE, **PAG}, **HUNYUAN),
         recipe("HunyuanDiTControlNetPipeline", {**FREE, **CONTROL}, **HUNYUAN),
-        recipe("CogView3PlusPipeline", {**CFG, **SHORT}),
+        recipe(
+            "CogView3PlusPipeline",
+            {**CFG, **SHORT},
+            scheduler=partial(diffusers.CogVideoXDDIMScheduler, clip_sample=False),
+        ),
         recipe("CogView4Pipeline", {**CFG, **SHORT}),
         recipe(
             "CogView4ControlPipeline",
@@ -298,7 +313,7 @@ RECIPES: dict[str, Recipe] = dict(
             "HunyuanImagePipeline",
             {**TEXT, **NEGATIVE},
             "Its guidance is a part of it, at 3.",
-            sizes={"tokenizer_max_length": 16},
+            sizes={"tokenizer_max_length": 16, "tokenizer_2_max_length": 8},
             guider=mixed_guidance,
         ),
         recipe(
@@ -321,7 +336,7 @@ RECIPES: dict[str, Recipe] = dict(
             "Ideogram4Pipeline",
             {
                 **TEXT,
-                "guidance_scale": 4.0,
+                "guidance_scale": 2.0,
                 "guidance_schedule": None,
                 "max_sequence_length": 32,
             },
