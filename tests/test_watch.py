@@ -643,14 +643,8 @@ def test_the_dense_method_looks_up_every_sixteen_columns() -> None:
     seen: list[Progress] = []
     with watching(Watch(callback=seen.append)):
         full = dense(autoencoder, box)
-    assert (
-        [p.evaluations for p in seen]
-        == [1, 33, 65, 97, 98]
-        == [
-            *(p.evaluations for p in seen[:-1]),
-            *full.evaluations.tolist(),
-        ]
-    )
+    assert [p.evaluations for p in seen] == [1, 33, 65, 97, 98]
+    assert full.evaluations.tolist() == [98]
     with watching(Watch(budget=Budget(evaluations=34))):
         cut = dense(autoencoder, box)
     assert cut.evaluations.tolist() == [65] and cut.reason == ("budget",)
