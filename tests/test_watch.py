@@ -16,6 +16,7 @@ import pytest
 import torch
 from analytic import randn
 from test_autoencoder import Toy, distance, off, random_latents, spread, tanh
+from test_decoders import box_of, on_tokens, state
 from torch import Tensor
 from twelve import SCHEDULE, Counted, counted, run
 
@@ -24,6 +25,7 @@ from invlib.autoencoder import (
     DECODERS,
     Autoencoder,
     Box,
+    DecoderInversion,
     active_set,
     gradient,
     joint,
@@ -376,7 +378,9 @@ def test_a_residual_that_is_not_finite_is_said_to_be_infinite() -> None:
     with watching(Watch(callback=seen.append)):
         observe(torch.tensor([1.0, math.inf]), 1e-6)
         observe(torch.tensor([0.0, 0.0]), 1e-6)
+        observe(torch.tensor([math.nan, 1.0]), 1e-6)
     assert seen[0].residual_db == math.inf and seen[0].seconds_left is None
+    assert seen[2].residual_db == math.inf and seen[2].solved == 0
     assert seen[1].residual_db == -400 and seen[1].solved == 2
 
 
@@ -598,7 +602,7 @@ def test_a_budget_ends_every_decoder_search(name: str, evaluations: int) -> None
     full, begin = DECODERS[name](autoencoder, box), DECODERS["encoder"](autoencoder, box)
     with watching(Watch(budget=Budget(evaluations=evaluations))):
         found = DECODERS[name](autoencoder, box)
-    round_of = {"gauss_newton": 64, "quasi_newton": 18, "active_set": 18}.get(name, 3)
+    round_of = {"gauss_newton": 7, "quasi_newton": 18, "active_set": 18}.get(name, 3)
     assert found.evaluations.max() <= evaluations + 1 + round_of
     for reason, inside, whole in zip(found.reason, found.inside, full.reason, strict=True):
         assert (reason == "converged") == (inside == 1 and name != "encoder")
@@ -629,6 +633,87 @@ def test_the_dense_method_can_be_interrupted_within_a_jacobian() -> None:
         found = active_set(autoencoder, box, start=start)
     assert seen == [1, 2] and set(found.reason) == {"interrupted"}
     assert torch.equal(found.latents, start) and found.evaluations.tolist()[1:] == [0, 0]
+
+
+def test_the_dense_method_looks_up_every_sixteen_columns() -> None:
+    """A Jacobian of 48 columns, two evaluations each, is three rounds; between them it can end."""
+    autoencoder, truth = on_tokens("AutoencoderKL", 1), state("AutoencoderKL", 1)
+    box = box_of("AutoencoderKL", autoencoder, truth)
+    dense = partial(active_set, start=0.5 * truth, jacobians=1, steps=1)
+    seen: list[Progress] = []
+    with watching(Watch(callback=seen.append)):
+        full = dense(autoencoder, box)
+    assert [p.evaluations for p in seen] == [1, 33, 65, 97, 98]
+    assert full.evaluations.tolist() == [98]
+    with watching(Watch(budget=Budget(evaluations=34))):
+        cut = dense(autoencoder, box)
+    assert cut.evaluations.tolist() == [65] and cut.reason == ("budget",)
+
+
+def test_conjugate_gradients_end_within_a_step_that_is_no_worse() -> None:
+    """A step of Gauss-Newton is long, so that each of its products looks at the budget."""
+    autoencoder, box = pictures()
+    begin = DECODERS["encoder"](autoencoder, box).image_nmse
+    for products in (1, 2, 5):
+        with watching(Watch(budget=Budget(evaluations=1 + 3 + 4 * products))):
+            found = DECODERS["gauss_newton"](autoencoder, box)
+        assert found.evaluations.tolist() == [1 + 3 + 4 * products + 1] * 3
+        assert (found.image_nmse < begin).all()
+
+
+def test_a_decoder_search_and_an_inversion_are_paid_from_one_budget() -> None:
+    """Each sample's evaluations of both are added up, and what both may cost together is kept."""
+    denoiser, image, solver = problem()
+    autoencoder, box = pictures()
+    seen: list[Progress] = []
+    with watching(Watch(callback=seen.append)):
+        decoding = quasi_newton(autoencoder, box)
+        found = invert(denoiser, image, solver, method="multisecant")
+    assert seen[-1].evaluations == (decoding.evaluations + found.nfe).max()
+    paid = int(decoding.evaluations.max())
+    with watching(Watch(budget=Budget(evaluations=paid + 2 * STEPS))):
+        again = quasi_newton(autoencoder, box)
+        cut = invert(denoiser, image, solver, method="multisecant")
+    assert torch.equal(again.latents, decoding.latents) and again.reason == decoding.reason
+    assert set(cut.reason) == {"budget"}
+    assert paid + 2 * STEPS <= (again.evaluations + cut.nfe).max() < paid + 3 * STEPS
+
+
+class Pressed(Toy):
+    """A decoder during whose calls number ``presses`` somebody presses Ctrl-C."""
+
+    calls = 0
+    presses: tuple[int, ...] = ()
+
+    def decode(self, z: Tensor) -> Any:
+        self.calls += 1
+        for _ in range(self.presses.count(self.calls)):
+            signal.raise_signal(signal.SIGINT)
+        return super().decode(z)
+
+
+@pytest.mark.parametrize("name", [name for name in DECODERS if name != "encoder"])
+@pytest.mark.parametrize("call", [1, 2, 5])
+def test_ctrl_c_within_a_decoder(name: str, call: int) -> None:
+    """Once: the best so far, judged. Twice, while searching or judging: at once, and unharmed."""
+    box, vae = pictures()[1], Pressed(spread(3.0), m=off(), bend=tanh)
+    random = torch.get_rng_state()
+
+    def search(*presses: int) -> DecoderInversion:
+        vae.calls, vae.presses = 0, presses
+        with watching(Watch(interruptible=True)):
+            return DECODERS[name](Autoencoder(vae), box)
+
+    alone, whole = search(), vae.calls
+    found, judged = search(call), vae.calls
+    assert call < judged < whole and "interrupted" in found.reason
+    assert set(found.reason) <= {"interrupted", "converged"} and found.latents.isfinite().all()
+    for second in (call, judged):
+        with pytest.raises(KeyboardInterrupt):
+            search(call, second)
+        assert vae.calls == second and not torch.is_inference_mode_enabled()
+        assert torch.is_grad_enabled() and torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(search().latents, alone.latents)
 
 
 def test_a_spent_budget_refines_nothing() -> None:
