@@ -395,6 +395,8 @@ NOT_BUILT: dict[str, str] = {
     "VQDiffusionPipeline": TOKENS,
     "DiffusionGemmaPipeline": TOKENS,
     "LLaDA2Pipeline": TOKENS,
+    "DreamLitePipeline": "No small build was made of its text and picture encoder.",
+    "DreamLiteMobilePipeline": "No small build was made of its text and picture encoder.",
     "FluxPriorReduxPipeline": "It encodes a picture for another pipeline and runs no sampler.",
     "OmniGenPipeline": "Its processor of pictures needs torchvision.",
     "VisualClozePipeline": GENERATOR,
