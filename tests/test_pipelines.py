@@ -23,7 +23,7 @@ from invlib.autoencoder import Autoencoder, Box, DecoderInversion, to_bytes
 from invlib.autoencoder.inversion import judge
 from invlib.inverters import whole_trajectory
 from invlib.newton import newton_krylov
-from invlib.pipelines import Options, invert_image, invert_latents, regenerate
+from invlib.pipelines import Options, invert_image, invert_latents, read, regenerate
 
 TEXTS = {
     "prompt": ["a red cat", "blue dog"],
@@ -130,13 +130,14 @@ def test_the_noise_is_found_and_the_stock_call_makes_the_latents_again(name: str
 
 
 @pytest.mark.parametrize("name", ["SD-DDIM", "SD3"])
-def test_what_float64_can_say_is_called_exact(name: str) -> None:
+def test_what_the_pipelines_own_steps_can_say_is_called_exact(name: str) -> None:
     """DDIM steps in the dtype of its states; flow matching's step rounds them to float32."""
     case = CASES[name]
-    result = there_and_back(case.build(), case.shape, case.call)
-    assert result.certificate is not None
-    wanted = "exact" if name == "SD-DDIM" else "approximate"
-    assert set(result.certificate.verdict) == {wanted}
+    pipe = case.build()
+    result = there_and_back(pipe, case.shape, case.call)
+    assert result.certificate is not None and set(result.certificate.verdict) == {"exact"}
+    trip, steps = result.certificate.round_trip.max(), read(pipe, case.call).gap
+    assert (trip < 1e-20 and steps < 1e-14) if name == "SD-DDIM" else 1e-8 < steps < 1e-6
 
 
 def test_data_prediction() -> None:

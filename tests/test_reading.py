@@ -283,7 +283,8 @@ class Dropped(torch.nn.Module):
 def test_a_network_in_training_mode_is_named() -> None:
     pipe = build(tiny.stable_diffusion, DDIM, dropout=0.1)
     pipe.unet.train()
-    with pytest.raises(NotInvertible, match=r"pipe\.unet is in training mode.*pipe\.unet\.eval\(\)"):
+    reason = r"pipe\.unet is in training mode.*pipe\.unet\.eval\(\)"
+    with pytest.raises(NotInvertible, match=reason):
         invert_latents(pipe, clean(pipe, CAT, draw(1, 4, 8, 8)), **CAT)
     pipe.unet.eval()
     noise = draw(1, 4, 8, 8)
@@ -489,7 +490,7 @@ def test_a_missing_argument_is_named() -> None:
 
 def test_a_recorded_run_does_not_depend_on_what_was_drawn_before() -> None:
     torch.manual_seed(5)
-    one = record(sd(), CAT, seed=3, numbers=None, watch_draws=False)
+    one = record(sd(), CAT, seed=3, numbers=None)
     torch.manual_seed(6)
-    two = record(sd(), CAT, seed=3, numbers=None, watch_draws=False)
+    two = record(sd(), CAT, seed=3, numbers=None)
     assert all(torch.equal(a, b) for a, b in zip(one.states, two.states, strict=True))

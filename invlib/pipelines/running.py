@@ -77,7 +77,7 @@ def untouched(pipe: Any) -> Iterator[None]:
     states of all random generators. Progress bars are off within.
     """
     attributes = dict(pipe.__dict__)
-    modules = modules_of(pipe)
+    modules: dict[str, Any] = dict(modules_of(pipe))
     processors = {n: dict(m.attn_processors) for n, m in modules.items() if _has_processors(m)}
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     python, numbers = random.getstate(), np.random.get_state()
@@ -132,9 +132,7 @@ def _step(real: Callable[..., Any], replace: Callable[..., Tensor]) -> Callable[
     """A method with the signature and the kinds of return value of a scheduler's own step."""
     parameters = list(inspect.signature(real).parameters.values())[1:]
     names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
-    if (
-        "model_output" not in names
-    ):  # all schedulers have these three, whatever their subclasses say
+    if "model_output" not in names:  # a subclass with *args; all schedulers have these three
         names = ["model_output", "timestep", "sample", *names]
 
     @functools.wraps(real)
