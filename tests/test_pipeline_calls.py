@@ -355,13 +355,17 @@ def test_pictures_of_pictures_whose_noise_is_an_argument() -> None:
     assert gap(clean(pipe, call, result.latents), target) < FAR
 
 
+def test_pictures_of_pictures_that_nobody_seeded() -> None:
+    """What is drawn for the picture's latents shows in the first state only, so that is found."""
+    pipe, call = recipe("StableDiffusionImg2ImgPipeline", num_inference_steps=6, strength=0.5)
+    target = pipe(**call, output_type="latent")[0]
+    result = invert_latents(pipe, target, **call)
+    assert result.entrance.kind == "first step"
+    assert gap(regenerate(pipe, result, output_type="latent"), target) < FAR
+
+
 @pytest.mark.parametrize(
-    "name",
-    [
-        "StableDiffusionInpaintPipeline",
-        "StableDiffusionImg2ImgPipeline",
-        "StableDiffusionUpscalePipeline",
-    ],
+    "name", ["StableDiffusionInpaintPipeline", "StableDiffusionUpscalePipeline"]
 )
 def test_what_is_drawn_beside_the_noise_needs_a_generator(name: str) -> None:
     pipe, call = recipe(name, num_inference_steps=4)
