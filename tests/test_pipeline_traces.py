@@ -153,10 +153,16 @@ def test_after_success_with_a_pipeline_that_has_never_run(name: str) -> None:
     before, stock = snapshot(pipe), snapshot(used)
     invert_latents(pipe, target, **call, method="naive")
     after = snapshot(pipe)
-    for kind in ("attributes", "hooks"):
-        for module in modules(pipe):
-            before[f"{module} {kind}"] = stock[f"{module} {kind}"]
+    for module in modules(pipe):
+        before[f"{module} attributes"] = stock[f"{module} attributes"]
+        before[f"{module} hooks"] = after[f"{module} hooks"]
     same(before, after)
+    assert hooks(pipe) == hooks(used)
+
+
+def hooks(pipe: Any) -> dict[str, list[int]]:
+    """How many forward hooks every module has."""
+    return {n: [len(m._forward_hooks) for m in part.modules()] for n, part in modules(pipe).items()}
 
 
 def seeded() -> torch.Generator:
@@ -343,9 +349,9 @@ def test_offloading_to_the_cpu() -> None:
     pipe.enable_model_cpu_offload(device="cpu")
     noise = draw(*SHAPE)
     target = clean(pipe, CAT, noise)
-    names, hooks = list(vars(pipe)), len(pipe._all_hooks)
+    names, count = list(vars(pipe)), len(pipe._all_hooks)
     result = invert_latents(pipe, target, **CAT)
-    assert list(vars(pipe)) == names and len(pipe._all_hooks) == hooks
+    assert list(vars(pipe)) == names and len(pipe._all_hooks) == count
     for name, module in modules(pipe).items():
         if name != "safety_checker":
             assert hasattr(module, "_hf_hook"), name
