@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -154,6 +155,18 @@ def test_replay_of_other_rows_is_another_answer() -> None:
     assert gap(first, second) > 1e-6
 
 
+@pytest.mark.parametrize("most", [1, 3])
+@pytest.mark.parametrize("together", [True, False])
+def test_replay_in_parts_is_replay_at_once(together: bool, most: int) -> None:
+    """Node by node, where the network is told the time in another form than a tensor."""
+    reading = replayed(tiny.stable_diffusion, TEXTS, DDIM)
+    replay = reading.network.replay
+    y = draw(7, 4, 8, 8)
+    nodes, rows = torch.tensor([3, 0, 2, 0, 1, 3, 0]), torch.tensor([0, 1, 1, 0, 0, 1, 1])
+    parts = replace(replay, together=together, most=most)(y, nodes, rows)
+    assert gap(parts, replay(y, nodes, rows)) < 1e-26
+
+
 def test_what_is_not_linear_in_the_networks_answers_goes_through_the_pipeline() -> None:
     call = {**TEXTS, "guidance_rescale": 0.7}
     reading = read(sd(), call)
@@ -218,6 +231,29 @@ def test_a_text_encoder_runs_once_in_an_inversion_and_again_in_the_next() -> Non
         assert gap(result.latents, noise) < 1e-20
         assert len(calls) - stocks <= 3 * stocks  # recorded, remembered, certified
         calls.clear()
+
+
+def test_a_module_behind_the_loop_is_not_remembered_with_another_state() -> None:
+    class Enhanced(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
+        def __call__(
+            self, prompt: Any, latents: Any = None, output_type: str = "pil", **kwargs: Any
+        ) -> Any:
+            last = super().__call__(prompt, latents=latents, output_type="latent", **kwargs)[0]
+            return (self.enhancer(last),)
+
+    class Doubling(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            """Twice the input."""
+            return 2 * x
+
+    pipe = build(tiny.stable_diffusion, DDIM)
+    pipe.__class__ = Enhanced
+    pipe.enhancer = Doubling()
+    noise = draw(1, 4, 8, 8)
+    call = {"prompt": "cat"}
+    target = clean(pipe, call, noise)
+    result = invert_latents(pipe, target, **call, method="naive")
+    assert torch.equal(result.target, target / 2)
 
 
 def test_the_same_prompt_in_another_call_is_encoded_anew() -> None:
@@ -327,6 +363,21 @@ def test_a_pipeline_whose_states_are_clipped_between_its_steps() -> None:
 
     pipe = build(tiny.stable_diffusion, Clipped(**SD, clip_sample=False))
     with pytest.raises(NotInvertible):
+        invert_latents(pipe, draw(1, 4, 8, 8), **CAT)
+
+
+def test_a_step_that_is_not_the_tables() -> None:
+    """A scheduler that treats channels otherwise than it treats the one that it is probed with."""
+
+    class Centred(diffusers.DDIMScheduler):  # type: ignore[misc]
+        def step(self, *args: Any, **kwargs: Any) -> Any:
+            previous, *rest = super().step(*args, **kwargs)
+            if previous.shape[1] > 1:
+                previous = previous - 0.01 * previous.mean(1, keepdim=True)
+            return (previous, *rest)
+
+    pipe = build(tiny.stable_diffusion, Centred(**SD, clip_sample=False))
+    with pytest.raises(NotInvertible, match="step 1 of 4 is not the scheduler's .it is off by"):
         invert_latents(pipe, draw(1, 4, 8, 8), **CAT)
 
 
