@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from typer.core import TyperGroup
 
 FAILED, NOT_EXACT = 1, 3
 EXPECTED = (ValueError, TypeError, OSError, ImportError, NotImplementedError)
+FULL = "out of memory; give a lower --max-batch to invert, a smaller --dtype, or another --device"
+FULL_WORDS = re.compile("out of memory|can't allocate memory|not enough memory")
 
 
 class Reported(TyperGroup):
@@ -23,7 +26,18 @@ class Reported(TyperGroup):
             raise
         except EXPECTED as error:
             problem = str(error) or type(error).__name__
-        except (torch.OutOfMemoryError, MemoryError):
-            problem = "out of memory; use fewer steps, a smaller dtype or another device"
+        except (RuntimeError, MemoryError) as error:
+            if not is_full(error):
+                raise
+            problem = FULL
         typer.echo(f"error: {' '.join(problem.split())}", err=True)
         raise typer.Exit(FAILED)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that memory does not suffice; on a CPU PyTorch has no class for it."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return (
+        re.search("out of memory|can't allocate memory|not enough memory", str(error)) is not None
+    )
