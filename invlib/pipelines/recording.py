@@ -80,7 +80,7 @@ def record(
     )
     try:
         result = run(pipe, call, hands, seed=seed)
-    except (NotInvertible, WrongSize):
+    except (NotInvertible, WrongSize, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a pipeline makes of a call that it does not take
         raise ValueError(_own_error(pipe, error)) from error
