@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from . import __version__
+from .memory import is_full
 from .metrics import decibel
 from .packing import NotHere, pack, unpack
 from .pipelines import ImageInversion
@@ -111,9 +112,9 @@ class NoiseFile:
                 made = (len(noise) * (drawn[0] // len(noise)), *noise.shape[1:])
             else:
                 made = first_state(pipe, self.call, entrance=self.entrance, noise=noise).shape
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
         except Exception as error:  # whatever a pipeline makes of noise that it does not take
+            if is_full(error):
+                raise
             raise ValueError(f"the noise does not fit {model.name}: {error}") from error
         if tuple(made) != tuple(drawn):
             raise ValueError(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-import torch
 import typer
 from typer.core import TyperGroup
+
+from ..memory import is_full
 
 FAILED, NOT_EXACT = 1, 3
 EXPECTED = (ValueError, TypeError, OSError, ImportError, NotImplementedError)
 FULL = "out of memory; give a lower --max-batch to invert, a smaller --dtype, or another --device"
-FULL_WORDS = re.compile("out of memory|can't allocate memory|not enough memory")
 
 
 class Reported(TyperGroup):
@@ -32,12 +31,3 @@ class Reported(TyperGroup):
             problem = FULL
         typer.echo(f"error: {' '.join(problem.split())}", err=True)
         raise typer.Exit(FAILED)
-
-
-def is_full(error: Exception) -> bool:
-    """Whether an error says that memory does not suffice; on a CPU PyTorch has no class for it."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return (
-        re.search("out of memory|can't allocate memory|not enough memory", str(error)) is not None
-    )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..memory import is_full
 from ..probing import Loop, NotInvertible
 from .running import Hands, modules_of, run
 
@@ -80,9 +81,11 @@ def record(
     )
     try:
         result = run(pipe, call, hands, seed=seed)
-    except (NotInvertible, WrongSize, MemoryError, torch.OutOfMemoryError):
+    except (NotInvertible, WrongSize):
         raise
     except Exception as error:  # whatever a pipeline makes of a call that it does not take
+        if is_full(error):
+            raise
         raise ValueError(_own_error(pipe, error)) from error
     if not notes.outputs:
         raise NotInvertible(
