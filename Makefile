@@ -76,7 +76,7 @@ colab: $(STAMP) $(COLAB)/.installed ## run every chapter alone, with the version
 	$(BIN)/python -m pip wheel --no-deps -w dist/colab .
 	$(COLAB)/bin/python -m pip install --no-deps --force-reinstall dist/colab/invlib-*.whl
 	OMP_NUM_THREADS=1 INVLIB_COLAB_PYTHON=$(abspath $(COLAB))/bin/python \
-	  $(BIN)/pytest -n 2 tests/colab
+	  $(BIN)/pytest -n 2 -v --durations=0 tests/colab
 
 bench: $(STAMP) ## compare the inversion methods on the embedded model
 	$(BIN)/python -m invlib.reproduce.bench

@@ -64,6 +64,7 @@ def certify(
     vectors: int = 12,
     other: Inversion | None = None,
     again: Tensor | None = None,
+    gap: float = 0.0,
 ) -> Certificate:
     r"""Check an inversion by running the sampler again, and measure how well posed it was.
 
@@ -80,9 +81,10 @@ def certify(
             exact noise of its that differs (in NMSE by more than the square root of what counts
             as exact) is reported as another root.
         again: the image that the sampler itself made of the noise; by default the table is run.
+        gap: relative round-off of the steps of what made ``again``, where that is not float64's.
     """
     image, noise = inversion.states[-1], inversion.noise
-    limit = EXACT["float64" if floor(denoiser) < 1e-10 else "float32"]
+    limit = EXACT["float64" if max(floor(denoiser), gap) < 1e-10 else "float32"]
     with torch.no_grad():
         again = sample_image(denoiser, noise, solver) if again is None else again.to(image)
         trip = nmse(again, image)

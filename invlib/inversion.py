@@ -12,12 +12,11 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
-from . import watch
 from .denoisers import Denoiser, Guided
 from .newton import forward_mode
 from .sampling import as_state
 from .solvers import Solver
-from .watch import Budget, Callback, Watch, watching
+from .watch import Budget, Callback, Watch, count, samples, stopped, watching
 
 FLOORS = {torch.float64: 1e-13, torch.float32: 5e-7, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
@@ -113,7 +112,7 @@ class Tally:
         paid = {row: self.cost * number for row, number in times.items()}
         for row, number in paid.items():
             self.counts[row] += number
-        watch.count(paid)
+        count(paid)
 
     @contextmanager
     def derivative(self, cost: int) -> Iterator[None]:
@@ -194,12 +193,12 @@ def retry(result: Inversion, attempt: Callable[[Tensor], Inversion]) -> Inversio
     unsolved = (~result.converged).nonzero().flatten()
     if not len(unsolved):
         return result
-    rows, why = unsolved.tolist(), watch.stopped()
+    rows, why = unsolved.tolist(), stopped()
     if why:
         return _ended(result, rows, why)
-    with watch.samples(rows):
+    with samples(rows):
         second = attempt(unsolved.to(result.states.device))
-    why = watch.stopped()
+    why = stopped()
     cut = [row for row, reason in zip(rows, second.reason, strict=True) if reason == why]
     merged = merge(result, second, rows)
     return _ended(merged, cut, why) if why else merged

@@ -12,8 +12,8 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from . import watch
 from .rootfind import Residual, Root, Search
+from .watch import stopped
 
 
 @runtime_checkable
@@ -137,7 +137,7 @@ def _gmres(
         go_on = left > forcing * beta
         active, beta, h = active[go_on], beta[go_on], h[go_on]
         basis = [b[go_on] for b in basis]
-        if not len(active) or watch.stopped():  # the best direction so far is one, too
+        if not len(active) or stopped():  # the best direction so far is one, too
             break
     return direction
 

@@ -17,8 +17,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from . import watch
 from .shapes import column
+from .watch import observe
 
 Residual = Callable[[Tensor, Tensor], Tensor]
 
@@ -127,7 +127,7 @@ class Search:
         for reason, mask in done.items():
             self.stop(mask[go_on], reason)
             go_on &= ~mask
-        why = watch.observe(self.residual, self.tol if self.goal is None else self.goal)
+        why = observe(self.residual, self.tol if self.goal is None else self.goal)
         if why:
             self.stop(torch.ones_like(self.rows, dtype=torch.bool), why)
             go_on[:] = False

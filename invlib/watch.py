@@ -193,7 +193,7 @@ class _Run:
     def observe(self, residual: Tensor, tol: float | None, solved: int | None) -> None:
         if not self.bar.shown and self.watch.callback is None:
             return
-        worst = residual.max().item()
+        worst = residual.nan_to_num(math.inf, posinf=math.inf).max().item()
         if solved is None:
             solved = 0 if tol is None else int((residual <= tol).sum())
         self.last = Progress(

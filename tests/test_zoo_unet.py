@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 import diffusers
@@ -10,6 +11,9 @@ import torch
 
 from invlib.rehearsal.zoo.parts import build
 from invlib.rehearsal.zoo.unet_recipes import NOT_BUILT, RECIPES
+
+NEVER_STEP = {"StableDiffusionParadigmsPipeline"}
+"""Classes that denoise without their scheduler's ``step``."""
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -22,6 +26,7 @@ def test_states_of_the_stock_call_are_finite_doubles(
     step = scheduler.step
     states = []
 
+    @wraps(step)
     def noted(*arguments: Any, **options: Any) -> Any:
         result = step(*arguments, **options)
         states.append(result[0] if isinstance(result, tuple) else result.prev_sample)
@@ -30,9 +35,9 @@ def test_states_of_the_stock_call_are_finite_doubles(
     monkeypatch.setattr(scheduler, "step", noted)
     torch.manual_seed(0)
     pipe(**recipe.call)
-    assert states, "the pipeline never called its scheduler"
+    assert states or name in NEVER_STEP
     assert all(state.isfinite().all() for state in states)
-    assert {state.dtype for state in states} == {torch.float64}
+    assert {state.dtype for state in states} <= {torch.float64}
 
 
 def test_calls_leave_the_noise_and_the_output_to_the_caller() -> None:

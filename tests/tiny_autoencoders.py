@@ -98,7 +98,12 @@ def temporal() -> Any:
 
 def wan() -> Any:
     return diffusers.AutoencoderKLWan(
-        base_dim=4, z_dim=4, dim_mult=[1, 1, 1], num_res_blocks=1, temperal_downsample=[True, True]
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[True, True],
+        scale_factor_spatial=4,
     )
 
 
@@ -164,18 +169,6 @@ def hunyuan_video() -> Any:
     )
 
 
-def allegro() -> Any:
-    return diffusers.AutoencoderKLAllegro(
-        down_block_types=("AllegroDownBlock3D",) * 2,
-        up_block_types=("AllegroUpBlock3D",) * 2,
-        block_out_channels=(8, 8),
-        temporal_downsample_blocks=(True, False),
-        temporal_upsample_blocks=(False, True),
-        layers_per_block=1,
-        norm_num_groups=4,
-    )
-
-
 def vq(**options: Any) -> Any:
     return diffusers.VQModel(
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -221,6 +214,5 @@ KINDS: dict[str, Kind] = {
     "AutoencoderKLCogVideoX": Kind(cog_video, (4, 3, 3, 2), (3, 5, 6, 4)),
     "AutoencoderKLMochi": Kind(mochi, (4, 2, 3, 3), (3, 3, 6, 6)),
     "AutoencoderKLHunyuanVideo": Kind(hunyuan_video, (4, 2, 2, 2), (3, 5, 8, 8)),
-    "AutoencoderKLAllegro": Kind(allegro, (4, 2, 4, 3), (3, 4, 8, 6)),
     "AutoencoderOobleck": Kind(oobleck, (4, 4), (2, 16)),
 }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from ..watch import count, enter, observe, samples, stopped
 from .box import Box
 from .inversion import DecoderInversion, decoder_inverter, judge
-from .model import Autoencoder, decoder_jacobian
+from .model import Autoencoder, jacobian_columns
 from .quasi_newton import quasi_newton
 
 LARGEST = 2**28  # numbers in a Jacobian
@@ -57,16 +60,20 @@ def active_set(
             f"the Jacobian of this decoder has {numbers:.1e} numbers, more than {LARGEST:.1e}; "
             "use quasi_newton"
         )
-    found, paid = [], []
+    found, paid, reason = [], [], list[str]()
     for i in range(len(box)):
-        row = torch.tensor([i], device=start.device)
-        alone, part = autoencoder.rows(row, len(box)), box.rows(row)
-        z, count = _enter(alone, part, start[i : i + 1], margin, ridge, jacobians, steps)
+        z, spent = start[i : i + 1], 0
+        if not stopped():
+            enter("active_set", i, len(box))
+            row = torch.tensor([i], device=start.device)
+            alone, part = autoencoder.rows(row, len(box)), box.rows(row)
+            with samples([i]):
+                z, spent = _enter(alone, part, z, margin, ridge, jacobians, steps)
         found.append(z)
-        paid.append(count)
+        paid.append(spent)
+        reason.append(stopped() or "budget")
     evaluations = evaluations + torch.tensor(paid)
-    reason = ("budget",) * len(box)
-    return judge(autoencoder, box, torch.cat(found), evaluations, reason, "active_set", note)
+    return judge(autoencoder, box, torch.cat(found), evaluations, tuple(reason), "active_set", note)
 
 
 def _enter(
@@ -79,25 +86,48 @@ def _enter(
     steps: int,
 ) -> tuple[Tensor, int]:
     """The latents of one image with the fewest values outside, and the evaluations they cost."""
+    spent = 0
+
+    def pay(evaluations: int) -> str | None:
+        nonlocal spent
+        spent += evaluations
+        count({0: evaluations})
+        away = box.excess(shown).norm() / begin
+        return observe(away[None], solved=int(least == 1))
+
     best, shown = start, autoencoder.decode(start)
-    least, count = box.share_inside(shown).item(), 1
+    least, begin = box.share_inside(shown).item(), box.excess(shown).norm().clamp(min=1e-300)
+    why = pay(1)
     for _ in range(jacobians):
-        if least == 1:
+        if least == 1 or why:
             break
         z, picture, inside = best, shown, least
-        jacobian = decoder_jacobian(autoencoder, z)
-        count += 2 * z.numel()
+        jacobian = _jacobian(autoencoder, z, pay)
+        if jacobian is None:
+            break
         for _ in range(steps):
             pull = (z - start).flatten()
             z = z + _solve(box, picture, jacobian, pull, margin, ridge).view_as(z)
             picture = autoencoder.decode(z)
-            count += 1
             before, inside = inside, box.share_inside(picture).item()
             if inside > least:
                 best, shown, least = z, picture, inside
-            if inside == 1 or inside <= before:
+            why = pay(1)
+            if inside == 1 or inside <= before or why:
                 break
-    return best, count
+    return best, spent
+
+
+def _jacobian(
+    autoencoder: Autoencoder, z: Tensor, pay: Callable[[int], str | None]
+) -> Tensor | None:
+    """The Jacobian of the decoder; None if a watch ends the search before it is complete."""
+    columns = []
+    for part in jacobian_columns(autoencoder, z):
+        columns.append(part)
+        if pay(2 * part.shape[1]):
+            return None
+    return torch.cat(columns, 1)
 
 
 def _solve(

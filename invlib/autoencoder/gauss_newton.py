@@ -11,9 +11,12 @@ from torch import Tensor
 
 from ..newton import forward_mode
 from ..shapes import column
+from ..watch import count, enter, observe, stopped
 from .box import Box
 from .inversion import DecoderInversion, decoder_inverter, first_latents, judge
 from .model import Autoencoder
+
+PRODUCT = 4  # evaluations that a Gauss-Newton product costs; the reverse-mode graph is reused
 
 
 @decoder_inverter
@@ -45,23 +48,32 @@ def gauss_newton(
         start: first latents; by default the encoder's.
     """
     first = first_latents(autoencoder, box, start)
-    z, evaluations = first.latents, first.evaluations
+    z, paid, why = first.latents, first.evaluations, None
+    begin = torch.full((len(box),), torch.inf).to(z)
     mu = torch.full((len(box),), damping, dtype=torch.float64, device=z.device)
     accepted = torch.zeros(len(box), dtype=torch.bool, device=z.device)
-    for _ in range(iterations):
+    for k in range(iterations):
+        enter("gauss_newton", k, iterations)
         picture, back = cast(Any, torch.func.vjp(autoencoder.decode, z))
         r = box.excess(picture, margin=margin)
         active = (r != 0).to(r)
-        step = _conjugate_gradients(
-            partial(_normal, autoencoder, z, back, active), -back(r)[0], mu, krylov
+        downhill = -back(r)[0]
+        count(dict.fromkeys(range(len(box)), 3))
+        step, spent = _conjugate_gradients(
+            partial(_normal, autoencoder, z, back, active), downhill, mu, krylov
         )
         trial = box.excess(autoencoder.decode(z + step), margin=margin)
+        count(dict.fromkeys(range(len(box)), 1))
         accepted = _square(trial) < _square(r)
         z = torch.where(column(accepted, z), z + step, z)
         mu = torch.where(accepted, mu / 4, (16 * mu).clamp(min=1e-8))
-        evaluations += 1 + 3 + 4 * krylov  # CG reuses the reverse-mode graph: 2 + 2 a product
-    counts = torch.full((len(box),), evaluations)
-    reason = tuple("budget" if a else "stalled" for a in accepted.tolist())
+        paid += 3 + spent + 1
+        begin = _square(r).clamp(min=1e-300) if k == 0 else begin
+        why = observe((torch.where(accepted, _square(trial), _square(r)) / begin).sqrt())
+        if why:
+            break
+    counts = torch.full((len(box),), paid)
+    reason = tuple(why or ("budget" if a else "stalled") for a in accepted.tolist())
     return judge(autoencoder, box, z, counts, reason, "gauss_newton", first.note)
 
 
@@ -78,13 +90,19 @@ def _normal(
 
 def _conjugate_gradients(
     product: Callable[[Tensor], Tensor], b: Tensor, mu: Tensor, iterations: int
-) -> Tensor:
-    """Solve (A + mu |A| I) d = b for every sample; |A| is the first Rayleigh quotient."""
-    d, residual, p = torch.zeros_like(b), b, b
+) -> tuple[Tensor, int]:
+    """Solve (A + mu |A| I) d = b for every sample; |A| is the first Rayleigh quotient.
+
+    Returns:
+        The solution, and the evaluations that its products cost.
+    """
+    d, residual, p, spent = torch.zeros_like(b), b, b, 0
     square = _square(b)
     shift = torch.zeros_like(mu)
     for k in range(iterations):
         image = product(p)
+        spent += PRODUCT
+        count(dict.fromkeys(range(len(b)), PRODUCT))
         if k == 0:
             shift = mu * (p * image).flatten(1).sum(1) / square.clamp(min=1e-300)
         image = image + column(shift, b) * p
@@ -94,7 +112,9 @@ def _conjugate_gradients(
         new = _square(residual)
         p = residual + column(new / square.clamp(min=1e-300), b) * p
         square = new
-    return d
+        if stopped():  # the solution so far is a descent direction, too
+            break
+    return d, spent
 
 
 def _square(x: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import math
 
 import torch
 
+from ..shapes import column
+from ..watch import count, enter, observe
 from .box import Box
 from .inversion import DecoderInversion, decoder_inverter, first_latents, judge, refuse_nan
 from .model import Autoencoder
@@ -19,6 +21,7 @@ def encoder(autoencoder: Autoencoder, box: Box) -> DecoderInversion:
         NoEncoder: if there is none.
     """
     z = autoencoder.encode(box.center)
+    count(dict.fromkeys(range(len(box)), 1))
     refuse_nan(z, "encoder")
     counts = torch.ones(len(box), dtype=torch.long)
     return judge(autoencoder, box, z, counts, ("explicit",) * len(box), "encoder")
@@ -38,7 +41,8 @@ def gradient(
     .. math:: \min_z\ \|D(z) - x\|^2, \qquad z^{(0)} = E(x)
 
     The authors copy the autoencoder in every iteration and start at a random sample of the
-    posterior; here nothing is copied, and the search starts at the posterior's mode.
+    posterior; here nothing is copied, and the search starts at the posterior's mode. Its last
+    latents are returned, or the best ones where a watch ends it.
 
     Args:
         autoencoder: the autoencoder.
@@ -50,20 +54,32 @@ def gradient(
     Source: Hong et al., CVPR 2024, and the authors' code (Adam 0.1, 100 steps, 10 of warm-up).
     """
     first = first_latents(autoencoder, box)
+    best, least = first.latents, torch.full((len(box),), torch.inf).to(first.latents)
+    begin, paid, why = least, first.evaluations, None
     z = first.latents.clone().requires_grad_()
     optimizer = torch.optim.Adam([z], lr=learning_rate)
     for k in range(iterations):
+        enter("gradient", k, iterations)
         optimizer.param_groups[0]["lr"] = learning_rate * cosine(k, iterations, warm_up)
         with torch.enable_grad():
             picture = autoencoder.decode(z)
-            error = box.difference(picture).square().sum()
-            (z.grad,) = torch.autograd.grad(error, z)
+            error = box.difference(picture).square().flatten(1).sum(1)
+            (z.grad,) = torch.autograd.grad(error.sum(), z)
+        paid += 3
+        count(dict.fromkeys(range(len(box)), 3))
         if k == 0:
             refuse_nan(picture, "decoder")
+        better = error.detach() < least
+        best = torch.where(column(better, z), z.detach(), best)
+        least = torch.where(better, error.detach(), least)
+        begin = least.clamp(min=1e-300) if k == 0 else begin
+        why = observe((least / begin).sqrt())
+        if why:
+            break
         optimizer.step()
-    counts = torch.full((len(box),), first.evaluations + 3 * iterations)
-    reason = ("budget",) * len(box)
-    return judge(autoencoder, box, z.detach(), counts, reason, "gradient", first.note)
+    counts, reason = torch.full((len(box),), paid), (why or "budget",) * len(box)
+    found = best if why else z.detach()
+    return judge(autoencoder, box, found, counts, reason, "gradient", first.note)
 
 
 def cosine(k: int, iterations: int, warm_up: int) -> float:

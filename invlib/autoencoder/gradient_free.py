@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..shapes import column
+from ..watch import count, enter, observe
 from .box import Box
 from .gradient import cosine
 from .inversion import DecoderInversion, decoder_inverter, judge, refuse_nan
@@ -43,6 +44,8 @@ def gradient_free(
     step = plain() if rule is None else rule
     best_residual = torch.full((len(box),), torch.inf, dtype=torch.float64)
     target = autoencoder.encode(box.center)
+    rows, first, paid, why = range(len(box)), best_residual, 1, None
+    count(dict.fromkeys(rows, 1))
     refuse_nan(target, "encoder")
     z, best = target.clone(), target.clone()
 
@@ -59,9 +62,16 @@ def gradient_free(
         return r
 
     for k in range(iterations):
+        enter("gradient_free", k, iterations)
         z = step(z, residual, k)
-    counts = torch.full((len(box),), 1 + 2 * iterations)
-    reason = ("budget",) * len(box)
+        paid += 2
+        count(dict.fromkeys(rows, 2))
+        first = best_residual.clamp(min=1e-300) if k == 0 else first
+        why = observe(best_residual / first)
+        if why:
+            break
+    counts = torch.full((len(box),), paid)
+    reason = (why or "budget",) * len(box)
     return judge(autoencoder, box, best, counts, reason, "gradient_free")
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..metrics import nmse
+from ..watch import count
 from .box import Box
 from .model import Autoencoder, NoEncoder
 
@@ -29,8 +30,8 @@ class DecoderInversion:
         evaluations: evaluations of encoder and decoder that each image paid for, ``[B]``; a
             forward-mode derivative counts as two, a reverse-mode one as three.
         reason: why each search ended: ``converged`` (it rounds to the image), ``stalled``,
-            ``budget``, ``explicit`` for methods that do not search, or ``nan`` where the decoder
-            returns NaN or infinity.
+            ``budget``, ``interrupted`` (by Ctrl-C or a callback), ``explicit`` for methods that do
+            not search, or ``nan`` where the decoder returns NaN or infinity.
         method: name of the method.
         note: what was unusual, a sentence, or nothing.
     """
@@ -65,7 +66,15 @@ def decoder_inverter(method: Method) -> Method:
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(kind, enabled=False):
             options = {name: _ordinary(value) for name, value in options.items()}
             sides = (_ordinary(side) for side in (box.center, box.lower, box.upper))
-            return method(_ordinary_autoencoder(autoencoder), Box(*sides), **options)
+            try:
+                return method(_ordinary_autoencoder(autoencoder), Box(*sides), **options)
+            except NotImplementedError as error:
+                if "forward AD" not in str(error):
+                    raise
+                name = type(autoencoder.vae).__name__
+                raise ValueError(
+                    f"the decoder {name} has no forward-mode derivative: use quasi_newton"
+                ) from error
 
     return cast(Method, anywhere)
 
@@ -117,6 +126,7 @@ def first_latents(autoencoder: Autoencoder, box: Box, start: Tensor | None = Non
             raise ValueError(f"{error}: give the first latents as start, e.g. zeros") from error
         zeros = box.center.new_zeros(autoencoder.to_decoder.in_shape)
         return First(zeros, 0, f"{error}: the search started from zeros")
+    count(dict.fromkeys(range(len(box)), 1))
     refuse_nan(latents, "encoder")
     return First(latents, 1, "")
 

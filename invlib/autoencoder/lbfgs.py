@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .. import watch
+from ..watch import count, enter, observe
 
 GRADIENT = 3  # evaluations that a value and its gradient cost
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -51,12 +51,12 @@ def lbfgs(
     rows = torch.arange(len(x), device=x.device)
     best, reason = x.clone(), ["budget"] * len(x)
     value, gradient, finished = objective(x, rows)
-    watch.count(dict.fromkeys(rows.tolist(), GRADIENT))
+    count(dict.fromkeys(rows.tolist(), GRADIENT))
     evaluations = torch.ones(len(x), dtype=torch.long)
     first, sizes = value.clamp(min=1e-300), torch.ones_like(value)
     history = Memory(memory)
     for k in range(iterations):
-        watch.enter("decoder", k, iterations)
+        enter("decoder", k, iterations)
         direction = history.direction(gradient, value)
         slope = (direction * gradient).sum(1)
         new, new_value, new_gradient = x.clone(), value.clone(), gradient.clone()
@@ -67,7 +67,7 @@ def lbfgs(
             trial = x[todo] + size * direction[todo].view_as(x[todo])
             v, g, done = objective(trial, rows[todo])
             evaluations[rows[todo].cpu()] += 1
-            watch.count(dict.fromkeys(rows[todo].tolist(), GRADIENT))
+            count(dict.fromkeys(rows[todo].tolist(), GRADIENT))
             good = v <= value[todo] + 1e-4 * size * slope[todo]
             at = todo[good]
             new[at], new_value[at], new_gradient[at] = trial[good], v[good], g[good]
@@ -82,7 +82,7 @@ def lbfgs(
                 reason[row] = name
         go_on = (~finished & ~stalled).nonzero().flatten()
         sizes[rows] = (value / first[rows]).sqrt()
-        why = watch.observe(sizes, solved=reason.count("converged"))
+        why = observe(sizes, solved=reason.count("converged"))
         if why:
             for row in rows[go_on].tolist():
                 reason[row] = why

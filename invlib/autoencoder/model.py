@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -56,7 +56,10 @@ class Autoencoder:
         config = vae.config
         for name in ("latents_mean", "latents_std"):
             if config.get(name) is not None:
-                raise ValueError(f"{type(vae).__name__} sets {name}, which is not supported")
+                raise ValueError(
+                    f"{type(vae).__name__} sets {name}, which is not supported: give the map from "
+                    "the sampler's latents to the decoder's as to_decoder"
+                )
         return cls(vae, config.get("scaling_factor") or 1.0, config.get("shift_factor") or 0.0)
 
     @property
@@ -144,8 +147,12 @@ def decoder_jacobian(autoencoder: Autoencoder, z: Tensor, *, batch: int = 16) ->
     Returns:
         One row for every value of the picture, one column for every latent, float64.
     """
+    return torch.cat([*jacobian_columns(autoencoder, z, batch=batch)], 1)
+
+
+def jacobian_columns(autoencoder: Autoencoder, z: Tensor, *, batch: int = 16) -> Iterator[Tensor]:
+    """The columns of :func:`decoder_jacobian`, ``batch`` at a time."""
+    product = torch.func.vmap(lambda v: forward_mode(autoencoder.decode, z, v).flatten())
     basis = torch.eye(z.numel(), dtype=z.dtype, device=z.device).view(-1, *z.shape)
-    columns = torch.func.vmap(
-        lambda v: forward_mode(autoencoder.decode, z, v).flatten(), chunk_size=batch
-    )
-    return columns(basis).T.contiguous()
+    for part in basis.split(batch):
+        yield product(part).T

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .box import Box
 from .inversion import DecoderInversion, decoder_inverter, first_latents, judge
-from .lbfgs import lbfgs
+from .lbfgs import GRADIENT, lbfgs
 from .model import Autoencoder
 
 EDGE = 1e-3  # part of the half width: closer to an edge, float32 may round the other way
@@ -61,5 +61,5 @@ def quasi_newton(
         return value, (gradient + ridge * pull).flatten(1), done
 
     found = lbfgs(objective, first.latents, iterations=iterations, memory=memory)
-    evaluations = 3 * found.evaluations + first.evaluations
+    evaluations = GRADIENT * found.evaluations + first.evaluations
     return judge(autoencoder, box, found.x, evaluations, found.reason, "quasi_newton", first.note)

@@ -7,11 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .. import watch
 from ..denoisers import Denoiser
 from ..inversion import Inversion, Tally
 from ..rootfind import Finder, Root, forward_step
 from ..solvers import Solver
+from ..watch import enter, stopped
 from .naive import time_of, walk
 from .stepwise import StepProblem, collect
 
@@ -55,9 +55,9 @@ def algorithm2(
     unit = fine * solver.schedule.times / 1000
     states, roots = [image], list[Root]()
     for k, i in enumerate(reversed(range(solver.steps))):
-        if roots and watch.stopped():
+        if roots and stopped():
             break
-        watch.enter("algorithm2", k, solver.steps)
+        enter("algorithm2", k, solver.steps)
         history = [j for j in range(i) if solver.b[i, j]]
         oldest = min(history, default=i)
         rough, outputs = states[-1], {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 from torch import Tensor
@@ -40,7 +41,14 @@ def exact(
         attempts.insert(0, stepwise)
     result = attempts[0](denoiser, image, solver)
     for attempt in attempts[1:]:
-        result = retry(result, partial(_part, attempt, denoiser, image, solver))
+        try:
+            result = retry(result, partial(_part, attempt, denoiser, image, solver))
+        except (RuntimeError, NotImplementedError) as error:  # keep what is solved
+            warnings.warn(
+                f"a further attempt at the unsolved samples failed ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}); the best so far is kept",
+                stacklevel=2,
+            )
     return result
 
 

@@ -7,11 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .. import watch
 from ..denoisers import Denoiser, Prediction, convert
 from ..inversion import Inversion, Tally, floor
 from ..rootfind import Search
 from ..solvers import Solver
+from ..watch import enter
 from .secants import Pairs, gaussian_derivative
 from .whole_trajectory import along_time, equation_sizes, gaussian_matrix, outputs, residual
 
@@ -72,7 +72,7 @@ def multisecant(
     pairs = Pairs(gaussian_derivative(solver, variance), inverse @ solver.b, memory, drop)
     sizes = torch.full((len(image), solver.steps), torch.inf).double()
     search = Search(y, tol / 1000, max_iterations, patience, goal=tol)
-    watch.enter("multisecant")
+    enter("multisecant")
     while len(search.rows):
         rows = search.rows
         m = outputs(tally, y, rows)

@@ -8,11 +8,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .. import watch
 from ..denoisers import Denoiser, Prediction, convert
 from ..inversion import Inversion, Tally, step_tolerance
 from ..rootfind import Finder, Root, anderson, forward_step
 from ..solvers import Solver
+from ..watch import enter, stopped
 from .naive import straight, walk
 
 
@@ -78,9 +78,9 @@ def _stepwise(
     states, roots = [image], list[Root]()
     noises: list[Tensor] = []
     for k, i in enumerate(reversed(range(solver.steps))):
-        if roots and watch.stopped():
+        if roots and stopped():
             break
-        watch.enter(method, k, solver.steps)
+        enter(method, k, solver.steps)
         target = states[-1]
         step = StepProblem(tally, i, target)
         if extrapolate and noises:
@@ -171,7 +171,7 @@ def collect(states: list[Tensor], roots: list[Root], tally: Tally, method: str) 
     :func:`straight` on from those that were found.
     """
     left = tally.solver.steps - len(roots)
-    why = [watch.stopped() or "budget"] * bool(left)
+    why = [stopped() or "budget"] * bool(left)
     worst = ("diverged", "stalled", "interrupted", "budget", "converged")
     per_sample = zip(*[root.reason for root in roots], strict=True)
     reason = tuple(next(r for r in worst if r in (*reasons, *why)) for reasons in per_sample)

@@ -10,12 +10,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .. import watch
 from ..denoisers import Denoiser, select
 from ..inversion import Inversion, Tally, floor, retry
 from ..newton import newton_krylov
 from ..rootfind import Finder, anderson, relative_size
 from ..solvers import Solver
+from ..watch import enter
 from .naive import naive
 from .secants import gaussian_derivative
 
@@ -68,7 +68,7 @@ def whole_trajectory(
         )
         begin = start[:-1].transpose(0, 1).contiguous()
         problem = TrajectoryProblem(tally, target, begin, variance)
-        watch.enter("whole_trajectory")
+        enter("whole_trajectory")
         root = finder(problem, begin, tol=tol)
         states = torch.cat([root.x.transpose(0, 1), target[None]])
         return Inversion(

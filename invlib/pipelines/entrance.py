@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -79,14 +79,12 @@ def stock(
     """
     injected = entrance.kind == "first step"
 
-    def begin(scheduler: Any) -> None:
-        scheduler.timesteps = torch.cat([scheduler.timesteps[:1], scheduler.timesteps])
-
     def step(s: Any, real: Any, m: Tensor, t: Any, x: Tensor, options: Any) -> Any:
         nonlocal injected
         if injected:
             injected = False
-            s.timesteps = s.timesteps[1:]  # where the scheduler looks for its place
+            for name in lengthened(s):  # where the scheduler looks for its place
+                setattr(s, name, getattr(s, name)[1:])
             return torch.cat([noise] * (len(x) // len(noise))).to(x)
         result = real(s, m, t, x, **options, return_dict=False)
         if note is not None:
@@ -94,12 +92,28 @@ def stock(
         return result
 
     watched = injected or note is not None
-    hands = Hands(begin=begin if injected else None, step=step if watched else None)
+    hands = Hands(begin=lengthen if injected else None, step=step if watched else None)
     return run(pipe, entrance.call(call, noise), entrance.hands(hands, noise))
 
 
-def read_entrance(pipe: Any, call: Mapping[str, Any], recording: Recording, outer: Any) -> Entrance:
-    """Find how noise becomes the first state: try the argument, then what is drawn.
+def lengthen(scheduler: Any) -> None:
+    """Put a round before the first of a scheduler's loop, with its time and noise level."""
+    for name in lengthened(scheduler):
+        values = getattr(scheduler, name)
+        setattr(scheduler, name, torch.cat([values[:1], values]))
+
+
+def lengthened(scheduler: Any) -> list[str]:
+    """The attributes of a scheduler that have an entry a round."""
+    sigmas = getattr(scheduler, "sigmas", None)
+    per_round = isinstance(sigmas, Tensor) and len(sigmas) == len(scheduler.timesteps) + 1
+    return ["timesteps", "sigmas"] if per_round else ["timesteps"]
+
+
+def entrances(
+    pipe: Any, call: Mapping[str, Any], recording: Recording, outer: Any
+) -> Iterator[Entrance]:
+    """The ways in which noise becomes the first state: the argument, what is drawn, a first step.
 
     Args:
         pipe: the pipeline.
@@ -107,19 +121,39 @@ def read_entrance(pipe: Any, call: Mapping[str, Any], recording: Recording, oute
         recording: a stock run.
         outer: hands on modules that keep the network from running.
     """
-    state = recording.states[0]
+    state, drawn = recording.states[0], _drawn(pipe, call, outer)
     if "latents" in inspect.signature(type(pipe).__call__).parameters:
-        for shape in dict.fromkeys((tuple(state.shape), *recording.draws)):
+        for shape in dict.fromkeys((tuple(state.shape), *drawn)):
             entrance = Entrance("latents", 0, _NONE, state.dtype)
             found = _try(pipe, call, recording, shape, entrance, outer)
             if found is not None:
-                return found
-    for number, shape in reversed(list(enumerate(recording.draws))):
+                yield found
+                break
+    for number, shape in reversed(list(enumerate(drawn))):
         entrance = Entrance("draw", number, _NONE, state.dtype)
         found = _try(pipe, call, recording, shape, entrance, outer)
         if found is not None:
-            return found
-    return Entrance("first step", 0, identity(tuple(state.shape)), state.dtype)
+            yield found
+    yield Entrance("first step", 0, identity(tuple(state.shape)), state.dtype)
+
+
+def _drawn(pipe: Any, call: Mapping[str, Any], outer: Any) -> list[tuple[int, ...]]:
+    """Shapes of the normal random tensors that the call draws before its first step."""
+    shapes: list[tuple[int, ...]] = []
+
+    def draw(number: int, tensor: Tensor) -> Tensor:
+        shapes.append(tuple(tensor.shape))
+        return tensor
+
+    def step(s: Any, r: Any, m: Tensor, t: Any, x: Tensor, o: Any) -> Tensor:
+        raise Stop
+
+    try:
+        run(pipe, call, Hands(step=step, module=outer(), draw=draw))
+    except Exception:  # a loop that looks into its network needs the network itself
+        shapes.clear()
+        run(pipe, call, Hands(step=step, draw=draw))
+    return shapes
 
 
 def _try(
@@ -143,15 +177,19 @@ def _try(
             raise Stop
 
         noise = noise.to(state.device, entrance.dtype)
-        hands = entrance.hands(Hands(step=step, module=outer()), noise)
-        run(pipe, entrance.call(call, noise), hands)
+        given = entrance.call(call, noise)
+        try:
+            run(pipe, given, entrance.hands(Hands(step=step, module=outer()), noise))
+        except Exception:  # a loop that looks into its network needs the network itself
+            run(pipe, given, entrance.hands(Hands(step=step), noise))
         return seen[0]
 
     try:
         map_ = read_map(first_state, shape, dtype=entrance.dtype, device=state.device)
     except Exception:  # whatever a pipeline makes of noise that it does not take
         return None
-    return replace(entrance, map=map_) if map_.one_to_one else None
+    fits = map_.one_to_one and map_.out_shape == tuple(state.shape)
+    return replace(entrance, map=map_) if fits else None
 
 
 def read_map(

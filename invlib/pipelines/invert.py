@@ -245,7 +245,12 @@ def _result(
             again = reading.target(stage.again(latents).double())
             evaluations = evaluations + reading.solver.steps
         proof = certify(
-            reading.network, found, reading.solver, vectors=options.vectors, again=again
+            reading.network,
+            found,
+            reading.solver,
+            vectors=options.vectors,
+            again=again,
+            gap=reading.gap,
         )
     return ImageInversion(
         inversion=found,

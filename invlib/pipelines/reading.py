@@ -14,7 +14,7 @@ from ..affine import ElementwiseMap
 from ..denoisers import convert
 from ..probing import NotInvertible, from_scheduler, input_scales, network_prediction
 from ..solvers import Solver
-from .entrance import Entrance, identity, read_entrance, read_map
+from .entrance import Entrance, entrances, identity, read_map
 from .network import Mode, PipelineNetwork
 from .recording import Recording, record, relative_gap, training
 from .replay import NotReplayable, Replay, read_replay
@@ -33,6 +33,8 @@ class Reading:
         solver: the table of its loop.
         network: the guided network.
         exit: how the last state becomes what the call returns for ``output_type="latent"``.
+        gap: largest relative gap between a recorded state and the table: the round-off of the
+            pipeline's own steps.
         evaluations: network evaluations that the reading cost.
         notes: what the reading saw and a user should know.
     """
@@ -41,6 +43,7 @@ class Reading:
     solver: Solver
     network: PipelineNetwork
     exit: ElementwiseMap
+    gap: float
     evaluations: int
     notes: tuple[str, ...]
 
@@ -97,21 +100,24 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
     takes = inspect.signature(type(pipe).__call__).parameters
     asked = {**call, **({"output_type": "latent"} if "output_type" in takes else {})}
     with torch.no_grad():
-        recording = record(
-            pipe, asked, seed=SEED, numbers=numbers, watch_draws="latents" not in takes
-        )
+        try:
+            recording = record(pipe, asked, seed=SEED, numbers=numbers)
+        except ValueError as error:
+            if "latent" not in str(error.__cause__):
+                raise
+            asked = dict(call)  # a pipeline that returns no latents, and says so
+            recording = record(pipe, asked, seed=SEED, numbers=numbers)
         solver = table(recording)
         stage = Stage(pipe, call, recording)
-        check_states(stage, solver)
-        stage.entrance = _entrance(pipe, asked, recording, stage)
+        gap = check_states(stage, solver)
+        network, spent = _enter(stage, asked, solver)
         exit_ = _exit(stage)
-        network, spent = _network(stage, solver)
     if stage.entrance.kind != "first step":
         scale = stage.entrance.map.scale
         factor = scale[0].item() if (scale == scale[0]).all() else 1.0
         solver = replace(solver, scale=factor * stage.scales[0].item())
     notes = _notes(stage, network)
-    return Reading(stage, solver, network, exit_, recording.steps + spent, notes)
+    return Reading(stage, solver, network, exit_, gap, recording.steps + spent, notes)
 
 
 def table(recording: Recording) -> Solver:
@@ -183,8 +189,25 @@ def tolerance(stage: Stage) -> float:
     return 1e-4 if eps < 1e-5 else 16 * eps
 
 
-def _entrance(pipe: Any, call: Mapping[str, Any], recording: Recording, stage: Stage) -> Entrance:
-    return read_entrance(pipe, call, recording, stage.stand_in)
+def _enter(stage: Stage, call: Mapping[str, Any], solver: Solver) -> tuple[PipelineNetwork, int]:
+    """The first way in by which the network gives the recorded outputs again; what it cost.
+
+    Raises:
+        NotInvertible: if there is none, with what the first way gave.
+    """
+    first: NotInvertible | None = None
+    spent = 0
+    for entrance in entrances(stage.pipe, call, stage.recording, stage.stand_in):
+        stage.entrance = entrance
+        try:
+            network, cost = _network(stage, solver)
+        except NotInvertible as error:
+            first = error if first is None else first
+            spent += solver.steps
+            continue
+        return network, spent + cost
+    assert first is not None
+    raise first
 
 
 def _exit(stage: Stage) -> ElementwiseMap:
@@ -228,8 +251,8 @@ def _network(stage: Stage, solver: Solver) -> tuple[PipelineNetwork, int]:
     attempts: list[tuple[Mode, Replay | None]] = [("steps", None), ("whole runs", None)]
     try:
         attempts.insert(0, ("replay", read_replay(stage)))
-    except NotReplayable as error:
-        gaps["replay"] = str(error)
+    except Exception as error:  # a loop that looks into its network, or calls it in another way
+        gaps["replay"] = str(error) if isinstance(error, NotReplayable) else repr(error)
     for mode, replay in attempts:
         for joint in (False, True) if batch > 1 and mode != "replay" else (False,):
             trial = replace(network, mode=mode, replay=replay, joint=joint)
@@ -244,7 +267,7 @@ def _network(stage: Stage, solver: Solver) -> tuple[PipelineNetwork, int]:
             spent += cost
             if gap <= limit:
                 roundoff = _roundoff(trial)
-                return replace(trial, roundoff=roundoff), spent + 2
+                return replace(trial, roundoff=roundoff), spent + 3
             gaps[mode] = f"off by {gap:.1e}"
     raise NotInvertible(_unrepeatable(stage, gaps))
 
@@ -270,14 +293,20 @@ def _gap(network: PipelineNetwork, nodes: list[int]) -> tuple[float, int]:
 
 
 def _roundoff(network: PipelineNetwork) -> float:
-    """Relative round-off: how far an output moves when its state moves in its last place."""
-    stage, node = network.stage, torch.tensor([len(network.times) // 2])
-    state = stage.inputs[int(node)]
+    r"""Relative round-off of an output, from its second difference over a small change h.
+
+    .. math:: \frac{\|m(y + h) - 2 m(y) + m(y - h)\|}{\sqrt 6\,\|m(y)\|}
+
+    What is smooth in m cancels; the roundings of three evaluations remain.
+    """
+    stage, node = network.stage, len(network.times) // 2
+    state = stage.inputs[node]
     x = state[None] if network.joint else state[:1]
-    one = network.select(torch.zeros(1, dtype=torch.long))
-    eps = torch.finfo(stage.recording.states[0].dtype).eps
-    node = node.to(x.device)
-    return relative_gap(one.at(x * (1 + 2 * eps), node), one.at(x, node))
+    small = max(1e-7, 2 * torch.finfo(stage.recording.states[node].dtype).eps)
+    one = network.select(torch.zeros(3, dtype=torch.long))
+    nodes = torch.full((3,), node, device=x.device)
+    after, at, before = one.at(torch.cat([x * (1 + small), x, x * (1 - small)]), nodes)
+    return relative_gap(after + before, 2 * at) * 2 / 6**0.5
 
 
 def _unrepeatable(stage: Stage, gaps: Mapping[str, str]) -> str:
@@ -301,13 +330,13 @@ def _notes(stage: Stage, network: PipelineNetwork) -> tuple[str, ...]:
     notes = []
     if stage.entrance.kind == "draw":
         notes.append(
-            f"{type(stage.pipe).__name__} takes no latents: the noise is what it draws, so make "
-            "the picture again with invlib.regenerate"
+            f"{type(stage.pipe).__name__} takes no latents in this call: the noise is what it "
+            "draws, so make the picture again with invlib.regenerate"
         )
     if stage.entrance.kind == "first step":
         notes.append(
-            f"{type(stage.pipe).__name__} takes no noise: the latents are the first state of its "
-            "loop, so make the picture again with invlib.regenerate"
+            f"{type(stage.pipe).__name__} takes no noise in this call: the latents are the first "
+            "state of its loop, so make the picture again with invlib.regenerate"
         )
     if network.joint:
         notes.append("the rows of this pipeline's batch depend on each other: they are one sample")

@@ -29,7 +29,6 @@ class Recording:
         inner: names of the modules that are called in the loop.
         answers: what those modules returned in the last round, in the order of their calls.
         result: the tensor that the call returned, if there is one.
-        draws: shapes of the normal random tensors that were drawn, if they were watched.
         copies: how many equal copies of the states lie in the pipeline's batch; one is kept here.
     """
 
@@ -40,7 +39,6 @@ class Recording:
     inner: frozenset[str]
     answers: tuple[Any, ...]
     result: Tensor | None
-    draws: tuple[tuple[int, ...], ...]
     copies: int = 1
 
     @property
@@ -49,9 +47,7 @@ class Recording:
         return len(self.outputs)
 
 
-def record(
-    pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None, watch_draws: bool
-) -> Recording:
+def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None) -> Recording:
     """Run the pipeline's own call once, and refuse what is no plain loop over its scheduler.
 
     Args:
@@ -59,7 +55,6 @@ def record(
         call: its arguments.
         seed: seed of the random numbers that it draws.
         numbers: how many numbers the state must have; None for any.
-        watch_draws: note the shapes of the random tensors that it draws.
 
     Raises:
         NotInvertible: if the call makes no step of its scheduler, or changes its latents between
@@ -67,18 +62,7 @@ def record(
         ValueError: if its state has another size, with what to do.
     """
     notes = _Notes(pipe, numbers)
-    draws: list[tuple[int, ...]] = []
-
-    def draw(number: int, tensor: Tensor) -> Tensor:
-        draws.append(tuple(tensor.shape))
-        return tensor
-
-    hands = Hands(
-        step=notes.step,
-        scale=notes.scale,
-        module=notes.module,
-        draw=draw if watch_draws else None,
-    )
+    hands = Hands(step=notes.step, scale=notes.scale, module=notes.module)
     try:
         result = run(pipe, call, hands, seed=seed)
     except (NotInvertible, WrongSize):
@@ -102,7 +86,6 @@ def record(
         inner=frozenset(notes.inner or notes.latest[-1:]),
         answers=tuple(notes.answers if notes.inner else notes.answers[-1:]),
         result=first_tensor(result),
-        draws=tuple(draws),
         copies=copies,
     )
 

@@ -236,8 +236,6 @@ def _watch(stage: Stage, seed: int) -> _Watched:
         answers[-1].append(answer)
         return _with_output(like, answer)
 
-    if stage.entrance.kind == "first step":  # its first round is not one of the loop's
-        raise NotReplayable("the loop has a round more than the pipeline's own")
     outputs: list[Tensor] = []
 
     def note(output: Tensor) -> None:
@@ -245,7 +243,11 @@ def _watch(stage: Stage, seed: int) -> _Watched:
         calls.append([])
         answers.append([])
 
-    stage.watch(states, note, stage.remembering(stand_in))
+    def began() -> None:  # the round that put the first state in is not one of the loop's
+        calls[-1].clear()
+        answers[-1].clear()
+
+    stage.watch(states, note, stage.remembering(stand_in), began)
     return _Watched(states, calls[:-1], answers[:-1], outputs)
 
 

@@ -77,7 +77,7 @@ def untouched(pipe: Any) -> Iterator[None]:
     states of all random generators. Progress bars are off within.
     """
     attributes = dict(pipe.__dict__)
-    modules = modules_of(pipe)
+    modules: dict[str, Any] = dict(modules_of(pipe))
     processors = {n: dict(m.attn_processors) for n, m in modules.items() if _has_processors(m)}
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     python, numbers = random.getstate(), np.random.get_state()

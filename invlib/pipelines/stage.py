@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .entrance import Entrance, identity, stock
+from .entrance import Entrance, identity, lengthen, stock
 from .recording import Recording, first_tensor, one_copy
 from .running import Hands, Stop, run
 
@@ -63,9 +65,22 @@ class Stage:
         self._loop(states, nodes, found.append, None, None)
         return found
 
-    def watch(self, states: Sequence[Tensor], note: Callable[[Tensor], None], module: Any) -> None:
-        """Run the loop at chosen network inputs, with hands on its modules, noting its outputs."""
-        self._loop(states, None, note, module, None)
+    def watch(
+        self,
+        states: Sequence[Tensor],
+        note: Callable[[Tensor], None],
+        module: Any,
+        began: Callable[[], None],
+    ) -> None:
+        """Run the loop at chosen network inputs, with hands on its modules, noting its outputs.
+
+        Args:
+            states: network inputs.
+            note: called with every output.
+            module: hands on the modules of the loop.
+            began: called when the first state is in, if that took a step of the loop.
+        """
+        self._loop(states, None, note, module, None, began=began)
 
     def finish(
         self, state: Tensor, *, method: Any = None, more: Mapping[str, Any] | None = None
@@ -77,7 +92,7 @@ class Stage:
             method: hands on the ``encode`` and ``decode`` of modules.
             more: further arguments, such as ``output_type``.
         """
-        states = [*self.recording.states[:-1], state]
+        states = [*self.inputs, state]
         return self._loop(states, None, lambda m: None, self.stand_in(), method, more or {})
 
     @contextmanager
@@ -129,9 +144,9 @@ class Stage:
             known = self._memory.setdefault((name, number), [])
             for asked, answer in known:
                 if _same(asked, (args, kwargs)):
-                    return answer
+                    return _kept(answer)
             answer = real(*args, **kwargs)
-            known.append((_kept((args, kwargs)), answer))
+            known.append((_kept((args, kwargs)), _kept(answer)))
             return answer
 
         return call
@@ -159,29 +174,38 @@ class Stage:
         module: Module | None,
         method: Any,
         more: Mapping[str, Any] | None = None,
+        began: Callable[[], None] = lambda: None,
     ) -> Any:
-        """One run of the call, in which step k returns the state k + 1."""
+        """One run of the call, in which step k hands back what makes the network input k + 1."""
         count, injected = 0, self.entrance.kind == "first step"
-        dtypes, copies = [x.dtype for x in self.recording.states], self.recording.copies
+        copies, scales = self.recording.copies, self.scales.tolist()
         wanted = list(range(self.recording.steps)) if nodes is None else list(nodes)
+
+        def state(k: int) -> Tensor:
+            """State k of this run, as the loop has it before it scales it for the network."""
+            node = wanted[k] if k < len(wanted) else -1
+            return (states[k] / scales[node]).to(self.recording.states[node].dtype)
 
         def step(s: Any, r: Any, m: Tensor, t: Any, x: Tensor, o: Any) -> Tensor:
             nonlocal count, injected
             if injected:
                 injected = False
-                return torch.cat([states[0].to(dtypes[0])] * copies)
+                began()
+                return torch.cat([state(0)] * copies)
             note(one_copy(m, copies))
             count += 1
             if count == len(states):
                 raise Stop
-            dtype = dtypes[wanted[count] if count < len(wanted) else -1]
-            return torch.cat([states[count].to(dtype)] * copies)
+            return torch.cat([state(count)] * copies)
 
-        noise = states[0] if self.entrance.kind == "first step" else self.entrance.noise(states[0])
+        def scale(real: Any, sample: Tensor) -> Tensor:
+            return sample * scales[wanted[min(count, len(wanted) - 1)]]
+
+        noise = state(0) if injected else self.entrance.noise(states[0] / scales[wanted[0]])
         hands = Hands(
             begin=self._begin(nodes),
             step=step,
-            scale=lambda real, sample: sample,
+            scale=scale,
             module=self.remembering(None) if module is None else module,
             method=method,
         )
@@ -195,18 +219,24 @@ class Stage:
             return None
 
         def begin(scheduler: Any) -> None:
-            times = scheduler.timesteps
+            if first:
+                lengthen(scheduler)
             if nodes is not None:
-                times = self.recording.loop.labels(scheduler).to(times)[list(nodes)]
-            scheduler.timesteps = torch.cat([times[:1], times]) if first else times
+                times = self.recording.loop.labels(scheduler).to(scheduler.timesteps)[list(nodes)]
+                scheduler.timesteps = torch.cat([times[:1], times]) if first else times
 
         return begin
 
 
 def _kept(asked: Any) -> Any:
-    """Arguments to compare later ones with, safe from changes in place."""
+    """Arguments or answers, safe from changes in place."""
     if isinstance(asked, Tensor):
         return asked.detach().clone()
+    if isinstance(asked, OrderedDict):  # what transformers and diffusers return
+        same = copy.copy(asked)
+        for key, value in asked.items():
+            same[key] = _kept(value)
+        return same
     if isinstance(asked, dict):
         return {k: _kept(v) for k, v in asked.items()}
     if isinstance(asked, list | tuple):

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .. import watch
 from ..denoisers import Denoiser
 from ..inversion import Inversion, Tally
 from ..inverters.stepwise import StepProblem, collect
 from ..rootfind import Root
 from ..solvers import Solver
+from ..watch import enter, stopped
 
 StepSolver = Callable[[StepProblem], Root]
 
@@ -62,9 +62,9 @@ def step_by_step(
     tally, image = Tally.start(denoiser, image, solver)
     states, roots = [image], list[Root]()
     for k, i in enumerate(reversed(range(solver.steps))):
-        if roots and watch.stopped():
+        if roots and stopped():
             break
-        watch.enter(method, k, solver.steps)
+        enter(method, k, solver.steps)
         root = solve(StepProblem(tally, i, states[-1]))
         states.append(root.x)
         roots.append(root)

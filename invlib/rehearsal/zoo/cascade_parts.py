@@ -15,9 +15,10 @@ from diffusers.pipelines.deprecated.wuerstchen import (
 )
 from diffusers.pipelines.kandinsky.text_encoder import MCLIPConfig, MultilingualCLIP
 from diffusers.pipelines.shap_e import ShapERenderer
-from torch import Tensor, nn
+from torch import Tensor
 
 from .parts import TOKENS, WIDTH, unet
+from .unet_parts import quieten
 
 linear_ddim = partial(
     diffusers.DDIMScheduler, beta_end=0.012, clip_sample=False, set_alpha_to_one=False
@@ -25,15 +26,16 @@ linear_ddim = partial(
 """DDIM on the linear betas of Kandinsky."""
 
 
-def quieten(layer: nn.Module) -> None:
-    """Shrink the last layer of a network whose random weights would fold the sampler."""
-    for parameter in layer.parameters():
-        parameter.data.mul_(0.1)
-
-
 def embedding(*shape: int) -> Tensor:
     """A smooth stand-in for an embedding, ``[1, *shape]``."""
     return torch.linspace(-1.0, 1.0, int(torch.tensor(shape).prod())).sin().reshape(1, *shape)
+
+
+def unet_of_pixels(**options: Any) -> Any:
+    """A UNet on pictures, that also predicts a variance."""
+    model = unet(**{"in_channels": 3, "out_channels": 6, **options})
+    quieten(model.conv_out)
+    return model
 
 
 def unet_of_embeddings(kind: str, hidden: str, **options: Any) -> Any:
@@ -47,15 +49,15 @@ def unet_of_embeddings(kind: str, hidden: str, **options: Any) -> Any:
     )
 
 
-def movq(halvings: int = 1) -> Any:
+def movq(halvings: int = 1, channels: int = 4) -> Any:
     """The autoencoder of Kandinsky."""
     return diffusers.VQModel(
         block_out_channels=(8,) * (halvings + 1),
         down_block_types=("DownEncoderBlock2D",) * (halvings + 1),
         up_block_types=("UpDecoderBlock2D",) * (halvings + 1),
-        latent_channels=4,
+        latent_channels=channels,
         num_vq_embeddings=12,
-        vq_embed_dim=4,
+        vq_embed_dim=channels,
         norm_num_groups=4,
         mid_block_add_attention=False,
     )

@@ -21,24 +21,26 @@ from .cascade_parts import (
     unet_cascade,
     unet_kandinsky_3,
     unet_of_embeddings,
+    unet_of_pixels,
 )
-from .parts import WIDTH, clip, t5, t5_tokenizer, unet
+from .parts import WIDTH, clip, dpm, t5, t5_tokenizer
 from .unet_parts import clip_processor, clip_vision, mask, photograph, picture
 
 STOCHASTIC = "Its own scheduler draws fresh noise in every step."
+PREDICTS_NOISE = "Its prior predicts the noise, as random weights keep no sample that they predict."
 BLENDS = "The picture is blended in after every step."
 
 LEARNED = partial(diffusers.DDPMScheduler, variance_type="learned_range")
 IF = {
-    "unet": partial(unet, in_channels=3, out_channels=6),
+    "unet": unet_of_pixels,
     "text_encoder": t5,
     "tokenizer": t5_tokenizer,
     "scheduler": LEARNED,
 }
-IF_DPM = {**IF, "scheduler": diffusers.DPMSolverMultistepScheduler}
+IF_DPM = {**IF, "scheduler": dpm}
 IF_LARGER = {
     **IF_DPM,
-    "unet": partial(unet, in_channels=6, out_channels=6, class_embed_type="timestep"),
+    "unet": partial(unet_of_pixels, in_channels=6, class_embed_type="timestep"),
     "image_noising_scheduler": diffusers.DDPMScheduler,
 }
 RAW = {"clean_caption": False}
@@ -100,7 +102,7 @@ SHAPE = {
     "scheduler": partial(
         diffusers.HeunDiscreteScheduler,
         beta_schedule="exp",
-        prediction_type="sample",
+        prediction_type="epsilon",
         use_karras_sigmas=True,
     ),
     "shap_e_renderer": renderer,
@@ -145,7 +147,24 @@ CASCADES = [
         {**DECODED, "prompt": "red cat", "image": photograph(), "strength": 0.8},
         KANDINSKY,
     ),
+    recipe(
+        "KandinskyInpaintPipeline",
+        {**DECODED, "prompt": "red cat", "image": photograph(), "mask_image": mask()[0, 0].numpy()},
+        {
+            **KANDINSKY,
+            "unet": partial(unet_of_embeddings, "text_image", "text_image_proj", in_channels=9),
+        },
+    ),
     recipe("KandinskyV22Pipeline", DECODED, KANDINSKY_22),
+    recipe(
+        "KandinskyV22InpaintPipeline",
+        {**DECODED, "image": photograph(), "mask_image": mask()[0, 0].numpy()},
+        {
+            **KANDINSKY_22,
+            "unet": partial(unet_of_embeddings, "image", "image_proj", in_channels=9),
+        },
+        note=BLENDS,
+    ),
     recipe(
         "KandinskyV22Img2ImgPipeline",
         {**DECODED, "image": photograph(), "strength": 0.8},
@@ -194,8 +213,11 @@ CASCADES = [
         {**CASCADE, "text_encoder": clip, "decoder": decoder_wuerstchen},
         note=STOCHASTIC,
     ),
-    recipe("ShapEPipeline", {**TEXT, "frame_size": 4}, SHAPE),
+    recipe("ShapEPipeline", {**TEXT, "frame_size": 4}, SHAPE, note=PREDICTS_NOISE),
     recipe(
-        "ShapEImg2ImgPipeline", {**GUIDANCE, **STEPS, "image": picture(), "frame_size": 4}, SHAPE
+        "ShapEImg2ImgPipeline",
+        {**GUIDANCE, **STEPS, "image": picture(), "frame_size": 4},
+        SHAPE,
+        note=PREDICTS_NOISE,
     ),
 ]

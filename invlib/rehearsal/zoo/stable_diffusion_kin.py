@@ -21,7 +21,8 @@ from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import 
 
 from .assembly import assemble, recipe
 from .calls import CONTROLLED, GUIDANCE, IMAGE, SIZE, SIZED, STEPS, TEXT
-from .parts import SD, TOKENS, WIDTH, unet, vae
+from .cascade_parts import prior
+from .parts import SD, TOKENS, WIDTH, clip, clip_tokenizer, unet, vae
 from .recipe import Recipe
 from .unet_parts import (
     ATTENTION_FIRST,
@@ -65,7 +66,6 @@ def ldm3d() -> Any:
 
 
 UNCLIP = {
-    **EYES,
     "image_normalizer": partial(StableUnCLIPImageNormalizer, embedding_dim=WIDTH),
     "image_noising_scheduler": diffusers.DDPMScheduler,
     "unet": partial(
@@ -162,7 +162,19 @@ STABLE_DIFFUSION_KIN = [
         {"inverse_scheduler": diffusers.DDIMInverseScheduler},
         note="The latents of the picture are blended in after every step.",
     ),
-    recipe("StableUnCLIPImg2ImgPipeline", {**CONTROLLED}, UNCLIP),
+    recipe("StableUnCLIPImg2ImgPipeline", CONTROLLED, {**UNCLIP, **EYES}),
+    recipe(
+        "StableUnCLIPPipeline",
+        {**SIZED, "prior_num_inference_steps": 2},
+        {
+            **UNCLIP,
+            "prior": prior,
+            "prior_text_encoder": partial(clip, projection=True),
+            "prior_tokenizer": clip_tokenizer,
+            "prior_scheduler": partial(diffusers.DDPMScheduler, prediction_type="sample"),
+        },
+        note="Its prior draws fresh noise, so the seed belongs to the call.",
+    ),
     recipe(
         "PaintByExamplePipeline",
         {

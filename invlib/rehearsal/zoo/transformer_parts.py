@@ -1,44 +1,40 @@
-"""Small transformers, and pipelines filled with small parts after their own constructors."""
+"""Pipelines filled with small parts after their own constructors."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import diffusers
 import numpy as np
 import torch
-import transformers
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers
 
-from .parts import WIDTH, clip, clip_tokenizer, dpm, t5, t5_tokenizer, vae
-
-HEADS = {"num_attention_heads": 2, "attention_head_dim": 8}
-ROPE = (2, 2, 4)  # rotated axes of a head
-SPECIAL = ["<pad>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]
-SPECIAL += ["<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<|endoftext|>", "[CLS]", "[SEP]"]
-WORDS = ["a", "red", "blue", "cat", "dog", "bad"]
-TEXT: dict[str, Any] = {
-    "vocab_size": len(SPECIAL) + len(WORDS),
-    "hidden_size": WIDTH,
-    "intermediate_size": WIDTH,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 1,
-}
-CHAT = """{%- for message in messages %}<|im_start|>{{ message['role'] }}
-{% if message['content'] is string %}{{ message['content'] }}{% else %}
-{%- for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}
-{%- else %}<|vision_start|><|image_pad|><|vision_end|>{% endif %}{% endfor %}{% endif %}<|im_end|>
-{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
-{% endif %}"""
+from .parts import clip, clip_tokenizer, dpm, t5, t5_tokenizer, vae
+from .transformer_autoencoders import (
+    autoencoder_dc,
+    autoencoder_flux2,
+    autoencoder_hunyuan,
+    autoencoder_qwen,
+    autoencoder_qwen21,
+    autoencoder_refiner,
+    autoencoder_wan,
+)
+from .transformer_encoders import (
+    language,
+    mistral3,
+    qwen3,
+    qwen25,
+    siglip,
+    siglip_processor,
+    umt5,
+    vision_processor,
+    word_tokenizer,
+)
+from .transformer_networks import NETWORKS, network
 
 
 def picture(side: int = 16) -> Image.Image:
@@ -52,331 +48,53 @@ def mask(side: int = 16) -> Image.Image:
     return Image.fromarray(np.repeat([[0, 255]], side // 2, 1).repeat(side, 0).astype("uint8"))
 
 
-def word_tokenizer() -> transformers.PreTrainedTokenizerFast:
-    """A tokenizer of a language model, one token a word of a few, with a template for chats."""
-    vocabulary = {word: i for i, word in enumerate(SPECIAL + WORDS)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="</s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        additional_special_tokens=SPECIAL[3:10],
-        chat_template=CHAT,
-        model_max_length=512,
-    )
-
-
-def language(model: str, **options: Any) -> Any:
-    """A language model of three layers, of any class of transformers."""
-    cls = getattr(transformers, model)
-    return cls(cls.config_class(**{**TEXT, **options}))
-
-
-FLUX = {
-    **HEADS,
-    "in_channels": 16,
-    "num_layers": 1,
-    "num_single_layers": 1,
-    "joint_attention_dim": WIDTH,
-    "pooled_projection_dim": WIDTH,
-    "guidance_embeds": True,
-    "axes_dims_rope": ROPE,
-}
-SD3 = {
-    **HEADS,
-    "sample_size": 8,
-    "in_channels": 4,
-    "out_channels": 4,
-    "num_layers": 2,
-    "joint_attention_dim": 2 * WIDTH,
-    "caption_projection_dim": 16,
-    "pooled_projection_dim": 2 * WIDTH,
-    "pos_embed_max_size": 16,
-}
-SANA = {
-    **HEADS,
-    "in_channels": 4,
-    "out_channels": 4,
-    "num_layers": 2,
-    "num_cross_attention_heads": 2,
-    "cross_attention_head_dim": 8,
-    "cross_attention_dim": 16,
-    "caption_channels": WIDTH,
-    "sample_size": 8,
-}
-QWEN = {
-    **HEADS,
-    "in_channels": 16,
-    "out_channels": 4,
-    "num_layers": 2,
-    "joint_attention_dim": WIDTH,
-    "axes_dims_rope": ROPE,
-}
-HUNYUAN = {
-    **HEADS,
-    "in_channels": 4,
-    "patch_size": 2,
-    "sample_size": 8,
-    "hidden_size": 16,
-    "cross_attention_dim": WIDTH,
-    "cross_attention_dim_t5": WIDTH,
-    "pooled_projection_dim": 8,
-    "text_len": 77,
-    "text_len_t5": 256,
-    "activation_fn": "gelu-approximate",
-}
-COGVIEW = {
-    **HEADS,
-    "in_channels": 4,
-    "out_channels": 4,
-    "num_layers": 2,
-    "text_embed_dim": WIDTH,
-    "time_embed_dim": 8,
-    "condition_dim": 4,
-    "pos_embed_max_size": 8,
-    "sample_size": 8,
-}
-ZIMAGE = {
-    "dim": 16,
-    "n_refiner_layers": 1,
-    "n_heads": 2,
-    "n_kv_heads": 2,
-}
-
-NETWORKS: dict[str, dict[str, Any]] = {
-    "AuraFlowTransformer2DModel": {
-        **HEADS,
-        "sample_size": 8,
-        "num_mmdit_layers": 1,
-        "num_single_dit_layers": 1,
-        "joint_attention_dim": WIDTH,
-        "caption_projection_dim": 16,
-        "pos_embed_max_size": 64,
-    },
-    "ChromaTransformer2DModel": {
-        **HEADS,
-        "in_channels": 16,
-        "num_layers": 1,
-        "num_single_layers": 1,
-        "joint_attention_dim": WIDTH,
-        "axes_dims_rope": ROPE,
-        "approximator_num_channels": 16,
-        "approximator_hidden_dim": 16,
-        "approximator_layers": 1,
-    },
-    "DiTTransformer2DModel": {
-        **HEADS,
-        "in_channels": 4,
-        "out_channels": 8,
-        "num_layers": 2,
-        "sample_size": 8,
-        "norm_num_groups": 4,
-    },
-    "FluxTransformer2DModel": FLUX,
-    "FluxControlNetModel": FLUX,
-    "Flux2Transformer2DModel": {
-        **HEADS,
-        "in_channels": 16,
-        "num_layers": 1,
-        "num_single_layers": 1,
-        "joint_attention_dim": 2 * WIDTH,
-        "timestep_guidance_channels": 8,
-        "axes_dims_rope": (2, 2, 2, 2),
-    },
-    "Lumina2Transformer2DModel": {
-        "in_channels": 4,
-        "hidden_size": 16,
-        "num_layers": 1,
-        "num_refiner_layers": 1,
-        "num_attention_heads": 2,
-        "num_kv_heads": 1,
-        "multiple_of": 8,
-        "axes_dim_rope": (4, 2, 2),
-        "axes_lens": (64, 16, 16),
-        "cap_feat_dim": WIDTH,
-    },
-    "HunyuanDiT2DModel": {**HUNYUAN, "num_layers": 2},
-    "HunyuanDiT2DControlNetModel": {**HUNYUAN, "transformer_num_layers": 2},
-    "CogView3PlusTransformer2DModel": COGVIEW,
-    "CogView4Transformer2DModel": {**COGVIEW, "rope_axes_dim": (16, 16)},
-    "LuminaNextDiT2DModel": {
-        "sample_size": 8,
-        "in_channels": 4,
-        "hidden_size": 16,
-        "num_layers": 2,
-        "num_attention_heads": 2,
-        "num_kv_heads": 2,
-        "multiple_of": 8,
-        "cross_attention_dim": WIDTH,
-    },
-    "ZImageTransformer2DModel": {
-        **ZIMAGE,
-        "in_channels": 4,
-        "n_layers": 2,
-        "cap_feat_dim": WIDTH,
-        "axes_dims": (4, 2, 2),
-        "axes_lens": (256, 16, 16),
-    },
-    "ZImageControlNetModel": {
-        **ZIMAGE,
-        "control_layers_places": (0,),
-        "control_refiner_layers_places": (0,),
-        "control_in_dim": 4,
-    },
-    "PixArtTransformer2DModel": {
-        **HEADS,
-        "cross_attention_dim": 16,
-        "num_layers": 2,
-        "sample_size": 8,
-        "norm_num_groups": 4,
-        "caption_channels": WIDTH,
-        "interpolation_scale": 1,
-    },
-    "QwenImageTransformer2DModel": QWEN,
-    "QwenImageControlNetModel": QWEN,
-    "SD3Transformer2DModel": SD3,
-    "SD3ControlNetModel": SD3,
-    "SanaTransformer2DModel": SANA,
-    "SanaControlNetModel": SANA,
-}
-
-
-def network(name: str, **options: Any) -> Any:
-    """A network of diffusers with a layer or two."""
-    return getattr(diffusers, name)(**{**NETWORKS[name], **options})
-
-
-def autoencoder_dc() -> Any:
-    """A deep-compression autoencoder that halves once."""
-    return diffusers.AutoencoderDC(
-        latent_channels=4,
-        attention_head_dim=4,
-        encoder_block_out_channels=(8, 8),
-        decoder_block_out_channels=(8, 8),
-        encoder_layers_per_block=(1, 1),
-        decoder_layers_per_block=(1, 1),
-        encoder_qkv_multiscales=((), ()),
-        decoder_qkv_multiscales=((), ()),
-        scaling_factor=0.7,
-    )
-
-
-def autoencoder_qwen(*, halvings: int = 1, channels: int = 4) -> Any:
-    """The autoencoder of QwenImage."""
-    return diffusers.AutoencoderKLQwenImage(
-        base_dim=channels,
-        z_dim=4,
-        dim_mult=[1] * (halvings + 1),
-        num_res_blocks=0,
-        temperal_downsample=[False] * halvings,
-        latents_mean=[0.1, -0.2, 0.3, 0.0],
-        latents_std=[1.1, 1.2, 0.9, 1.0],
-    )
-
-
-def autoencoder_flux2() -> Any:
-    """The autoencoder of Flux 2, which halves once and normalises packed latents."""
-    return diffusers.AutoencoderKLFlux2(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        layers_per_block=1,
-        latent_channels=4,
-        norm_num_groups=4,
-        mid_block_add_attention=False,
-    )
-
-
-class VisionProcessor(transformers.Qwen2VLProcessor):
-    """Qwen's processor of texts and pictures, without films, which would need torchvision."""
-
-    def __init__(self, image_processor: Any = None, tokenizer: Any = None) -> None:
-        super().__init__(image_processor, tokenizer)
-
-
-def vision_processor() -> VisionProcessor:
-    """A processor that makes at most 16 tokens of a picture."""
-    size = {"shortest_edge": 64, "longest_edge": 1024}
-    pictures = transformers.Qwen2VLImageProcessorPil(patch_size=4, size=size)
-    return VisionProcessor(pictures, word_tokenizer())
-
-
-VISION = {
-    "depth": 2,
-    "hidden_size": 16,
-    "intermediate_size": 16,
-    "num_heads": 2,
-    "patch_size": 4,
-    "out_hidden_size": WIDTH,
-}
-MROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
-TOKEN_IDS = {
-    "vision_start_token_id": SPECIAL.index("<|vision_start|>"),
-    "vision_end_token_id": SPECIAL.index("<|vision_end|>"),
-    "image_token_id": SPECIAL.index("<|image_pad|>"),
-    "video_token_id": SPECIAL.index("<|video_pad|>"),
-}
-
-
-def mistral(model: str) -> Any:
-    """Mistral 3, of any class of transformers."""
-    cls = getattr(transformers, model)
-    text = transformers.MistralConfig(**TEXT)
-    vision = transformers.PixtralVisionConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
-    )
-    return cls(cls.config_class(text_config=text, vision_config=vision))
-
-
-def seeing(model: str, vision: dict[str, Any], **text: Any) -> Any:
-    """A language model that sees, of any class of transformers."""
-    cls = getattr(transformers, model)
-    return cls(cls.config_class(text_config={**TEXT, **text}, vision_config=vision, **TOKEN_IDS))
+def _known(*models: str) -> dict[str, Callable[[], Any]]:
+    """Makers of language models that need nothing but their class."""
+    return {model: partial(language, model) for model in models}
 
 
 MAKERS: dict[str, Callable[[], Any]] = {
-    **{name: (lambda name=name: network(name)) for name in NETWORKS},
-    "AutoencoderKL": lambda: vae(shift=0.1),
+    **{name: partial(network, name) for name in NETWORKS},
+    **_known("BertModel", "GlmModel", "LlamaForCausalLM", "SmolLM3ForCausalLM"),
+    **_known("Qwen3ForCausalLM", "Qwen3Model"),
+    "AutoProcessor": word_tokenizer,
+    "AutoTokenizer": word_tokenizer,
+    "AutoencoderDC": autoencoder_dc,
+    "AutoencoderKL": partial(vae, shift=0.1),
+    "AutoencoderKLFlux2": autoencoder_flux2,
+    "AutoencoderKLHunyuanImage": autoencoder_hunyuan,
+    "AutoencoderKLHunyuanImageRefiner": autoencoder_refiner,
+    "AutoencoderKLQwenImage": autoencoder_qwen,
+    "AutoencoderKLQwenImage21": autoencoder_qwen21,
+    "AutoencoderKLWan": autoencoder_wan,
+    "BertTokenizer": word_tokenizer,
+    "ByT5Tokenizer": t5_tokenizer,
     "CLIPTextModel": clip,
-    "CLIPTextModelWithProjection": lambda: clip(projection=True),
+    "CLIPTextModelWithProjection": partial(clip, projection=True),
     "CLIPTokenizer": clip_tokenizer,
+    "DDPMScheduler": dpm,
+    "DPMSolverMultistepScheduler": dpm,
+    "FlowMatchEulerDiscreteScheduler": diffusers.FlowMatchEulerDiscreteScheduler,
+    "Gemma2PreTrainedModel": partial(language, "Gemma2Model"),
+    "GemmaPreTrainedModel": partial(language, "GemmaModel"),
+    "GemmaTokenizer": word_tokenizer,
+    "KarrasDiffusionSchedulers": dpm,
+    "Mistral3ForConditionalGeneration": mistral3,
+    "Mistral3Model": partial(mistral3, "Mistral3Model"),
+    "PreTrainedModel": partial(language, "Qwen3Model"),
+    "Qwen2Tokenizer": word_tokenizer,
+    "Qwen2VLProcessor": vision_processor,
+    "Qwen2_5_VLForConditionalGeneration": qwen25,
+    "Qwen3VLForConditionalGeneration": qwen3,
+    "Qwen3VLModel": partial(qwen3, "Qwen3VLModel"),
+    "Qwen3VLProcessor": vision_processor,
+    "Siglip2ImageProcessor": siglip_processor,
+    "Siglip2ImageProcessorPil": siglip_processor,
+    "Siglip2VisionModel": siglip,
     "T5EncoderModel": t5,
     "T5Tokenizer": t5_tokenizer,
-    "AutoencoderDC": autoencoder_dc,
-    "AutoencoderKLFlux2": autoencoder_flux2,
-    "AutoencoderKLQwenImage": autoencoder_qwen,
-    "AutoTokenizer": word_tokenizer,
-    "BertModel": lambda: language("BertModel"),
-    "BertTokenizer": word_tokenizer,
-    "CogVideoXDDIMScheduler": diffusers.CogVideoXDDIMScheduler,
-    "DPMSolverMultistepScheduler": dpm,
-    "DDPMScheduler": dpm,
-    "KarrasDiffusionSchedulers": dpm,
-    "Gemma2PreTrainedModel": lambda: language("Gemma2Model"),
-    "GemmaPreTrainedModel": lambda: language("GemmaModel"),
-    "GemmaTokenizer": word_tokenizer,
-    "GlmModel": lambda: language("GlmModel"),
-    "PreTrainedModel": lambda: language("Qwen3Model"),
-    "Mistral3ForConditionalGeneration": lambda: mistral("Mistral3ForConditionalGeneration"),
-    "Mistral3Model": lambda: mistral("Mistral3Model"),
-    "AutoProcessor": word_tokenizer,
-    "Qwen2VLProcessor": vision_processor,
-    "Qwen2Tokenizer": word_tokenizer,
-    "Qwen2_5_VLForConditionalGeneration": lambda: seeing(
-        "Qwen2_5_VLForConditionalGeneration",
-        {**VISION, "window_size": 16, "fullatt_block_indexes": [1]},
-        rope_parameters=MROPE,
-    ),
-    "Qwen3ForCausalLM": lambda: language("Qwen3ForCausalLM"),
-    "UMT5EncoderModel": lambda: language(
-        "UMT5EncoderModel", d_model=WIDTH, d_kv=8, d_ff=WIDTH, num_heads=2, num_layers=1
-    ),
-    "FlowMatchEulerDiscreteScheduler": diffusers.FlowMatchEulerDiscreteScheduler,
+    "TokenizersBackend": word_tokenizer,
+    "UMT5EncoderModel": umt5,
 }
 
 

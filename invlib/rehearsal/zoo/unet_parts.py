@@ -7,7 +7,7 @@ from typing import Any
 import diffusers
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     CLIPImageProcessor,
     CLIPVisionConfig,
@@ -118,3 +118,9 @@ def changed(model: Any, **options: Any) -> Any:
     """A new model, configured as the given one but for the options."""
     config = {name: value for name, value in model.config.items() if not name.startswith("_")}
     return type(model)(**{**config, **options})
+
+
+def quieten(layer: nn.Module) -> None:
+    """Shrink the last layer of a network whose random weights would fold the sampler."""
+    for parameter in layer.parameters():
+        parameter.data.mul_(0.1)
