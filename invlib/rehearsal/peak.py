@@ -83,7 +83,7 @@ def measure(arch: str, steps: int, rounds: int) -> dict[str, Any]:
 def markdown(values: dict[str, Any]) -> str:
     """The rows as a table on a page."""
     lines = [
-        "| network | pixels | sampler | one sampling run | inversion | of that states | a round adds |",
+        "| network | pixels | sampler | a sampling run | inversion | of it states | a round adds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in values["rows"]:
