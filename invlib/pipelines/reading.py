@@ -16,12 +16,11 @@ from ..probing import NotInvertible, from_scheduler, input_scales, network_predi
 from ..solvers import Solver
 from .entrance import Entrance, entrances, identity, read_map
 from .network import Mode, PipelineNetwork
-from .recording import Recording, record, relative_gap, training
+from .recording import Recording, advised, record, relative_gap, training
 from .replay import NotReplayable, Replay, read_replay
 from .stage import Stage
 
 SEED = 20240601  # of the stock run that is recorded
-ADVICE = "give the pipeline a deterministic scheduler, e.g. pipe.scheduler = "
 
 
 @dataclass(frozen=True)
@@ -126,27 +125,11 @@ def table(recording: Recording) -> Solver:
     Raises:
         NotInvertible: if there is none.
     """
-    scheduler = recording.scheduler
-    flow = type(scheduler).__name__.startswith("Flow")
-    remedy = (
-        "FlowMatchEulerDiscreteScheduler(shift=3.0)"
-        if flow
-        else "DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)"
-    )
-    try:
+    scheduler, loop = recording.scheduler, recording.loop
+    with advised(scheduler, loop.options):
         return from_scheduler(
-            scheduler,
-            recording.steps,
-            set_timesteps=lambda scheduler, steps: None,
-            loop=recording.loop,
+            scheduler, recording.steps, set_timesteps=lambda scheduler, steps: None, loop=loop
         )
-    except NotInvertible as error:
-        if recording.loop.options.get("eta"):
-            raise NotInvertible(
-                f"the call passes eta={recording.loop.options['eta']}: {error}; only eta=0 can be "
-                "inverted"
-            ) from error
-        raise NotInvertible(f"{error}; {ADVICE}{remedy}") from error
 
 
 def check_states(stage: Stage, solver: Solver) -> float:
@@ -342,6 +325,11 @@ def _notes(stage: Stage, network: PipelineNetwork) -> tuple[str, ...]:
         notes.append(
             f"{type(stage.pipe).__name__} takes no noise in this call: the latents are the first "
             "state of its loop, so make the picture again with invlib.regenerate"
+        )
+    if not stage.returns_latents:
+        notes.append(
+            f"{type(stage.pipe).__name__} returns no latents: those that are inverted are the last "
+            "state of its loop"
         )
     if network.joint:
         notes.append("the rows of this pipeline's batch depend on each other: they are one sample")
