@@ -28,7 +28,7 @@ from invlib.rehearsal.zoo.unet_recipes import RECIPES
 from invlib.watch import Budget
 
 DDIM = diffusers.DDIMScheduler(**SD, clip_sample=False)
-CAT = {"prompt": "a red cat", "guidance_scale": 3.0, "num_inference_steps": 4, **SIZE}
+CAT = {"prompt": "a red cat", "guidance_scale": 2.0, "num_inference_steps": 4, **SIZE}
 SHAPE = (1, 4, 8, 8)
 
 
@@ -39,7 +39,7 @@ def sd(scheduler: Any = DDIM, **options: Any) -> Any:
 def felt(pipe: Any, call: Mapping[str, Any], without: Mapping[str, Any]) -> None:
     """The option changes what the stock call makes of a noise."""
     noise = draw(*shape_of(pipe))
-    assert gap(clean(pipe, call, noise), clean(pipe, without, noise)) > 1e-9
+    assert gap(clean(pipe, call, noise), clean(pipe, without, noise)) > 10 * FAR
 
 
 def shape_of(pipe: Any) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from invlib.rehearsal.zoo.unet_recipes import RECIPES
 from invlib.watch import Budget
 
 DDIM = diffusers.DDIMScheduler(**SD, clip_sample=False)
-CAT = {"prompt": "a red cat", "guidance_scale": 3.0, "num_inference_steps": 3, **SIZE}
+CAT = {"prompt": "a red cat", "guidance_scale": 2.0, "num_inference_steps": 3, **SIZE}
 SHAPE = (1, 4, 8, 8)
 HOOKS = (
     "_forward_hooks",
@@ -315,10 +315,6 @@ def test_a_community_pipeline() -> None:
     pipe.__class__ = Community
     noise = draw(*SHAPE)
     target = pipe("red cat", strength=3.0, latents=noise, **SIZE, output_type="latent")[0]
-    plain = sd()(
-        "red cat", guidance_scale=3.0, num_inference_steps=3, latents=noise, output_type="latent"
-    )
-    assert plain is not None
     call = {"text": "red cat", "strength": 3.0}
     before = snapshot(pipe)
     with pytest.raises(TypeError, match="did you mean strength"):
