@@ -309,6 +309,13 @@ def test_networks_that_predict_variances() -> None:
         invert_latents(pipe, draw(1, 3, 8, 8), num_inference_steps=2)
 
 
+def test_a_network_that_overflows_is_named() -> None:
+    pipe = build(tiny.stable_diffusion, DDIM)
+    pipe.unet.register_forward_hook(lambda m, a, out: (out[0] * torch.nan,))
+    with pytest.raises(NotInvertible, match="returned NaN or infinity in step 1: load"):
+        invert_latents(pipe, draw(1, 4, 8, 8), **CAT)
+
+
 class Dropped(torch.nn.Module):
     """Draws, as dropout does."""
 

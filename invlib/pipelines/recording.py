@@ -164,6 +164,11 @@ class _Notes:
         self.latest = [name for name, _ in self._since]
         self.answers = [answer for _, answer in self._since]
         self._since = []
+        if not torch.isfinite(output).all():
+            raise NotInvertible(
+                f"the network of {self.name} returned NaN or infinity in step "
+                f"{len(self.outputs) + 1}: load the pipeline in a wider dtype, such as float32"
+            )
         result = real(scheduler, output, time, x, **options, return_dict=False)
         self.outputs.append(output.detach().clone())
         self.times.append(torch.as_tensor(time).detach().cpu().reshape(()))
