@@ -1,4 +1,4 @@
-"""Peak memory, of a GPU by PyTorch's own account, of a CPU by that of Linux."""
+"""Peak memory, of a GPU by PyTorch's own account, of a CPU by that of Linux; and the lack of it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+FULL = re.compile("out of memory|can't allocate memory|not enough memory")
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -40,3 +41,9 @@ def in_use(line: str = "VmRSS") -> float | None:
         return None
     found = re.search(rf"{line}:\s+(\d+) kB", STATUS.read_text())
     return int(found[1]) * 1024 / 1e9 if found else None
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that memory does not suffice; on a CPU PyTorch has no class for it."""
+    full = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return full or (isinstance(error, RuntimeError) and FULL.search(str(error)) is not None)

@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
@@ -67,10 +68,13 @@ def forward_mode(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> 
     """The derivative of ``function`` at x along v; attention runs in its plain form.
 
     Autocast is off inside: it has no forward mode, and a derivative need not be rounded alike.
+    Dual numbers leave tensors that do not depend on x as they are, so that a pipeline may take
+    them to NumPy; ``torch.func.jvp`` wraps them all.
     """
     plain = torch.autocast(x.device.type, enabled=False)
-    with sdpa_kernel(SDPBackend.MATH), _ContiguousNorms(), plain:
-        return cast(Tensor, torch.func.jvp(function, (x,), (v,))[1])
+    with sdpa_kernel(SDPBackend.MATH), _ContiguousNorms(), plain, forward_ad.dual_level():
+        value, tangent = forward_ad.unpack_dual(function(forward_ad.make_dual(x, v)))
+        return torch.zeros_like(value) if tangent is None else cast(Tensor, tangent)
 
 
 class _ContiguousNorms(TorchFunctionMode):

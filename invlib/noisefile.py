@@ -6,9 +6,10 @@ import dataclasses
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,11 +17,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from . import __version__
+from .memory import is_full
 from .metrics import decibel
-from .pipelines import ImageInversion, Settings
-from .pipelines.families import family_of
+from .packing import NotHere, pack, unpack
+from .pipelines import ImageInversion
+from .pipelines.entrance import Entrance, Kind
+from .pipelines.first_state import first_state
 
-FORMAT = 1
+FORMAT = 2
 KEY = "invlib"  # of the one JSON text in the metadata
 
 
@@ -45,12 +49,16 @@ class NoiseFile:
 
     Attributes:
         latents: the noise, in the layout and dtype that the pipeline takes, ``[B, ...]``.
-        settings: arguments of the pipeline's call.
+        call: all arguments of the pipeline's call but the noise.
+        pipeline: name of the pipeline's class.
         model: name of the model.
         model_hash: its hash; see :class:`Model`.
         dtype: dtype of the model's network.
         scheduler: class name of the scheduler.
         scheduler_config: its configuration.
+        kind: how the noise gets into the pipeline; see
+            :class:`~invlib.pipelines.entrance.Entrance`.
+        number: which of the random tensors that the pipeline draws the noise is.
         verdict: of the certificate, one per image; empty if there was none.
         round_trip_db: round-trip NMSE of each image in dB; empty if there was no certificate.
         pictures: fingerprint of each picture that was inverted; see :func:`fingerprint`.
@@ -59,38 +67,60 @@ class NoiseFile:
     """
 
     latents: Tensor
-    settings: Settings
+    call: dict[str, Any]
+    pipeline: str
     model: str
     model_hash: str
     dtype: str
     scheduler: str
     scheduler_config: dict[str, Any]
+    kind: Kind = "latents"
+    number: int = 0
     verdict: tuple[str, ...] = ()
     round_trip_db: tuple[float, ...] = ()
     pictures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     version: str = __version__
 
+    @property
+    def entrance(self) -> Entrance:
+        """How the noise gets into the pipeline."""
+        return replace(Entrance.argument(self.latents), kind=self.kind, number=self.number)
+
     def check(self, model: Model) -> None:
         """Refuse a model that is not the one the noise belongs to, and noise that does not fit.
 
+        The pipeline is run as far as its first step, with its own noise and with this one.
+
         Raises:
-            ValueError: if the hashes differ, or the shape is not the model's.
+            ValueError: if the hashes or the classes differ, or the noise is none of the call's.
         """
         if model.hash != self.model_hash:
             raise ValueError(
                 f"the noise belongs to the model {self.model} with hash {self.model_hash}, but "
                 f"{model.name} has {model.hash}; give the one it was made with"
             )
-        family, pipe, asked = family_of(model.pipe), model.pipe, self.settings
+        pipe, noise = model.pipe, self.latents
+        if type(pipe).__name__ != self.pipeline:
+            raise ValueError(
+                f"the noise belongs to a {self.pipeline}, but {model.name} is a "
+                f"{type(pipe).__name__}; give the one it was made with"
+            )
         try:
-            packed = family.pack(pipe, self.latents)
-            family.size(pipe, packed, asked.height, asked.width)
-            family.check_size(pipe, asked.height, asked.width)
-        except ValueError as error:
+            drawn = first_state(pipe, self.call).shape
+            if self.kind == "first step":
+                made = (len(noise) * (drawn[0] // len(noise)), *noise.shape[1:])
+            else:
+                made = first_state(pipe, self.call, entrance=self.entrance, noise=noise).shape
+        except Exception as error:  # whatever a pipeline makes of noise that it does not take
+            if is_full(error):
+                raise
             raise ValueError(f"the noise does not fit {model.name}: {error}") from error
-        if asked.prompt is not None and len(asked.prompt) != len(self.latents):
-            raise ValueError(f"{len(self.latents)} noises, but {len(asked.prompt)} prompts")
+        if tuple(made) != tuple(drawn):
+            raise ValueError(
+                f"the noise does not fit {model.name}: its shape is {tuple(noise.shape)}, and the "
+                f"call begins with {tuple(drawn)}"
+            )
 
 
 def save_noise(
@@ -110,8 +140,9 @@ def save_noise(
     proof = result.certificate
     noise = describe(
         result.latents,
-        result.settings,
+        result.call,
         model,
+        entrance=result.entrance,
         verdict=() if proof is None else proof.verdict,
         round_trip_db=() if proof is None else tuple(decibel(proof.round_trip).tolist()),
         pictures=pictures,
@@ -121,17 +152,36 @@ def save_noise(
     return noise
 
 
-def describe(latents: Tensor, settings: Settings, model: Model, **more: Any) -> NoiseFile:
-    """A noise with its model and the scheduler that the model's pipeline has now."""
+def describe(
+    latents: Tensor,
+    call: Mapping[str, Any],
+    model: Model,
+    *,
+    entrance: Entrance | None = None,
+    **more: Any,
+) -> NoiseFile:
+    """A noise with its call, its model, and the scheduler that the model's pipeline has now.
+
+    Args:
+        latents: the noise.
+        call: the arguments of the pipeline's call.
+        model: the model.
+        entrance: how the noise gets in; by the argument ``latents`` if that is not said.
+        more: further entries of the :class:`NoiseFile`.
+    """
     config = json.loads(model.pipe.scheduler.to_json_string())
+    entrance = Entrance.argument(latents) if entrance is None else entrance
     return NoiseFile(
-        latents=latents.detach().cpu().contiguous(),
-        settings=settings,
+        latents=latents.detach().to("cpu", entrance.dtype).contiguous(),
+        call=dict(call),
+        pipeline=type(model.pipe).__name__,
         model=model.name,
         model_hash=model.hash,
         dtype=str(model.pipe.dtype).removeprefix("torch."),
         scheduler=config["_class_name"],
         scheduler_config=config,
+        kind=entrance.kind,
+        number=entrance.number,
         **more,
     )
 
@@ -140,18 +190,18 @@ def write_noise(path: Path, noise: NoiseFile) -> None:
     """Write a noise file, whole or not at all.
 
     Raises:
-        ValueError: if the noise contains NaN or infinity.
+        ValueError: if the noise contains NaN or infinity, or the call something that is no data.
         OSError: if the file cannot be written.
     """
     if not torch.isfinite(noise.latents).all():
         raise ValueError("the noise contains NaN or infinity; nothing was written")
     fields = {f.name: getattr(noise, f.name) for f in dataclasses.fields(noise)}
-    fields["settings"] = dataclasses.asdict(noise.settings)
     latents = fields.pop("latents")
+    fields["call"], tensors = pack(noise.call)
     text = json.dumps({"format": FORMAT, **fields}, sort_keys=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file({"latents": latents}, temporary, metadata={KEY: text})
+        save_file({"latents": latents, **tensors}, temporary, metadata={KEY: text})
         os.replace(temporary, path)
     except SafetensorError as error:  # what safetensors makes of a full or read-only disk
         raise OSError(f"cannot write {path}: {error}") from error
@@ -159,43 +209,72 @@ def write_noise(path: Path, noise: NoiseFile) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load_noise(path: Path) -> NoiseFile:
+def load_noise(path: Path, *, device: Any = "cpu") -> NoiseFile:
     """Read a noise file.
+
+    Args:
+        path: the file.
+        device: where those tensors of the call go that were not on the CPU.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, was not written by invlib, or by a later version of it.
+        ValueError: if it is damaged, was not written by invlib, or by another version of it.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(KEY)
-            latents = file.get_tensor("latents") if text else torch.empty(0)
+            if text is None:
+                raise Foreign(f"{path} has no metadata of invlib, so its model is unknown")
+            values = json.loads(text)
+            if values["format"] != FORMAT:
+                raise Foreign(_other_format(path, values["format"]))
+            latents = file.get_tensor("latents")
+            values["call"] = unpack(values["call"], file.get_tensor, device)
+    except (Foreign, NotHere):
+        raise
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no safetensors file ({error})") from error
-    if text is None:
-        raise ValueError(f"{path} has no metadata of invlib, so its model is unknown")
-    try:
-        values = json.loads(text)
-        written = values.pop("format")
-        if written > FORMAT:
-            raise Newer(f"{path} has format {written}, this invlib reads {FORMAT}: update invlib")
-        settings = Settings(**_tuples(values.pop("settings")))
-        noise = NoiseFile(latents, settings, **_tuples(values))
-    except Newer:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGES as error:
         raise ValueError(f"the metadata of {path} are damaged ({error})") from error
-    if not latents.is_floating_point() or latents.ndim < 3 or not len(latents):
+    return _checked(path, latents, values)
+
+
+class Foreign(ValueError):  # noqa: N818 - it names the fact
+    """The file was not written by this version of invlib."""
+
+
+DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+
+
+def _other_format(path: Path, written: Any) -> str:
+    """What to do about a file of another format."""
+    if not isinstance(written, int):
+        return f"the metadata of {path} are damaged (format {written!r})"
+    remedy = "update invlib" if written > FORMAT else "invert the picture again"
+    return f"{path} has format {written}, this invlib reads {FORMAT}: {remedy}"
+
+
+def _checked(path: Path, latents: Tensor, values: dict[str, Any]) -> NoiseFile:
+    """The noise file of what was read, if it makes sense."""
+    values.pop("format")
+    try:
+        noise = NoiseFile(latents, **{k: _restored(v) for k, v in values.items()})
+    except TypeError as error:
+        raise ValueError(f"the metadata of {path} are damaged ({error})") from error
+    if noise.kind not in get_args(Kind) or type(noise.number) is not int:
+        raise ValueError(f"the metadata of {path} are damaged (entrance {noise.kind!r})")
+    if not latents.is_floating_point() or latents.ndim < 2 or not len(latents):
         raise ValueError(f"{path} holds no noise: {latents.dtype} {tuple(latents.shape)}")
     if not torch.isfinite(latents).all():
         raise ValueError(f"the noise in {path} contains NaN or infinity")
     return noise
 
 
-class Newer(ValueError):  # noqa: N818 - it names the fact
-    """The file was written by a later version of invlib."""
+def _restored(value: Any) -> Any:
+    """A value from JSON, whose lists were tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def fingerprint(pixels: Tensor) -> tuple[str, ...]:
@@ -204,8 +283,3 @@ def fingerprint(pixels: Tensor) -> tuple[str, ...]:
     return tuple(
         hashlib.sha256(size + p.cpu().contiguous().numpy().tobytes()).hexdigest() for p in pixels
     )
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """Values from JSON, whose lists were tuples."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

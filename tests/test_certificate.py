@@ -340,3 +340,15 @@ def test_forward_mode_through_a_group_norm_of_channels_last_tensors():
     step = 1e-6
     expected = (norm(x + step * v) - norm(x - step * v)) / (2 * step)
     assert (forward_mode(norm, x, v) - expected).abs().max() < 1e-7
+
+
+def test_forward_mode_leaves_what_does_not_depend_on_the_state_to_numpy():
+    """As the schedulers of diffusers do, whose set_timesteps goes through NumPy."""
+
+    def function(x):
+        times = (1000 - torch.arange(3)).numpy()
+        return x * float(times[1])
+
+    x, v = torch.randn(2, 3), torch.randn(2, 3)
+    assert torch.equal(forward_mode(function, x, v), 999 * v)
+    assert not forward_mode(lambda x: torch.ones(2), x, v).any()

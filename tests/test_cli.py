@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import torch
 from click.testing import Result
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import invlib
@@ -25,6 +27,7 @@ from invlib.cli import app
 from invlib.cli.invert import Decoder, Method
 from invlib.cli.model import folder_hash, open_model
 from invlib.inverters import METHODS
+from invlib.memory import is_full
 from invlib.noisefile import load_noise, write_noise
 from invlib.pipelines import regenerate
 from invlib.portraits.load import WEIGHTS, verify
@@ -124,9 +127,19 @@ def test_from_picture_to_noise_to_picture(made: Made, tmp_path: Path) -> None:
 
     noise = load_noise(file)
     assert noise.scheduler == "DDIMScheduler"
-    assert noise.settings.prompt == (PROMPT,)
+    assert (noise.call["prompt"], noise.call["num_inference_steps"]) == (PROMPT, 4)
+    assert (noise.call["height"], noise.call["width"]) == (64, 64)
     assert noise.verdict == ("exact",)
     assert noise.round_trip_db[0] == pytest.approx(values["round_trip_db"])
+
+
+def oracle(clean: torch.Tensor) -> Callable[[Autoencoder, Box], DecoderInversion]:
+    """A decoder's inverse that knows the latents."""
+
+    def inverse(model: Autoencoder, box: Box) -> DecoderInversion:
+        return judge(model, box, clean, torch.ones(1, dtype=torch.long), ("explicit",), "oracle")
+
+    return inverse
 
 
 def test_a_reproduced_picture_is_certified(
@@ -137,12 +150,9 @@ def test_a_reproduced_picture_is_certified(
     from diffusers import DDIMScheduler
 
     opened.pipe.scheduler = DDIMScheduler.from_config(noise.scheduler_config)
-    clean = regenerate(opened.pipe, noise.latents, noise.settings, output_type="latent").double()
+    clean = regenerate(opened.pipe, noise.latents, noise.call, output_type="latent").double()
 
-    def oracle(model: Autoencoder, box: Box) -> DecoderInversion:
-        return judge(model, box, clean, torch.ones(1, dtype=torch.long), ("explicit",), "oracle")
-
-    monkeypatch.setitem(autoencoder.DECODERS, "encoder", oracle)
+    monkeypatch.setitem(autoencoder.DECODERS, "encoder", oracle(clean))
     file = tmp_path / "n.safetensors"
     result = run(
         "invert", made.picture, *SETTING, *DDIM, "--decoder", "encoder", "-o", file, "--json"
@@ -160,6 +170,9 @@ def test_a_missing_prompt_is_assumed_empty_and_noted(made: Made, tmp_path: Path)
     result = run("invert", made.picture, *options, "--method", "naive")
     assert result.exit_code == 3
     assert "no prompt given: the empty prompt was assumed" in result.stdout
+    noise = load_noise(tmp_path / "n.safetensors")
+    assert (noise.call["prompt"], noise.call["guidance_scale"]) == ("", 1.0)
+    assert noise.notes[0].startswith("no prompt given")
     assert "not certified exact: approximate" in result.stderr or "failed" in result.stderr
 
 
@@ -226,10 +239,10 @@ def picture_of(kind: str, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("size", "60 x 64"),
-        ("grey", "has mode L, not RGB"),
-        ("rgba", "has mode RGBA, not RGB"),
-        ("16 bit", "has mode I;16, not RGB"),
+        ("size", "divisible by 8 but are 60 and 64"),
+        ("grey", "1 colour channels, the pipeline 3; convert it first"),
+        ("rgba", "4 colour channels, the pipeline 3; convert it first"),
+        ("16 bit", "has mode I;16; convert it first"),
         ("text", "no picture that can be read"),
         ("cut", "no picture that can be read"),
         ("missing", "there is no file"),
@@ -244,8 +257,9 @@ def test_bad_pictures_are_refused(tmp_path: Path, kind: str, message: str) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--guidance-scale", "0.5"], "got 0.5"),
+        (["--guidance-scale", "-1"], "got -1"),
         (["--guidance-scale", "nan"], "got nan"),
+        (["--guidance-scale", "inf"], "got inf"),
         (["--steps", "0"], "at least 1, got 0"),
         (["--scheduler", "DDPMScheduler"], "here: --scheduler DDIMScheduler"),
         (["--scheduler", "DDIMScheduller"], "did you mean DDIMScheduler"),
@@ -253,8 +267,10 @@ def test_bad_pictures_are_refused(tmp_path: Path, kind: str, message: str) -> No
         (["--prompt", "a clown"], "does not know 'clown'"),
         (["--prompt", "a person", "--negative-prompt", "blurry"], "does not know 'blurry'"),
         (["--model", "stabilityai/stable-diffusion-2-1"], "must be downloaded first"),
-        (["--model", "portraits-pixel"], "64 x 64"),
+        (["--model", "portraits-pixel", *DDIM, "--steps", "2"], "64 x 64"),
         (["--model", "."], "no model_index.json"),
+        (["--seconds", "0"], "a budget must be positive"),
+        (["--evaluations", "-3"], "a budget must be positive"),
         (["--device", "cuda:77"], "cannot use the device"),
         (["--device", "toaster"], "cannot use the device"),
     ],
@@ -269,7 +285,15 @@ def test_bad_options_are_refused(
 
 @pytest.mark.parametrize(
     "options",
-    [["--method", "magic"], ["--decoder", "magic"], ["--dtype", "int8"], ["--steps", "few"], []],
+    [
+        ["--method", "magic"],
+        ["--decoder", "magic"],
+        ["--dtype", "int8"],
+        ["--steps", "few"],
+        ["--max-batch", "0"],
+        ["--seconds", "soon"],
+        [],
+    ],
 )
 def test_wrong_usage_has_its_own_exit_code(made: Made, tmp_path: Path, options: list[str]) -> None:
     output = ["-o", str(tmp_path / "n.safetensors")] if options else []
@@ -338,10 +362,250 @@ def test_bad_noise_files_are_refused(made: Made, tmp_path: Path) -> None:
 
 def test_several_noises_make_several_pictures(made: Made, tmp_path: Path) -> None:
     noise, file = load_noise(made.noise), tmp_path / "n.safetensors"
-    two = replace(noise.settings, prompt=(PROMPT, "a person"))
-    write_noise(file, replace(noise, latents=torch.cat([noise.latents] * 2), settings=two))
+    two = {**noise.call, "prompt": [PROMPT, "a person"]}
+    write_noise(file, replace(noise, latents=torch.cat([noise.latents] * 2), call=two))
     assert run("regenerate", file, "-o", tmp_path / "b.png").exit_code == 0
     assert {f.name for f in tmp_path.iterdir()} == {"n.safetensors", "b-0.png", "b-1.png"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A small ControlNet pipeline in a folder, and a call of it with a picture and tensors."""
+
+    model: Path
+    file: Path
+    values: dict[str, Any]
+
+    def arguments(self) -> dict[str, Any]:
+        """The call in Python."""
+        tensors = load_file(self.file.parent / "parts" / "embeds.safetensors")
+        picture = Image.open(self.file.parent / "edges.png")
+        return {**self.values, "image": picture, **tensors}
+
+    def changed(self, **changes: Any) -> Path:
+        """Another file beside it; ``...`` removes an argument."""
+        values = {k: v for k, v in (self.values | changes).items() if v is not ...}
+        path = self.file.with_name("changed.json")
+        path.write_text(json.dumps(values))
+        return path
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Call:
+    from invlib.rehearsal.zoo.parts import build
+    from invlib.rehearsal.zoo.stable_diffusion import STABLE_DIFFUSION
+
+    folder = tmp_path_factory.mktemp("control")
+    make = dict(STABLE_DIFFUSION)["StableDiffusionControlNetPipeline"].make
+    build(make, dtype=torch.float32).save_pretrained(folder / "model")
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "edges.png")
+    embeds = torch.randn(2, 12, 16, generator=torch.Generator().manual_seed(1))
+    (folder / "parts").mkdir()
+    save_file(
+        {"prompt_embeds": embeds[:1].clone(), "negative_prompt_embeds": embeds[1:].clone()},
+        folder / "parts" / "embeds.safetensors",
+    )
+    file = {"tensors": "parts/embeds.safetensors"}
+    values = {
+        "guidance_scale": 2,
+        "num_inference_steps": 4,
+        "control_guidance_end": 0.5,
+        "height": 16,
+        "width": 16,
+        "image": {"picture": "edges.png"},
+        **{name: {**file, "name": name} for name in ("prompt_embeds", "negative_prompt_embeds")},
+    }
+    (folder / "call.json").write_text(json.dumps(values))
+    return Call(folder / "model", folder / "call.json", values)
+
+
+def test_a_call_in_a_file_is_sampled_inverted_and_repeated(
+    control: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a picture and tensors; the noise file alone makes the picture again."""
+    from diffusers import StableDiffusionControlNetPipeline
+
+    picture, noise = tmp_path / "a.png", tmp_path / "a.safetensors"
+    options = ["--model", control.model, "--call", control.file]
+    assert run("sample", *options, "-o", picture, "--noise", noise).exit_code == 0
+    pipe = StableDiffusionControlNetPipeline.from_pretrained(control.model, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    asked = {**control.arguments(), "latents": load_noise(noise).latents}
+    assert np.array_equal(np.array(pipe(**asked).images[0]), np.array(Image.open(picture)))
+
+    clean = pipe(**asked, output_type="latent").images.double()
+    monkeypatch.setitem(autoencoder.DECODERS, "encoder", oracle(clean))
+    file = tmp_path / "n.safetensors"
+    more = ["--decoder", "encoder", "--guidance-scale", 2, "--steps", 4, "--json", "-o", file]
+    result = run("invert", picture, *options, *more)
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    assert (values["verdict"], values["values_reproduced"]) == ("exact", 1)
+    assert not any("own defaults" in note for note in values["notes"])
+    stored = load_noise(file)
+    assert torch.equal(stored.call["prompt_embeds"], control.arguments()["prompt_embeds"])
+    assert stored.call["image"].tobytes() == control.arguments()["image"].tobytes()
+    assert (stored.call["control_guidance_end"], stored.call["height"]) == (0.5, 16)
+
+    assert run("certify", noise, "--picture", picture).exit_code == 0
+    result = run("certify", file, "--picture", picture, "--json")
+    assert json.loads(result.stdout)["same_picture"]
+    assert json.loads(result.stdout)["call"]["image"] == "Image 16 x 16"
+
+
+def test_an_argument_that_is_left_out_is_felt(control: Call, tmp_path: Path) -> None:
+    """Every part of the call file reaches the pipeline."""
+    command = ["sample", "--model", control.model, "--call"]
+    assert run(*command, control.file, "-o", tmp_path / "a.png").exit_code == 0
+    for name in ("negative_prompt_embeds", "control_guidance_end", "guidance_scale"):
+        path = control.changed(**{name: ...})
+        assert run(*command, path, "-o", tmp_path / "b.png", "--force").exit_code == 0
+        assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes(), name
+    assert "itself fails with this call" in refused(
+        *command, control.changed(image=...), "-o", tmp_path / "c.png"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"guidance_scael": 2}, "did you mean guidance_scale"),
+        ({"prompt_embed": 1}, "did you mean"),
+        ({"max_batch": 3}, "said by the options of the command"),
+        ({"options": {}}, "said by the options of the command"),
+        ({"latents": [1.0]}, "latents is what is looked for"),
+        ({"image": {"picture": "lines.png"}}, "there is no file"),
+        ({"image": {"picture": "call.json"}}, "no picture that can be read"),
+        ({"image": {"picture": "/edges.png"}}, "give a path relative to"),
+        ({"image": {"picture": 3}}, 'image must be a picture {"picture": FILE} or a tensor'),
+        ({"image": [{"picture": "edges.png", "mode": "L"}]}, "image[0] must be a picture"),
+        ({"prompt_embeds": {"tensors": "parts/embeds.safetensors"}}, "must be a picture"),
+        ({"prompt_embeds": {"tensors": "edges.png", "name": "a"}}, "no safetensors file"),
+        ({"prompt_embeds": {"tensors": "none.safetensors", "name": "a"}}, "there is no file"),
+        (
+            {"prompt_embeds": {"tensors": "parts/embeds.safetensors", "name": "a"}},
+            "no tensor 'a', but negative_prompt_embeds, prompt_embeds",
+        ),
+        ({"num_inference_steps": 5}, "num_inference_steps is given twice: 5 in"),
+        ({"guidance_scale": {"seed": 3}}, "guidance_scale is given twice"),
+        ({"prompt_embeds": {"seed": "x"}}, "random generator"),
+    ],
+)
+def test_bad_calls_are_refused(
+    control: Call, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    options = ["--model", control.model, "--steps", 4, "--guidance-scale", 2]
+    picture, output = control.file.with_name("edges.png"), tmp_path / "n.safetensors"
+    path = control.changed(**changes)
+    assert message in refused("invert", picture, *options, "--call", path, "-o", output)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no JSON file that can be read"),
+        ("{'prompt': 'a'}", "no JSON file that can be read"),
+        ('["a cat"]', "must hold a JSON object"),
+        ('{"guidance_scale": NaN}', "NaN is no number of JSON"),
+        ('{"prompt": "a", "prompt": "b"}', "'prompt' is given twice"),
+        ("\udcff", "no JSON file that can be read"),
+        ("[" * 100_000, "no JSON file that can be read"),
+        (None, "there is no file"),
+    ],
+)
+def test_bad_call_files_are_refused(
+    made: Made, tmp_path: Path, text: str | None, message: str
+) -> None:
+    path, output = tmp_path / "call.json", tmp_path / "n.safetensors"
+    if text is not None:
+        path.write_bytes(text.encode(errors="surrogateescape"))
+    for command in (["invert", made.picture], ["sample"]):
+        suffix = ".png" if command == ["sample"] else ".safetensors"
+        to = output.with_suffix(suffix)
+        assert message in refused(*command, "--call", path, "-o", to)
+        assert not to.exists()
+
+
+def test_a_pipeline_that_takes_no_noise_is_sampled_and_repeated(tmp_path: Path) -> None:
+    """From images to images: the noise is what the pipeline draws, the generator a seed."""
+    from invlib.rehearsal.zoo.parts import build
+    from invlib.rehearsal.zoo.stable_diffusion import STABLE_DIFFUSION
+
+    recipe = dict(STABLE_DIFFUSION)["StableDiffusionImg2ImgPipeline"]
+    build(recipe.make, dtype=torch.float32).save_pretrained(tmp_path / "model")
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "old.png")
+    asked = {"prompt": "cat", "strength": 0.8, "num_inference_steps": 4}
+    call = tmp_path / "call.json"
+    call.write_text(
+        json.dumps({**asked, "image": {"picture": "old.png"}, "generator": {"seed": 7}})
+    )
+    options = ["--model", tmp_path / "model", "--call", call]
+    files = {}
+    for seed in (0, 1):
+        picture, noise = tmp_path / f"{seed}.png", tmp_path / f"{seed}.safetensors"
+        more = ["--seed", seed, "-o", picture, "--noise", noise]
+        assert run("sample", *options, *more).exit_code == 0
+        assert load_noise(noise).kind == "draw"
+        assert run("certify", noise, "--picture", picture).exit_code == 0
+        files[seed] = picture.read_bytes()
+    assert files[0] != files[1]
+
+
+def test_a_budget_ends_the_search(made: Made, tmp_path: Path) -> None:
+    """The best so far is written, and marked."""
+    output = tmp_path / "n.safetensors"
+    options = [*SETTING[:2], "--guidance-scale", 3, "--steps", 4, "--decoder", "encoder"]
+    for budget in (["--evaluations", 5], ["--seconds", 1e-6]):
+        more = [*budget, "--json", "-o", output, "--force"]
+        result = run("invert", made.picture, *options, *DDIM, *more)
+        assert result.exit_code == 3
+        assert json.loads(result.stdout)["search"] == "budget"
+        assert "the budget was spent: give more --evaluations or --seconds" in result.stderr
+        assert load_noise(output).verdict != ("exact",)
+
+
+def test_the_largest_batch_is_what_is_asked_for(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def stop(pipe: Any, image: Any, /, *, options: Any, **call: Any) -> None:
+        asked.append((options, call))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(sys.modules["invlib.cli.invert"], "invert_image", stop)
+    output = tmp_path / "n.safetensors"
+    refused("invert", made.picture, *SETTING, "--max-batch", 3, "-o", output)
+    refused("invert", made.picture, "--prompt", PROMPT, "-o", output)
+    assert [options.max_batch for options, _ in asked] == [3, None]
+    assert [options.progress for options, _ in asked] == [False, False]  # stderr is no terminal
+    assert asked[1][1] == {"prompt": PROMPT}  # steps and guidance are the pipeline's own
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_a_lack_of_memory_names_the_batch(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    from diffusers import UNet2DConditionModel
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", full)
+    line = refused("invert", made.picture, *SETTING, *DDIM, "-o", tmp_path / "n.safetensors")
+    assert "--max-batch" in line
+    assert "fewer steps" not in line
+    assert not is_full(RuntimeError("shapes differ"))
 
 
 def test_figures_are_those_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import typer
 from typer.core import TyperGroup
 
+from ..memory import is_full
+
 FAILED, NOT_EXACT = 1, 3
 EXPECTED = (ValueError, TypeError, OSError, ImportError, NotImplementedError)
+FULL = "out of memory; give a lower --max-batch to invert, a smaller --dtype, or another --device"
 
 
 class Reported(TyperGroup):
@@ -23,7 +25,9 @@ class Reported(TyperGroup):
             raise
         except EXPECTED as error:
             problem = str(error) or type(error).__name__
-        except (torch.OutOfMemoryError, MemoryError):
-            problem = "out of memory; use fewer steps, a smaller dtype or another device"
+        except (RuntimeError, MemoryError) as error:
+            if not is_full(error):
+                raise
+            problem = FULL
         typer.echo(f"error: {' '.join(problem.split())}", err=True)
         raise typer.Exit(FAILED)

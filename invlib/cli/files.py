@@ -42,6 +42,19 @@ def as_bytes(pictures: Sequence[Image.Image]) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 
 
+def flat(pictures: Any) -> list[Image.Image]:
+    """All pictures that a pipeline returned, the frames of clips one after the other.
+
+    Raises:
+        ValueError: if they are no pictures.
+    """
+    if isinstance(pictures, Image.Image):
+        return [pictures]
+    if not isinstance(pictures, list):
+        raise ValueError("the pipeline of this noise makes no pictures: use invlib in Python")
+    return [picture for part in pictures for picture in flat(part)]
+
+
 def names_for(path: Path, count: int) -> list[Path]:
     """The file of one picture, or numbered ones for several."""
     if count == 1:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,13 +13,28 @@ import typer
 
 from ..metrics import decibel
 from ..noisefile import fingerprint, save_noise
-from ..pipelines import ImageInversion, invert_image, regenerate
-from ..pipelines.families import family_of
+from ..pipelines import ImageInversion, Options, invert_image, regenerate
 from ..probing import NotInvertible
+from ..watch import Budget
+from .call import (
+    CallOption,
+    GuidanceOption,
+    NegativeOption,
+    PromptOption,
+    StepsOption,
+    asked_call,
+    unguided,
+    with_prompt,
+)
 from .errors import NOT_EXACT
-from .files import as_bytes, free, read_picture
+from .files import as_bytes, flat, free, read_picture
 from .model import Dtype, check_words, open_model, use_scheduler
-from .report import counting, show
+from .report import show
+
+NO_PROMPT = (
+    "no prompt given: the empty prompt was assumed, at guidance scale 1 unless one was given; the "
+    "certificate cannot vouch for the original prompt"
+)
 
 
 class Method(StrEnum):
@@ -47,10 +64,11 @@ def invert(
     model: Annotated[
         str, typer.Option(help="portraits, portraits-pixel, or the folder of a pipeline")
     ] = "portraits",
-    prompt: Annotated[str | None, typer.Option(help="prompt that made the picture")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="negative prompt")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="guidance scale")] = None,
-    steps: Annotated[int, typer.Option(help="number of steps that made the picture")] = 50,
+    call: CallOption = None,
+    prompt: PromptOption = None,
+    negative_prompt: NegativeOption = None,
+    guidance_scale: GuidanceOption = None,
+    steps: StepsOption = None,
     scheduler: Annotated[
         str | None, typer.Option(help="scheduler class of diffusers; default the model's own")
     ] = None,
@@ -58,6 +76,15 @@ def invert(
     decoder: Annotated[
         Decoder, typer.Option(help="how to invert the decoder")
     ] = Decoder.quasi_newton,
+    seconds: Annotated[
+        float | None, typer.Option(help="seconds after which the best so far is taken")
+    ] = None,
+    evaluations: Annotated[
+        int | None, typer.Option(help="network evaluations after which the best so far is taken")
+    ] = None,
+    max_batch: Annotated[
+        int | None, typer.Option(min=1, help="most states in one call of the network")
+    ] = None,
     dtype: Annotated[Dtype, typer.Option(help="dtype of the networks")] = Dtype.float32,
     device: Annotated[str, typer.Option(help="where to run")] = "cpu",
     force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
@@ -72,40 +99,60 @@ def invert(
     image, notes = read_picture(picture)
     opened = open_model(model, dtype=dtype, device=device)
     use_scheduler(opened, scheduler)
-    check_words(opened, [prompt, negative_prompt])
+    pipe = opened.pipe
+    asked = asked_call(
+        pipe,
+        call,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        guidance_scale=guidance_scale,
+        steps=steps,
+    )
+    check_words(opened, asked)
+    prompted = with_prompt(pipe, asked)
+    if prompted != asked:
+        notes.append(NO_PROMPT)
+        asked = unguided(pipe, prompted)
+    options = Options(
+        method=method.value,
+        decoder=decoder.value,
+        progress=not as_json and sys.stderr.isatty(),
+        budget=Budget(evaluations, seconds),
+        max_batch=max_batch,
+    )
     began = time.perf_counter()
     try:
-        with counting(family_of(opened.pipe).module(opened.pipe), "inverting", quiet=as_json):
-            result = invert_image(
-                opened.pipe,
-                image,
-                prompt=prompt,
-                negative_prompt=negative_prompt,
-                guidance_scale=guidance_scale,
-                num_inference_steps=steps,
-                method=method.value,
-                decoder=decoder.value,
-            )
+        result = invert_image(pipe, image, options=options, **asked)
     except NotInvertible as error:
         raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
+    result = replace(result, notes=(*notes, *result.notes))
     pixels = as_bytes([image])
     noise = save_noise(output, result, opened, pictures=fingerprint(pixels))
-    again = as_bytes(regenerate(opened.pipe, result))
+    again = as_bytes(flat(regenerate(pipe, result)))
     share = (again == pixels).double().mean().item()
     values = summary(result, share) | {
         "seconds": time.perf_counter() - began,
-        "notes": [*notes, *result.notes],
+        "notes": list(result.notes),
         "model": f"{noise.model} {noise.model_hash[:12]}",
         "scheduler": noise.scheduler,
         "file": str(output),
     }
     show(values, as_json=as_json)
     if values["verdict"] != "exact":
-        hint = ""
-        if values["search"] != "converged" and method is Method.exact:
-            hint = "; --method persistent searches longer, in float64"
-        typer.echo(f"not certified exact: {values['verdict']}{hint}", err=True)
+        typer.echo(f"not certified exact: {values['verdict']}{_hint(values, method)}", err=True)
         raise typer.Exit(NOT_EXACT)
+
+
+def _hint(values: dict[str, Any], method: Method) -> str:
+    """What may help a search that did not converge."""
+    reasons = {values["search"], values["decoder_search"]}
+    if "interrupted" in reasons:
+        return "; the search was interrupted"
+    if "budget" in reasons:
+        return "; the budget was spent: give more --evaluations or --seconds"
+    if values["search"] != "converged" and method is Method.exact:
+        return "; --method persistent searches longer, in float64"
+    return ""
 
 
 def summary(result: ImageInversion, share: float) -> dict[str, Any]:
@@ -122,6 +169,7 @@ def summary(result: ImageInversion, share: float) -> dict[str, Any]:
         "round_trip_db": decibel(proof.round_trip)[0].item(),
         "values_reproduced": share,
         "network_evaluations": int(result.inversion.nfe[0]),
+        "evaluations_in_all": int(result.evaluations[0]),
         "decoder_evaluations": 0 if decoding is None else int(decoding.evaluations[0]),
         "search": result.inversion.reason[0],
         "decoder_search": "none" if decoding is None else decoding.reason[0],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -120,12 +121,14 @@ def use_scheduler(model: Model, name: str | None, config: dict[str, Any] | None 
     model.pipe.scheduler = found.from_config(own, **fixed)
 
 
-def check_words(model: Model, prompts: list[str | None]) -> None:
-    """Refuse words that the portraits model was never taught.
+def check_words(model: Model, call: Mapping[str, Any]) -> None:
+    """Refuse words in a call that the portraits model was never taught.
 
     Raises:
         ValueError: if there is one.
     """
-    given = [p for p in prompts if p]
+    asked = [call.get("prompt"), call.get("negative_prompt")]
+    texts = [text for value in asked for text in (value if isinstance(value, list) else [value])]
+    given = [text for text in texts if isinstance(text, str) and text]
     if model.name == "portraits" and given:
         portraits_denoiser(model.pipe, given, 1.0)

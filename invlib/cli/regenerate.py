@@ -9,11 +9,10 @@ import typer
 
 from ..noisefile import NoiseFile, fingerprint, load_noise
 from ..pipelines import regenerate as run
-from ..pipelines.families import family_of
 from .errors import NOT_EXACT
-from .files import as_bytes, free, names_for, read_picture, write_picture
+from .files import as_bytes, flat, free, names_for, read_picture, write_picture
 from .model import open_model, use_scheduler
-from .report import counting, show
+from .report import counting, described, show
 
 NoiseArgument = Annotated[Path, typer.Argument(help="a noise file")]
 ModelOption = Annotated[
@@ -32,11 +31,11 @@ def regenerate(
     as_json: JsonOption = False,
 ) -> None:
     """Make the picture of a noise file again, with the stock pipeline."""
-    stored = load_noise(noise)
-    names = names_for(output, len(stored.latents))
-    for name in names:
-        free(name, force=force, suffix=".png")
+    stored = load_noise(noise, device=device)
+    names = _free_names(output, len(stored.latents), force=force)
     pictures = pictures_of(stored, model, device, quiet=as_json)
+    if len(pictures) != len(names):  # clips of several frames
+        names = _free_names(output, len(pictures), force=force)
     for name, picture in zip(names, pictures, strict=True):
         write_picture(name, picture)
     files = [str(name) for name in names]
@@ -54,7 +53,7 @@ def certify(
 
     Exit code 0 means: the same picture, bit for bit; 3: another one.
     """
-    stored = load_noise(noise)
+    stored = load_noise(noise, device=device)
     if not stored.pictures and picture is None:
         raise ValueError(f"{noise} does not say what its picture was; give --picture")
     wanted, given = stored.pictures, None
@@ -81,11 +80,15 @@ def pictures_of(stored: NoiseFile, model: str | None, device: str, *, quiet: boo
     opened = open_model(model or stored.model, dtype=stored.dtype, device=device)
     stored.check(opened)
     use_scheduler(opened, stored.scheduler, stored.scheduler_config)
-    with counting(family_of(opened.pipe).module(opened.pipe), "sampling", quiet=quiet):
-        pictures: list[Any] = run(
-            opened.pipe, stored.latents.to(opened.pipe.device), stored.settings
-        )
-    return pictures
+    with counting(opened.pipe, "sampling", quiet=quiet):
+        return flat(run(opened.pipe, stored.latents, stored.call, entrance=stored.entrance))
+
+
+def _free_names(output: Path, count: int, *, force: bool) -> list[Path]:
+    names = names_for(output, count)
+    for name in names:
+        free(name, force=force, suffix=".png")
+    return names
 
 
 def _facts(stored: NoiseFile) -> dict[str, Any]:
@@ -93,6 +96,5 @@ def _facts(stored: NoiseFile) -> dict[str, Any]:
         "verdict_when_inverted": list(stored.verdict) or ["none"],
         "model": f"{stored.model} {stored.model_hash[:12]}",
         "scheduler": stored.scheduler,
-        "steps": stored.settings.num_inference_steps,
-        "prompt": list(stored.settings.prompt or ()),
+        "call": described(stored.call),
     }

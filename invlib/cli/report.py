@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import typer
 from tqdm import tqdm
+
+from ..pipelines.running import modules_of
 
 
 def show(values: dict[str, Any], *, as_json: bool) -> None:
@@ -19,6 +21,8 @@ def show(values: dict[str, Any], *, as_json: bool) -> None:
         return
     width = max(len(name) for name in values) + 2
     for name, value in values.items():
+        if isinstance(value, dict):
+            value = [f"{key}: {_text(entry)}" for key, entry in value.items()]
         lines = list(value) if isinstance(value, list | tuple) else [value]
         for i, line in enumerate(lines):
             label = "" if i else name.replace("_", " ")
@@ -26,14 +30,33 @@ def show(values: dict[str, Any], *, as_json: bool) -> None:
 
 
 @contextmanager
-def counting(module: Any, label: str, *, quiet: bool = False) -> Iterator[None]:
-    """Show on stderr how often a network is called; nothing where stderr is no terminal."""
-    with tqdm(desc=label, unit=" calls", disable=True if quiet else None, leave=False) as bar:
-        hook = module.register_forward_hook(lambda *_: bar.update() and None)
-        try:
-            yield
-        finally:
-            hook.remove()
+def counting(pipe: Any, label: str, *, quiet: bool = False) -> Iterator[None]:
+    """Show on stderr how often networks are called; nothing where stderr is no terminal."""
+    with (
+        tqdm(desc=label, unit=" calls", disable=True if quiet else None, leave=False) as bar,
+        ExitStack() as stack,
+    ):
+        for module in modules_of(pipe).values():
+            hook = module.register_forward_hook(lambda *_: bar.update() and None)
+            stack.callback(hook.remove)
+        yield
+
+
+def described(call: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call in plain values: what is none is named."""
+    return {name: _described(value) for name, value in call.items()}
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, list | tuple):
+        return [_described(part) for part in value]
+    if isinstance(value, dict):
+        return {str(name): _described(part) for name, part in value.items()}
+    kind = type(value).__name__
+    size = getattr(value, "shape", getattr(value, "size", None))
+    return kind if size is None else f"{kind} {' x '.join(map(str, size))}"
 
 
 def _text(value: Any) -> str:

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
+from torch import Tensor
 
 from ..noisefile import describe, fingerprint, write_noise
-from ..pipelines import Settings, regenerate
-from ..pipelines.families import family_of
-from ..pipelines.settings import check_steps
-from .files import as_bytes, free, write_picture
+from ..pipelines import Reading, read, regenerate
+from ..pipelines.first_state import first_state
+from ..pipelines.options import defaults, split
+from ..pipelines.recording import one_copy
+from ..pipelines.running import untouched
+from .call import (
+    CallOption,
+    GuidanceOption,
+    NegativeOption,
+    PromptOption,
+    StepsOption,
+    asked_call,
+    with_prompt,
+)
+from .files import as_bytes, flat, free, write_picture
 from .model import Dtype, check_words, open_model, use_scheduler
-from .report import counting, show
+from .report import counting, described, show
 
 
 def sample(
     output: Annotated[Path, typer.Option("--output", "-o", help="picture to write, a PNG")],
     model: Annotated[
-        str, typer.Option(help="portraits, portraits-pixel, or the folder of a UNet pipeline")
+        str, typer.Option(help="portraits, portraits-pixel, or the folder of a pipeline")
     ] = "portraits",
-    prompt: Annotated[str | None, typer.Option(help="prompt; default the empty one")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="negative prompt")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="default the pipeline's")] = None,
-    steps: Annotated[int, typer.Option(help="number of steps")] = 50,
+    call: CallOption = None,
+    prompt: PromptOption = None,
+    negative_prompt: NegativeOption = None,
+    guidance_scale: GuidanceOption = None,
+    steps: StepsOption = None,
     scheduler: Annotated[
         str | None, typer.Option(help="scheduler class of diffusers; default the model's own")
     ] = None,
@@ -36,44 +49,61 @@ def sample(
     force: Annotated[bool, typer.Option("--force", help="replace existing files")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Make a picture with the stock pipeline."""
+    """Make a picture with the stock pipeline.
+
+    The prompt is the empty one unless one is given; what else is not given is the pipeline's own.
+    """
     free(output, force=force, suffix=".png")
     if noise is not None:
         free(noise, force=force, suffix=".safetensors")
     opened = open_model(model, dtype=dtype, device=device)
     use_scheduler(opened, scheduler)
-    check_words(opened, [prompt, negative_prompt])
-    pipe, family = opened.pipe, family_of(opened.pipe)
-    if family.network != "unet":
-        raise ValueError(f"sample draws noise for UNets; {type(pipe).__name__} has none")
-    prompts, negatives = family.prompts(pipe, prompt, negative_prompt, 1)
-    edge, channels = pipe.unet.config.sample_size, pipe.unet.config.in_channels
-    settings = Settings(
-        pipeline=type(pipe).__name__,
-        prompt=prompts,
-        negative_prompt=negatives,
-        guidance_scale=family.scale(pipe, guidance_scale),
-        num_inference_steps=check_steps(steps),
-        height=edge * family.factor(pipe),
-        width=edge * family.factor(pipe),
+    pipe = opened.pipe
+    given = asked_call(
+        pipe,
+        call,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        guidance_scale=guidance_scale,
+        steps=steps,
     )
-    family.solver(pipe, settings)  # refuses what could not be inverted
-    generator = torch.Generator().manual_seed(seed)
-    latents = torch.randn(1, channels, edge, edge, generator=generator).to(pipe.device, pipe.dtype)
-    with counting(family.module(pipe), "sampling", quiet=as_json):
-        pictures = regenerate(pipe, latents, settings)
+    check_words(opened, given)
+    _, asked = split(pipe, None, with_prompt(pipe, given))
+    with counting(pipe, "sampling", quiet=as_json):
+        with torch.no_grad(), untouched(pipe):
+            reading = read(pipe, asked)  # refuses what could not be inverted
+        latents = draw(reading, seed)
+        pictures = flat(regenerate(pipe, latents, asked, entrance=reading.entrance))
+    if len(pictures) != 1:
+        raise ValueError(f"the call makes {len(pictures)} pictures; sample writes one at a time")
     write_picture(output, pictures[0])
     if noise is not None:
         marks = fingerprint(as_bytes(pictures))
-        write_noise(noise, describe(latents, settings, opened, pictures=marks))
-    values = {
+        write_noise(
+            noise, describe(latents, asked, opened, entrance=reading.entrance, pictures=marks)
+        )
+    values: dict[str, Any] = {
         "file": str(output),
         "noise": None if noise is None else str(noise),
         "model": f"{opened.name} {opened.hash[:12]}",
         "scheduler": type(pipe.scheduler).__name__,
-        "steps": steps,
-        "prompt": prompt,
-        "guidance_scale": settings.guidance_scale,
+        "steps": defaults(pipe, asked).get("num_inference_steps"),
+        "guidance_scale": defaults(pipe, asked).get("guidance_scale"),
+        "call": described(asked),
         "seed": seed,
     }
     show({k: v for k, v in values.items() if v is not None}, as_json=as_json)
+
+
+def draw(reading: Reading, seed: int) -> Tensor:
+    """The noise of a seed in the layout that the call takes, the same on all devices.
+
+    Where a call takes no noise, it is the first state that the pipeline draws itself.
+    """
+    entrance, stage = reading.entrance, reading.stage
+    if entrance.kind == "first step":
+        state = first_state(stage.pipe, stage.call, seed=seed)
+        return one_copy(state, stage.recording.copies)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(entrance.map.in_shape, generator=generator)
+    return noise.to(stage.pipe._execution_device, entrance.dtype)

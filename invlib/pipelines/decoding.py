@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -52,7 +53,12 @@ def read_decoder(reading: Reading) -> tuple[Autoencoder | None, tuple[int, ...]]
                 f"what {name} does between its last state and its decoder is {error}"
             ) from error
     autoencoder = Autoencoder(module, to_decoder=to_decoder, options=options)
-    return autoencoder, tuple(autoencoder.decode(last.double()).shape)
+    shape = tuple(autoencoder.decode(last.double()).shape)
+    if len(shape) == 4 and len(last) < shape[0] and shape[0] % len(last) == 0:
+        clips = (len(last), shape[0] // len(last), *shape[1:])  # decoded frame by frame
+        frames = replace(identity(shape), out_shape=clips)
+        return replace(autoencoder, from_decoder=frames), clips
+    return autoencoder, shape
 
 
 def _decoded(reading: Reading, state: Tensor) -> tuple[Any, Tensor, dict[str, Any]] | None:

@@ -64,7 +64,7 @@ class Pictures:
 
         Args:
             shape: shape of what the pipeline's decoder makes: ``[B, C, H, W]``, or
-                ``[B, C, F, H, W]`` for clips, or ``[B F, C, H, W]`` for clips frame by frame.
+                ``[B, C, F, H, W]`` or ``[B, F, C, H, W]`` for clips.
             device: where the box shall be.
 
         Raises:
@@ -72,8 +72,9 @@ class Pictures:
         """
         pixels = self.pixels
         if len(shape) == 5:
-            clips = pixels if pixels.ndim == 5 else pixels[None]
-            pixels = clips.transpose(1, 2)
+            pixels = pixels if pixels.ndim == 5 else pixels[None]
+            if pixels.shape[1:3] != shape[1:3]:
+                pixels = pixels.transpose(1, 2)
         elif pixels.ndim == 5:
             pixels = pixels.flatten(0, 1)
         if tuple(pixels.shape) != tuple(shape):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..memory import is_full
 from ..probing import Loop, NotInvertible
 from .running import Hands, modules_of, run
 
@@ -67,6 +68,8 @@ def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None
     except (NotInvertible, WrongSize):
         raise
     except Exception as error:  # whatever a pipeline makes of a call that it does not take
+        if is_full(error):
+            raise
         raise ValueError(_own_error(pipe, error)) from error
     if not notes.outputs:
         raise NotInvertible(
