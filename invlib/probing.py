@@ -108,6 +108,21 @@ def from_scheduler(
     return Solver(f"{name}-{steps}", a, b, t, alpha, sigma, kind, schedule, scale)
 
 
+def check_steps(scheduler: Any, loop: Loop) -> None:
+    """Refuse a scheduler whose steps are random or not affine; its time steps are set.
+
+    Raises:
+        NotInvertible: with the reason.
+    """
+    _check_interface(scheduler, loop)
+    try:
+        _check_affine(scheduler, loop)
+    except NotInvertible:
+        raise
+    except Exception:  # a loop of other steps: what it is the whole loop will tell
+        return
+
+
 def network_prediction(scheduler: Any) -> Prediction:
     """What the networks made for this scheduler predict; give it to ``predicting``.
 

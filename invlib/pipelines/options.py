@@ -11,6 +11,7 @@ from typing import Any
 from ..autoencoder import DecoderInverter
 from ..inversion import Inverter
 from ..watch import Budget, Callback, Watch
+from .running import same_again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ def split(
         raise ValueError("latents is what is looked for: leave it out of the call")
     for name in ("output_type", "return_dict"):
         rest.pop(name, None)
-    return replace(own, **flat), rest
+    return replace(own, **flat), {name: same_again(value) for name, value in rest.items()}
 
 
 def _check_names(given: Mapping[str, Any], known: Any, what: str) -> None:

@@ -16,12 +16,11 @@ from ..probing import NotInvertible, from_scheduler, input_scales, network_predi
 from ..solvers import Solver
 from .entrance import Entrance, entrances, identity, read_map
 from .network import Mode, PipelineNetwork
-from .recording import Recording, record, relative_gap, training
+from .recording import Recording, advised, record, relative_gap, training
 from .replay import NotReplayable, Replay, read_replay
 from .stage import Stage
 
 SEED = 20240601  # of the stock run that is recorded
-ADVICE = "give the pipeline a deterministic scheduler, e.g. pipe.scheduler = "
 
 
 @dataclass(frozen=True)
@@ -126,27 +125,11 @@ def table(recording: Recording) -> Solver:
     Raises:
         NotInvertible: if there is none.
     """
-    scheduler = recording.scheduler
-    flow = type(scheduler).__name__.startswith("Flow")
-    remedy = (
-        "FlowMatchEulerDiscreteScheduler(shift=3.0)"
-        if flow
-        else "DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)"
-    )
-    try:
+    scheduler, loop = recording.scheduler, recording.loop
+    with advised(scheduler, loop.options):
         return from_scheduler(
-            scheduler,
-            recording.steps,
-            set_timesteps=lambda scheduler, steps: None,
-            loop=recording.loop,
+            scheduler, recording.steps, set_timesteps=lambda scheduler, steps: None, loop=loop
         )
-    except NotInvertible as error:
-        if recording.loop.options.get("eta"):
-            raise NotInvertible(
-                f"the call passes eta={recording.loop.options['eta']}: {error}; only eta=0 can be "
-                "inverted"
-            ) from error
-        raise NotInvertible(f"{error}; {ADVICE}{remedy}") from error
 
 
 def check_states(stage: Stage, solver: Solver) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..memory import is_full
-from ..probing import Loop, NotInvertible
+from ..probing import Loop, NotInvertible, check_steps
 from .running import Hands, modules_of, run
 
 UNSEEN = ("generator", "variance_noise")  # options of a step that say nothing of its formula
@@ -110,6 +111,27 @@ def _is_none(pipe: Any, name: str) -> bool:
     return getattr(pipe, name, pipe) is None
 
 
+@contextmanager
+def advised(scheduler: Any, options: Mapping[str, Any]) -> Iterator[None]:
+    """Refusals of a scheduler within say what to do about it."""
+    flow = type(scheduler).__name__.startswith("Flow")
+    remedy = (
+        "FlowMatchEulerDiscreteScheduler(shift=3.0)"
+        if flow
+        else "DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)"
+    )
+    try:
+        yield
+    except NotInvertible as error:
+        if options.get("eta"):
+            raise NotInvertible(
+                f"the call passes eta={options['eta']}: {error}; only eta=0 can be inverted"
+            ) from error
+        raise NotInvertible(
+            f"{error}; give the pipeline a deterministic scheduler, e.g. pipe.scheduler = {remedy}"
+        ) from error
+
+
 class _Notes:
     """The hands that only watch."""
 
@@ -132,8 +154,9 @@ class _Notes:
         if not self.outputs:
             self.scheduler, self.options = copy.deepcopy(scheduler), dict(options)
             self.states.append(x.detach().clone())
-            if self.numbers not in (None, x.numel()):
+            if self.numbers not in (None, x.numel(), x.numel() / 2):  # half: a batch of two copies
                 raise WrongSize(tuple(x.shape))
+            self._refuse_chance(scheduler)
         else:
             self._compare(x)
             self.inner |= {name for name, _ in self._since}
@@ -157,6 +180,18 @@ class _Notes:
         answer = real(*args, **kwargs)
         self._since.append((name, answer))
         return answer
+
+    def _refuse_chance(self, scheduler: Any) -> None:
+        """Refuse a scheduler that draws or clips before the network has run for long.
+
+        Raises:
+            NotInvertible: if its first two steps do.
+        """
+        plain = _on_cpu(copy.deepcopy(scheduler))
+        options = {k: v for k, v in self.options.items() if k not in UNSEEN}
+        times = torch.as_tensor(plain.timesteps)[:2]
+        with advised(plain, options):
+            check_steps(plain, Loop(times, options, self.scaled))
 
     def _compare(self, x: Tensor) -> None:
         """Refuse a state that is not the one that the step before had returned."""

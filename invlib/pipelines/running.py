@@ -59,7 +59,7 @@ def run(pipe: Any, call: Mapping[str, Any], hands: Hands, *, seed: int = 0) -> A
         if hands.draw is not None:
             stack.enter_context(Draws(hands.draw))
         torch.manual_seed(seed)
-        arguments = {name: _same_again(value) for name, value in call.items()}
+        arguments = {name: same_again(value) for name, value in call.items()}
         function = type(pipe).__call__
         if torch.is_grad_enabled():
             function = inspect.unwrap(function)
@@ -237,12 +237,12 @@ class Draws(TorchFunctionMode):
         return result
 
 
-def _same_again(value: Any) -> Any:
+def same_again(value: Any) -> Any:
     """An argument for one more run: generators are consumed, so they are copied."""
     if isinstance(value, torch.Generator):
         generator = torch.Generator(value.device)
         generator.set_state(value.get_state())
         return generator
     if isinstance(value, list):
-        return [_same_again(part) for part in value]
+        return [same_again(part) for part in value]
     return value
