@@ -321,6 +321,11 @@ def _notes(stage: Stage, network: PipelineNetwork) -> tuple[str, ...]:
             f"{type(stage.pipe).__name__} takes no noise in this call: the latents are the first "
             "state of its loop, so make the picture again with invlib.regenerate"
         )
+    if not stage.returns_latents:
+        notes.append(
+            f"{type(stage.pipe).__name__} returns no latents: those that are inverted are the last "
+            "state of its loop"
+        )
     if network.joint:
         notes.append("the rows of this pipeline's batch depend on each other: they are one sample")
     state = stage.recording.states[0]

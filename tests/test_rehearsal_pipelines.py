@@ -1,0 +1,60 @@
+"""The table of all pipeline classes: complete, honest, and the same when some are run again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+
+from invlib.rehearsal.pipelines import GOOD, classes, examine
+from invlib.rehearsal.zoo import catalogue
+
+VALUES = json.loads((Path(__file__).parents[1] / "results/pipelines.json").read_text())
+ROWS: dict[str, dict[str, Any]] = VALUES["rows"]
+INVERTED = """
+StableDiffusionPipeline StableDiffusionXLPipeline StableDiffusion3Pipeline FluxPipeline
+Flux2KleinPipeline ChromaPipeline QwenImagePipeline AuraFlowPipeline Lumina2Pipeline SanaPipeline
+PixArtAlphaPipeline PixArtSigmaPipeline HunyuanDiTPipeline KolorsPipeline CogView4Pipeline
+ZImagePipeline KandinskyV22Pipeline StableDiffusionControlNetPipeline
+StableDiffusionXLControlNetPipeline StableDiffusion3ControlNetPipeline FluxControlNetPipeline
+StableDiffusionAdapterPipeline StableDiffusionPAGPipeline StableDiffusionXLPAGPipeline
+LatentConsistencyModelPipeline StableDiffusionGLIGENPipeline StableDiffusionSAGPipeline WanPipeline
+LTXPipeline CogVideoXPipeline HunyuanVideoPipeline MochiPipeline AnimateDiffPipeline
+StableAudioPipeline AudioLDM2Pipeline DiTPipeline DDPMPipeline DDIMPipeline
+""".split()
+
+
+def test_every_exported_class_is_listed() -> None:
+    assert VALUES["diffusers"] == diffusers.__version__
+    assert {row["class"] for row in ROWS.values()} >= set(classes())
+
+
+def test_every_row_says_what_became_of_the_class() -> None:
+    for key, row in ROWS.items():
+        assert row["outcome"] in ("inverted", "not exact", "refused", "not built here"), key
+        assert row["outcome"] == "inverted" or row["sentence"], key
+        if row["outcome"] == "inverted":
+            assert row["image_db"] < GOOD and row["evaluations"] > 0, key
+
+
+def test_at_least_45_classes_are_inverted_and_all_those_that_matter_most() -> None:
+    inverted = {row["class"] for row in ROWS.values() if row["outcome"] == "inverted"}
+    assert len(inverted) >= 45
+    assert set(INVERTED) <= inverted
+
+
+def test_what_changes_the_latents_is_refused_with_the_step_and_the_size() -> None:
+    sentence = ROWS["StableDiffusionAttendAndExcitePipeline"]["sentence"]
+    assert "between step 1 and step 2" in sentence and "e-" in sentence
+
+
+@pytest.mark.parametrize("name", INVERTED)
+def test_a_small_build_is_inverted_again(name: str) -> None:
+    recipes, _ = catalogue()
+    stored = ROWS[name]
+    row = examine(recipes[name])
+    assert row["outcome"] == "inverted" and row["image_db"] < GOOD
+    assert row["evaluated"] == stored["evaluated"] and row["noise_by"] == stored["noise_by"]
