@@ -93,12 +93,18 @@ def _solve(matrix: Tensor, right: Tensor) -> Tensor:
 
 
 def gaussian_derivative(solver: Solver, variance: float) -> Tensor:
-    """The derivative of the outputs with respect to their states for Gaussian data, ``[N]``."""
+    """The derivative of the outputs with respect to their states for Gaussian data, ``[N]``.
+
+    It is 0 where a step would forget its state, as the only step of a flow does: from pure noise
+    to the mean of the data.
+    """
     alpha, sigma = solver.alpha[:-1], solver.sigma[:-1]
     total = alpha**2 * variance + sigma**2
-    return {
+    derivative = {
         "epsilon": sigma / total,
         "sample": alpha * variance / total,
         "v_prediction": alpha * sigma * (1 - variance) / total,
         "flow": (sigma - alpha * variance) / total,
     }[solver.prediction]
+    left = solver.a + solver.b.diagonal() * derivative
+    return torch.where(left.abs() < 1e-9, 0.0, derivative)

@@ -63,9 +63,12 @@ def split(
     A name that the pipeline's call has, too, is the pipeline's; in ``options`` it is ours.
 
     Raises:
-        TypeError: if a name is neither the pipeline's nor ours, with those that are near.
+        TypeError: if it is no pipeline with a scheduler, or a name is neither the pipeline's nor
+            ours, with those that are near.
         ValueError: if the call contains what is looked for.
     """
+    if not hasattr(pipe, "scheduler"):
+        raise TypeError(f"{type(pipe).__name__} is no diffusers pipeline with a scheduler")
     parameters = inspect.signature(type(pipe).__call__).parameters
     names = [n for n, p in parameters.items() if n != "self" and p.kind is not p.VAR_KEYWORD]
     if isinstance(options, Options):

@@ -230,7 +230,13 @@ def _network(stage: Stage, solver: Solver) -> tuple[PipelineNetwork, int]:
         torch.arange(batch),
     )
     limit, spent, gaps = tolerance(stage), 0, {}
-    nodes = sorted({0, solver.steps // 2, solver.steps - 1})
+    whole = list(range(solver.steps))
+    some = sorted({0, solver.steps // 2, solver.steps - 1})
+    runs: dict[Mode, list[list[int]]] = {
+        "replay": [some],
+        "steps": [some, *([node] for node in reversed(whole))],  # no index, no memory may matter
+        "whole runs": [whole],
+    }
     attempts: list[tuple[Mode, Replay | None]] = [("steps", None), ("whole runs", None)]
     try:
         attempts.insert(0, ("replay", read_replay(stage)))
@@ -239,15 +245,14 @@ def _network(stage: Stage, solver: Solver) -> tuple[PipelineNetwork, int]:
     for mode, replay in attempts:
         for joint in (False, True) if batch > 1 and mode != "replay" else (False,):
             trial = replace(network, mode=mode, replay=replay, joint=joint)
-            wanted = range(solver.steps) if mode == "whole runs" else nodes
             try:
-                gap, cost = _gap(trial, list(wanted))
+                gap = max(_gap(trial, nodes) for nodes in runs[mode])
             except NotInvertible:
                 raise
             except Exception as error:  # whatever a pipeline makes of a loop of fewer steps
                 gaps[mode] = f"{type(error).__name__}: {error}"
                 continue
-            spent += cost
+            spent += sum(map(len, runs[mode]))
             if gap <= limit:
                 roundoff = _roundoff(trial)
                 return replace(trial, roundoff=roundoff), spent + 3
@@ -255,7 +260,7 @@ def _network(stage: Stage, solver: Solver) -> tuple[PipelineNetwork, int]:
     raise NotInvertible(_unrepeatable(stage, gaps))
 
 
-def _gap(network: PipelineNetwork, nodes: list[int]) -> tuple[float, int]:
+def _gap(network: PipelineNetwork, nodes: list[int]) -> float:
     """How far the outputs at recorded states are from the recorded ones, one row at each node."""
     stage = network.stage
     batch = len(stage.inputs[0])
@@ -272,7 +277,7 @@ def _gap(network: PipelineNetwork, nodes: list[int]) -> tuple[float, int]:
             found = network.select(rows).at(states, torch.tensor(nodes, device=states.device))
         outputs = stage.recording.outputs
         expected = [outputs[i][r] for i, r in zip(nodes, rows, strict=True)]
-    return max(relative_gap(f, e) for f, e in zip(found, expected, strict=True)), len(nodes)
+    return max(relative_gap(f, e) for f, e in zip(found, expected, strict=True))
 
 
 def _roundoff(network: PipelineNetwork) -> float:

@@ -78,7 +78,7 @@ def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None
             "sampler to invert"
         )
     options = {k: v for k, v in notes.options.items() if k not in UNSEEN}
-    copies = _copies(notes.states)
+    copies = 1 if numbers == notes.states[0].numel() else copies_of(notes.states)
     return Recording(
         states=tuple(one_copy(x, copies) for x in notes.states),
         outputs=tuple(one_copy(m, copies) for m in notes.outputs),
@@ -154,8 +154,9 @@ class _Notes:
         if not self.outputs:
             self.scheduler, self.options = copy.deepcopy(scheduler), dict(options)
             self.states.append(x.detach().clone())
-            if self.numbers not in (None, x.numel(), x.numel() / 2):  # half: a batch of two copies
-                raise WrongSize(tuple(x.shape))
+            state = one_copy(x, copies_of([x]))
+            if self.numbers not in (None, x.numel(), state.numel()):
+                raise WrongSize(tuple(state.shape))
             self._refuse_chance(scheduler)
         else:
             self._compare(x)
@@ -218,7 +219,7 @@ class WrongSize(ValueError):  # noqa: N818 - it names the fact
         self.shape = shape
 
 
-def _copies(states: list[Tensor]) -> int:
+def copies_of(states: list[Tensor]) -> int:
     """2 where the second half of every batch is the first one again, as for guidance; else 1."""
     if len(states[0]) % 2:
         return 1

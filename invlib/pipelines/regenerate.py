@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .entrance import Entrance, stock
 from .invert import ImageInversion
+from .recording import copies_of, one_copy
 from .running import untouched
 
 
@@ -61,4 +62,4 @@ def regenerate(
         asked["output_type"] = "np"
     with torch.inference_mode(False), torch.no_grad(), untouched(pipe):
         result = stock(pipe, asked, entrance, noise, note=last.append if returns else None)
-    return last[-1] if returns else next(iter(result.values()))
+    return one_copy(last[-1], copies_of(last)) if returns else next(iter(result.values()))

@@ -130,7 +130,10 @@ def _scheduler(pipe: Any, hands: Hands) -> Iterator[None]:
 
 def _step(real: Callable[..., Any], replace: Callable[..., Tensor]) -> Callable[..., Any]:
     """A method with the signature and the kinds of return value of a scheduler's own step."""
-    names = list(inspect.signature(real).parameters)[1:]
+    parameters = list(inspect.signature(real).parameters.values())[1:]
+    names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
+    if "model_output" not in names:  # a subclass with *args; all schedulers have these three
+        names = ["model_output", "timestep", "sample", *names]
 
     @functools.wraps(real)
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:

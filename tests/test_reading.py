@@ -1,0 +1,547 @@
+"""Reading a pipeline by running it: what is found, and what is refused with which sentence."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import tiny_pipelines as tiny
+import torch
+from PIL import Image
+from stock import SIZE, clean, draw, gap
+from tiny_pipelines import SD, build, dpm
+from torch import Tensor
+
+from invlib.pipelines import invert_image, invert_latents, read
+from invlib.pipelines.entrance import stock
+from invlib.pipelines.recording import record
+from invlib.pipelines.replay import NotReplayable, read_replay
+from invlib.probing import NotInvertible
+from invlib.rehearsal.zoo.unet_recipes import RECIPES
+
+DDIM = diffusers.DDIMScheduler(**SD, clip_sample=False)
+TEXTS = {
+    "prompt": ["a red cat", "blue dog"],
+    "guidance_scale": 3.0,
+    "num_inference_steps": 4,
+    **SIZE,
+}
+CAT = {"prompt": "cat", "guidance_scale": 2.0, "num_inference_steps": 4, **SIZE}
+TWO = {"batch_size": 2, "num_inference_steps": 4}
+
+
+@cache
+def sd() -> Any:
+    return build(tiny.stable_diffusion, DDIM)
+
+
+@cache
+def pixel() -> Any:
+    return build(tiny.pixels)
+
+
+# ---- what is found ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "call", "kind", "shape"),
+    [
+        (tiny.stable_diffusion, TEXTS, "latents", (2, 4, 8, 8)),
+        (tiny.flux, TEXTS, "latents", (2, 16, 16)),
+        (tiny.pixels, TWO, "draw", (2, 3, 8, 8)),
+        (
+            tiny.dit,
+            {"class_labels": [1, 2], "guidance_scale": 3.0, "num_inference_steps": 3},
+            "draw",
+            (2, 4, 8, 8),
+        ),
+    ],
+)
+def test_the_entrance_puts_the_noise_where_the_stock_call_has_it(
+    make: Any, call: dict[str, Any], kind: str, shape: tuple[int, ...]
+) -> None:
+    pipe, noise = build(make), draw(*shape)
+    reading = read(pipe, call)
+    assert reading.entrance.kind == kind and reading.samples == 2
+    states: list[Tensor] = []
+    stock(pipe, call, reading.entrance, noise, note=states.append)
+    assert torch.equal(states[-1][:2], clean(pipe, call, noise))
+    first = reading.entrance.map(noise)
+    assert gap(reading.entrance.noise(first), noise) < 1e-28
+
+
+def test_a_scheduler_that_scales_the_noise_is_read_with_its_scale() -> None:
+    pipe = build(tiny.stable_diffusion, diffusers.EulerDiscreteScheduler(**SD))
+    reading = read(pipe, TEXTS)
+    noise = draw(2, 4, 8, 8)
+    sigma = float(reading.stage.recording.scheduler.init_noise_sigma)
+    assert sigma > 5
+    torch.testing.assert_close(reading.entrance.map(noise), sigma * noise)
+    # the states of the search are network inputs: variance 1 again
+    first = reading.solver.scale * noise
+    torch.testing.assert_close(reading.noise(first), noise, rtol=1e-6, atol=0)
+    assert reading.solver.scale == pytest.approx(sigma / (sigma**2 + 1) ** 0.5, rel=1e-5)
+
+
+def test_the_exit_of_a_pipeline_that_unpacks_its_latents_is_read() -> None:
+    """AudioLDM's like return the state; a pipeline may permute, scale and shift it, too."""
+
+    class Turned(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
+        def __call__(self, *args: Any, output_type: str = "pil", **kwargs: Any) -> Any:
+            result = super().__call__(*args, output_type=output_type, **kwargs)
+            if output_type == "latent":
+                result.images = 2 * result.images.transpose(-1, -2) + 0.5
+            return result
+
+    signature = diffusers.StableDiffusionPipeline.__call__
+    Turned.__call__.__wrapped__ = signature  # type: ignore[attr-defined]
+    pipe = build(tiny.stable_diffusion, DDIM)
+    pipe.__class__ = Turned
+    noise = draw(2, 4, 8, 8)
+    target = clean(pipe, TEXTS, noise)
+    result = invert_latents(pipe, target, **TEXTS)
+    assert gap(result.latents, noise) < 1e-20
+    assert gap(2 * result.target.mT + 0.5, target) < 1e-28
+
+
+# ---- the network, called directly ---------------------------------------------------------------
+
+
+def replayed(make: Any, call: dict[str, Any], scheduler: Any = None, **options: Any) -> Any:
+    reading = read(build(make, scheduler, **options), call)
+    assert reading.network.mode == "replay"
+    return reading
+
+
+@pytest.mark.parametrize("name", ["SD", "SDXL", "SD3", "Flux", "PixArt", "DDPM", "DiT"])
+def test_replay_is_the_pipelines_own_run(name: str) -> None:
+    """At random states, all nodes, rows in any order and repeated."""
+    make, call = {
+        "SD": (tiny.stable_diffusion, TEXTS),
+        "SDXL": (tiny.stable_diffusion_xl, {**TEXTS, "negative_prompt": ["bad", "bad dog"]}),
+        "SD3": (tiny.stable_diffusion_3, TEXTS),
+        "Flux": (tiny.flux, {**TEXTS, "true_cfg_scale": 3.0, "negative_prompt": ["bad", "dog"]}),
+        "PixArt": (tiny.pixart, {**TEXTS, "use_resolution_binning": False}),
+        "DDPM": (tiny.pixels, TWO),
+        "DiT": (tiny.dit, {"class_labels": [1, 2], "num_inference_steps": 4}),
+    }[name]
+    reading = replayed(make, call)
+    stage, n = reading.stage, reading.solver.steps
+    states = [draw(*x.shape, seed=i) for i, x in enumerate(stage.inputs)]
+    expected = stage.outputs(states)
+    nodes = torch.arange(n).repeat_interleave(2)
+    rows = torch.tensor([0, 1]).repeat(n)
+    order = torch.randperm(2 * n, generator=torch.Generator().manual_seed(0))
+    order = torch.cat([order, order[:3]])  # some twice
+    y = torch.stack(states).flatten(0, 1)[order]
+    found = reading.network.select(rows[order]).at(y, nodes[order])
+    wanted = torch.stack(expected).flatten(0, 1)[order]
+    wanted = wanted[:, : found.shape[1]]
+    assert gap(found, wanted) < 1e-12  # SD3 and Flux embed the time in float32
+    one = reading.network.select(torch.tensor([1])).at(y[:1], nodes[order][:1])
+    assert len(one) == 1
+
+
+def test_replay_of_other_rows_is_another_answer() -> None:
+    """Each row has its own prompt; so a wrong row would be seen above."""
+    reading = replayed(tiny.stable_diffusion, TEXTS, DDIM)
+    y, nodes = reading.stage.inputs[1][:1], torch.tensor([1])
+    first, second = (reading.network.select(torch.tensor([i])).at(y, nodes) for i in (0, 1))
+    assert gap(first, second) > 1e-6
+
+
+@pytest.mark.parametrize("most", [1, 3])
+@pytest.mark.parametrize("together", [True, False])
+def test_replay_in_parts_is_replay_at_once(together: bool, most: int) -> None:
+    """Node by node, where the network is told the time in another form than a tensor."""
+    reading = replayed(tiny.stable_diffusion, TEXTS, DDIM)
+    replay = reading.network.replay
+    y = draw(7, 4, 8, 8)
+    nodes, rows = torch.tensor([3, 0, 2, 0, 1, 3, 0]), torch.tensor([0, 1, 1, 0, 0, 1, 1])
+    parts = replace(replay, together=together, most=most)(y, nodes, rows)
+    assert gap(parts, replay(y, nodes, rows)) < 1e-26
+
+
+def test_what_is_not_linear_in_the_networks_answers_goes_through_the_pipeline() -> None:
+    call = {**TEXTS, "guidance_rescale": 0.7}
+    reading = read(sd(), call)
+    assert reading.network.mode == "steps" and reading.network.nodewise
+    with pytest.raises(NotReplayable, match="not combined linearly"):
+        read_replay(reading.stage)
+    states = [draw(*x.shape, seed=i) for i, x in enumerate(reading.stage.inputs)]
+    expected = reading.stage.outputs(states)
+    nodes, rows = torch.tensor([3, 0, 0, 2]), torch.tensor([0, 1, 0, 1])
+    y = torch.stack([states[i][r] for i, r in zip(nodes, rows, strict=True)])
+    found = reading.network.select(rows).at(y, nodes)
+    wanted = torch.stack([expected[i][r] for i, r in zip(nodes, rows, strict=True)])
+    assert gap(found, wanted) < 1e-26
+
+
+def test_what_depends_on_the_index_of_the_step_takes_whole_runs() -> None:
+    recipe = RECIPES["StableDiffusionControlNetPipeline"]
+    call = {**recipe.call, "control_guidance_end": 0.6}
+    reading = read(build(recipe.make), call)
+    assert reading.network.mode == "whole runs" and not reading.network.nodewise
+    states = [draw(*x.shape, seed=i) for i, x in enumerate(reading.stage.inputs)]
+    expected = reading.stage.outputs(states)
+    found = reading.network.select(torch.zeros(2).long()).at(
+        torch.stack([states[4][0], states[1][0]]), torch.tensor([4, 1])
+    )
+    assert gap(found, torch.stack([expected[4][0], expected[1][0]])) < 1e-26
+    plain = read(build(recipe.make), recipe.call)
+    assert plain.network.nodewise
+    assert gap(plain.stage.outputs(states)[5], expected[5]) > 1e-12  # the end is felt
+
+
+def mixed(module: Any, args: Any, out: Any) -> Any:
+    """Every row gets a part of another one."""
+    return type(out)(out.sample + 0.1 * out.sample.flip(0))
+
+
+def test_a_network_that_mixes_its_rows_is_one_sample() -> None:
+    pipe = build(tiny.pixels)
+    pipe.unet.register_forward_hook(mixed)
+    noise = draw(2, 3, 8, 8)
+    result = invert_latents(pipe, target := clean(pipe, TWO, noise), **TWO)
+    assert any("depend on each other" in note for note in result.notes)
+    assert result.inversion.noise.shape == (1, 2, 3, 8, 8)
+    assert result.latents.shape == noise.shape and gap(result.latents, noise) < 1e-20
+    assert gap(clean(pipe, TWO, result.latents), target) < 1e-20
+
+
+# ---- encoders are remembered for one inversion only --------------------------------------------
+
+
+def test_a_text_encoder_runs_once_in_an_inversion_and_again_in_the_next() -> None:
+    pipe = build(tiny.stable_diffusion, DDIM)
+    calls: list[int] = []
+    pipe.text_encoder.register_forward_hook(lambda *args: calls.append(1))
+    noise = draw(1, 4, 8, 8)
+    for weight in (1.0, 0.5):  # changed between the two, as a LoRA may be
+        for parameter in pipe.text_encoder.parameters():
+            parameter.mul_(weight)
+        target = clean(pipe, CAT, noise)
+        stocks = len(calls)
+        result = invert_latents(pipe, target, **CAT)
+        assert gap(result.latents, noise) < 1e-20
+        assert len(calls) - stocks <= 3 * stocks  # recorded, remembered, certified
+        calls.clear()
+
+
+def test_a_module_behind_the_loop_is_not_remembered_with_another_state() -> None:
+    class Enhanced(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
+        def __call__(
+            self, prompt: Any, latents: Any = None, output_type: str = "pil", **kwargs: Any
+        ) -> Any:
+            last = super().__call__(prompt, latents=latents, output_type="latent", **kwargs)[0]
+            return (self.enhancer(last),)
+
+    class Doubling(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            """Twice the input."""
+            return 2 * x
+
+    pipe = build(tiny.stable_diffusion, DDIM)
+    pipe.__class__ = Enhanced
+    pipe.enhancer = Doubling()
+    noise = draw(1, 4, 8, 8)
+    call = {"prompt": "cat"}
+    target = clean(pipe, call, noise)
+    result = invert_latents(pipe, target, **call, method="naive")
+    assert torch.equal(result.target, target / 2)
+
+
+def test_the_same_prompt_in_another_call_is_encoded_anew() -> None:
+    noise = draw(1, 4, 8, 8)
+    for prompt in ("cat", "dog", "cat"):
+        call = {**CAT, "prompt": prompt}
+        result = invert_latents(sd(), clean(sd(), call, noise), **call)
+        assert gap(result.latents, noise) < 1e-20
+
+
+# ---- refusals: pipelines and schedulers ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        (diffusers.DDPMScheduler(**{**SD, "steps_offset": 0}, clip_sample=False), "stochastic"),
+        (diffusers.DDIMScheduler(**SD), "clip_sample=True is not affine; set clip_sample=False"),
+        (dpm(thresholding=True), "thresholding=True is not affine"),
+        (dpm(algorithm_type="sde-dpmsolver++"), "stochastic"),
+        (diffusers.EulerAncestralDiscreteScheduler(**SD), "stochastic"),
+    ],
+)
+def test_schedulers_that_cannot_be_inverted(scheduler: Any, message: str) -> None:
+    advice = "give the pipeline a deterministic scheduler, e.g. pipe.scheduler = DDIMScheduler"
+    pipe = build(tiny.pixels, scheduler)
+    with pytest.raises(NotInvertible, match=re.escape(message)) as error:
+        invert_image(pipe, torch.rand(1, 3, 8, 8), num_inference_steps=4)
+    assert f"{advice}.from_config(pipe.scheduler.config, clip_sample=False)" in str(error.value)
+
+
+def test_a_flow_that_draws_is_refused_with_a_flow() -> None:
+    flow = diffusers.FlowMatchEulerDiscreteScheduler(stochastic_sampling=True)
+    with pytest.raises(NotInvertible, match="= FlowMatchEulerDiscreteScheduler"):
+        invert_latents(build(tiny.stable_diffusion_3, flow), draw(1, 4, 8, 8), **CAT)
+
+
+def test_one_step_less_than_a_pipeline_needs() -> None:
+    """PixArt with one step does not scale noise as its scheduler wants: its own matter."""
+    call = {**CAT, "use_resolution_binning": False, "num_inference_steps": 1}
+    pipe = build(tiny.pixart, DDIM)
+    noise = draw(1, 4, 8, 8)
+    result = invert_latents(pipe, clean(pipe, call, noise), **call)
+    assert gap(result.latents, noise) < 1e-20
+
+
+def test_networks_that_predict_variances() -> None:
+    pipe = build(tiny.pixels)
+    double = torch.nn.Conv2d(8, 6, 3, padding=1).double().requires_grad_(False)
+    pipe.unet.conv_out = double
+    with pytest.raises(ValueError, match="variance|fails with this call"):
+        invert_latents(pipe, draw(1, 3, 8, 8), num_inference_steps=2)
+
+
+class Dropped(torch.nn.Module):
+    """Draws, as dropout does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A noisy copy."""
+        return x * (1 + 0.01 * torch.rand_like(x))
+
+
+def test_a_network_in_training_mode_is_named() -> None:
+    pipe = build(tiny.stable_diffusion, DDIM, dropout=0.1)
+    pipe.unet.train()
+    reason = r"pipe\.unet is in training mode.*pipe\.unet\.eval\(\)"
+    with pytest.raises(NotInvertible, match=reason):
+        invert_latents(pipe, clean(pipe, CAT, draw(1, 4, 8, 8)), **CAT)
+    pipe.unet.eval()
+    noise = draw(1, 4, 8, 8)
+    assert gap(invert_latents(pipe, clean(pipe, CAT, noise), **CAT).latents, noise) < 1e-20
+
+
+def test_a_random_network_is_refused() -> None:
+    pipe = build(tiny.stable_diffusion, DDIM)
+    pipe.unet.conv_in.register_forward_hook(lambda m, a, out: Dropped()(out))
+    with pytest.raises(NotInvertible, match="does not repeat|other outputs at the same states"):
+        invert_latents(pipe, draw(1, 4, 8, 8), **CAT)
+
+
+@pytest.mark.parametrize("period", [2, 3])
+def test_a_network_that_keeps_its_last_answer(period: int) -> None:
+    """As DeepCache does; what begins anew in every run is a function of the states all the same."""
+    pipe, kept = build(tiny.stable_diffusion, DDIM), []
+
+    def cached(module: Any, args: Any, out: Any) -> Any:
+        kept.append(out[0])
+        return (kept[(len(kept) - 1) // period * period],)
+
+    pipe.unet.register_forward_hook(cached)
+    noise = draw(1, 4, 8, 8)
+    target = clean(pipe, CAT, noise)
+    if CAT["num_inference_steps"] % period:
+        with pytest.raises(NotInvertible, match="keeps something from call to call"):
+            invert_latents(pipe, target, **CAT)
+    else:
+        assert read(pipe, CAT).network.mode == "whole runs"
+        result = invert_latents(pipe, target, **CAT)
+        assert gap(clean(pipe, CAT, result.latents), target) < 1e-20
+
+
+def test_a_pipeline_whose_states_are_clipped_between_its_steps() -> None:
+    class Clipped(diffusers.DDIMScheduler):  # type: ignore[misc]
+        def step(self, *args: Any, **kwargs: Any) -> Any:
+            previous, *rest = super().step(*args, **kwargs)
+            return (previous.clamp(-1.5, 1.5), *rest)
+
+    pipe = build(tiny.stable_diffusion, Clipped(**SD, clip_sample=False))
+    with pytest.raises(NotInvertible):
+        invert_latents(pipe, draw(1, 4, 8, 8), **CAT)
+
+
+def test_a_step_that_is_not_the_tables() -> None:
+    """A scheduler that treats channels otherwise than it treats the one that it is probed with."""
+
+    class Centred(diffusers.DDIMScheduler):  # type: ignore[misc]
+        def step(self, *args: Any, **kwargs: Any) -> Any:
+            previous, *rest = super().step(*args, **kwargs)
+            if previous.shape[1] > 1:
+                previous = previous - 0.01 * previous.mean(1, keepdim=True)
+            return (previous, *rest)
+
+    pipe = build(tiny.stable_diffusion, Centred(**SD, clip_sample=False))
+    with pytest.raises(NotInvertible, match="step 1 of 4 is not the scheduler's .it is off by"):
+        invert_latents(pipe, draw(1, 4, 8, 8), **CAT)
+
+
+@pytest.mark.parametrize("other", [None, 3, torch.nn.Identity()])
+def test_what_is_no_pipeline(other: Any) -> None:
+    with pytest.raises(TypeError, match="pipeline"):
+        invert_image(other, RGB, prompt="cat")
+    with pytest.raises(TypeError, match="pipeline"):
+        invert_latents(other, draw(1, 4, 8, 8), prompt="cat")
+
+
+# ---- refusals: images and latents ---------------------------------------------------------------
+
+RGB = Image.new("RGB", (16, 16))
+FLOATS = torch.full((1, 3, 16, 16), 0.5)
+
+
+@pytest.mark.parametrize("mode", ["P", "I;16", "CMYK", "1", "F", "LA"])
+def test_pil_modes(mode: str) -> None:
+    with pytest.raises(ValueError, match=rf"mode {mode}; convert it .*convert\('RGB'\)"):
+        invert_image(sd(), Image.new(mode, (16, 16)), **CAT)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+def test_pil_modes_of_other_pipelines(mode: str) -> None:
+    with pytest.raises(ValueError, match=r"the pipeline 3; convert it .*convert\('RGB'\)"):
+        invert_image(sd(), Image.new(mode, (16, 16)), **CAT)
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        ("cat.png", TypeError, "not str; open it first"),
+        ([], ValueError, "the list is empty"),
+        (torch.zeros(0, 3, 16, 16), ValueError, "the batch is empty"),
+        (Image.new("RGB", (16, 12)), ValueError, "is 12 x 16 (height x width).*makes 16 x 16"),
+        ([RGB, Image.new("RGB", (24, 16))], ValueError, "differ in size"),
+        ([RGB, FLOATS], ValueError, "differ in size or type"),
+        (FLOATS * torch.nan, ValueError, "NaN"),
+        (FLOATS * 4, ValueError, "must lie in [0, 1], but these go from 2 to 2"),
+        (FLOATS - 1, ValueError, "must lie in [0, 1]"),
+        (torch.zeros(1, 16, 16, 3), ValueError, "is no picture [..., C, H, W]"),
+        (torch.zeros(1, 1, 16, 16), ValueError, "1 colour channels, the pipeline 3; convert it"),
+        (np.zeros((16, 16)), ValueError, "is no picture [..., H, W, C]"),
+        (np.zeros((16, 16, 4)), ValueError, "convert('RGB')"),
+        (np.zeros((16, 16, 3), dtype=np.uint16), TypeError, "not uint16"),
+        (np.zeros((16, 16, 3), dtype=int), TypeError, "not int64"),
+        (np.array([["a"]]), TypeError, "not <U1"),
+        (torch.zeros(1, 3, 16, 16, dtype=torch.int32), TypeError, "not torch.int32"),
+        ([RGB, RGB], ValueError, "(2, 3, 16, 16) were given, but the call makes (1, 3, 16, 16)"),
+        (torch.zeros(1, 2, 3, 16, 16), ValueError, "but the call makes (1, 3, 16, 16)"),
+        (torch.zeros(1, 1, 1, 3, 16, 16), ValueError, "neither pictures"),
+    ],
+)
+def test_images_that_are_none(image: Any, error: type[Exception], message: str) -> None:
+    pattern = ".*".join(re.escape(part) for part in message.split(".*"))
+    with pytest.raises(error, match=pattern):
+        invert_image(sd(), image, **CAT)
+
+
+@pytest.mark.parametrize(
+    ("latents", "error", "message"),
+    [
+        (np.zeros((1, 4, 8, 8)), TypeError, "latents must be a tensor, got ndarray"),
+        (torch.zeros(1, 4, 8, 8, dtype=torch.long), ValueError, "floating-point batch"),
+        (torch.full((1, 4, 8, 8), torch.inf), ValueError, "NaN or infinity"),
+        (torch.zeros(1, 3, 8, 8), ValueError, "the state of the call has (1, 4, 8, 8)"),
+        (torch.zeros(4, 8, 8), ValueError, "the call returns (1, 4, 8, 8)"),
+        (torch.zeros(1, 4, 4, 16), ValueError, "the call returns (1, 4, 8, 8)"),
+        (torch.zeros(2, 4, 8, 8), ValueError, "and the number of images"),
+        (torch.zeros(0, 4, 8, 8), ValueError, "number of images"),
+    ],
+)
+def test_latents_that_are_none(latents: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        invert_latents(sd(), latents, **CAT)
+
+
+def test_sizes_that_do_not_fit() -> None:
+    told = {k: v for k, v in CAT.items() if k not in SIZE}
+    with pytest.raises(ValueError, match="divisible by 8"):
+        invert_latents(sd(), draw(1, 4, 7, 8), **told)
+    with pytest.raises(ValueError, match="16 x 16 .height x width., but the call makes 8 x 8"):
+        invert_image(pixel(), RGB, num_inference_steps=2)
+    dit = {"class_labels": [1], "num_inference_steps": 2}
+    with pytest.raises(ValueError, match="24 x 24 .*, but the call makes 16 x 16"):
+        invert_image(build(tiny.dit), Image.new("RGB", (24, 24)), **dit)
+    with pytest.raises(ValueError, match="give height and width"):
+        invert_latents(build(tiny.flux), draw(1, 16, 12), **told)
+
+
+# ---- refusals: calls ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "message"),
+    [
+        ({"prompt": ["a", "b"]}, ValueError, "number of images"),
+        ({"negative_prompt": ["a", "b", "c"]}, ValueError, "itself fails with this call"),
+        ({"prompt": 3}, ValueError, "`prompt` has to be of type"),
+        ({"guidance_scale": "7"}, ValueError, "itself fails with this call"),
+        ({"num_inference_steps": 0}, ValueError, "no step|fails with this call"),
+        ({"num_inference_steps": 2.5}, ValueError, "fails with this call"),
+        ({"latents": draw(1, 4, 8, 8)}, ValueError, "latents is what is looked for"),
+        ({"guidance_rescal": 0.5}, TypeError, "did you mean guidance_rescale"),
+        ({"num_inference_step": 3}, TypeError, "did you mean num_inference_steps"),
+        ({"cfg": 3}, TypeError, "'cfg' is no argument of StableDiffusionPipeline"),
+        ({"method": "magic"}, ValueError, "unknown method 'magic'"),
+        ({"decoder": "magic"}, ValueError, "unknown decoder 'magic'"),
+        ({"options": {"metod": "naive"}}, TypeError, "did you mean method"),
+        ({"options": {"prompt": "cat"}}, TypeError, "'prompt' is no option of invlib"),
+    ],
+)
+def test_arguments(asked: dict[str, Any], error: type[Exception], message: str) -> None:
+    find: Any = invert_image if "decoder" in asked else invert_latents
+    given = RGB if "decoder" in asked else draw(1, 4, 8, 8)
+    with pytest.raises(error, match=message):
+        find(sd(), given, **{**CAT, **asked})
+
+
+def test_an_argument_that_is_the_pipelines_is_not_ours() -> None:
+    """Attend-and-Excite has a callback and so do we: in the call it is the pipeline's."""
+
+    class Own(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
+        def __call__(
+            self, prompt: Any = None, budget: float = 1.0, latents: Any = None, **kwargs: Any
+        ) -> Any:
+            return super().__call__(
+                prompt, guidance_scale=2.0 * budget, latents=latents, **CALL, **kwargs
+            )
+
+    CALL = {"num_inference_steps": 4, **SIZE}  # noqa: N806
+    pipe = build(tiny.stable_diffusion, DDIM)
+    pipe.__class__ = Own
+    noise = draw(1, 4, 8, 8)
+    target = pipe(prompt="cat", budget=2.0, latents=noise, output_type="latent")[0]
+    result = invert_latents(pipe, target, prompt="cat", budget=2.0)
+    assert gap(result.latents, noise) < 1e-20
+    assert result.call == {"prompt": "cat", "budget": 2.0}
+
+
+def test_prompts_that_a_pipeline_does_not_take() -> None:
+    for asked in ({"prompt": "cat"}, {"negative_prompt": "bad"}, {"guidance_scale": 2.0}):
+        with pytest.raises(TypeError, match="is no argument of DDPMPipeline"):
+            invert_latents(pixel(), draw(1, 3, 8, 8), **asked)
+    dit, latents = build(tiny.dit), draw(1, 4, 8, 8)
+    with pytest.raises(ValueError, match="fails with this call"):
+        invert_latents(dit, latents, class_labels=None)
+    with pytest.raises(ValueError, match="fails with this call"):
+        invert_latents(dit, latents, class_labels=[1001])
+    with pytest.raises(ValueError, match="number of images"):
+        invert_latents(dit, latents, class_labels=[1, 2])
+
+
+def test_a_missing_argument_is_named() -> None:
+    with pytest.raises(ValueError, match="Provide either `prompt` or `prompt_embeds`"):
+        invert_latents(sd(), draw(1, 4, 8, 8), num_inference_steps=2, **SIZE)
+    with pytest.raises(ValueError, match="class_labels"):
+        invert_latents(build(tiny.dit), draw(1, 4, 8, 8), num_inference_steps=2)
+
+
+def test_a_recorded_run_does_not_depend_on_what_was_drawn_before() -> None:
+    torch.manual_seed(5)
+    one = record(sd(), CAT, seed=3, numbers=None)
+    torch.manual_seed(6)
+    two = record(sd(), CAT, seed=3, numbers=None)
+    assert all(torch.equal(a, b) for a, b in zip(one.states, two.states, strict=True))
