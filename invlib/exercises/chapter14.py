@@ -43,7 +43,7 @@ def _change_problem(changed: Changed) -> str:
 
     broken = given[3].clone()
     broken[7] = torch.nan
-    cases = (
+    cases: tuple[tuple[list[int], Tensor, str], ...] = (
         (
             [],
             given[0],
