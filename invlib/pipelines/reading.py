@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -102,7 +103,7 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
         try:
             recording = record(pipe, asked, seed=SEED, numbers=numbers)
         except ValueError as error:
-            if "latent" not in str(error.__cause__):
+            if not {"latent", "output_type"} & set(re.findall(r"\w+", str(error.__cause__))):
                 raise
             asked = dict(call)  # a pipeline that returns no latents, and says so
             recording = record(pipe, asked, seed=SEED, numbers=numbers)
