@@ -147,7 +147,8 @@ def _check_interface(scheduler: Any, loop: Loop) -> None:
     arguments = inspect.signature(scheduler.step).parameters.values()
     if any("LongTensor" in str(a.annotation) for a in arguments):
         raise NotInvertible(f"{name} works on discrete tokens, not on real numbers")
-    needed = {a.name for a in arguments if a.default is a.empty and a.kind is not a.VAR_KEYWORD}
+    rest = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = {a.name for a in arguments if a.default is a.empty and a.kind not in rest}
     if extra := needed - {"model_output", "timestep", "sample", *loop.options}:
         raise NotInvertible(f"{name} needs arguments in step: {', '.join(sorted(extra))}")
     for option in ("thresholding", "clip_sample", "clip_denoised"):
