@@ -133,8 +133,8 @@ def floor(denoiser: Denoiser) -> float:
     """Relative residual at round-off of the network's dtype.
 
     The dtype is what the denoiser, or a ``network`` inside it, calls its ``dtype``, or that of
-    its parameters; else float64. Where the denoiser knows its ``roundoff``, twice that is the
-    least.
+    its parameters; else float64. A denoiser that has measured its ``roundoff`` to be far coarser
+    than its dtype (parts in a lower precision, autocast) is taken at its word.
     """
     network: object = denoiser
     while network is not None:
@@ -142,7 +142,8 @@ def floor(denoiser: Denoiser) -> float:
         if dtype is None and isinstance(network, torch.nn.Module):
             dtype = next((p.dtype for p in network.parameters()), None)
         if dtype is not None:
-            return max(FLOORS[dtype], 2 * getattr(network, "roundoff", 0.0))
+            measured = 2 * cast(float, getattr(network, "roundoff", 0.0))
+            return measured if measured > 10 * FLOORS[dtype] else FLOORS[dtype]
         network = getattr(network, "network", None)
     return FLOORS[torch.float64]
 

@@ -255,6 +255,8 @@ def _kind(scheduler: Any) -> tuple[Prediction, Levels]:
         data = config["sigma_data"]
         kind: Prediction = "v_prediction" if prediction == "v_prediction" else "edm"
         return kind, AngleSchedule(lambda t: torch.atan(torch.exp(4 * t) / data), times)
+    if config.get("timestep_type") == "continuous":  # the label is log(sigma / alpha) / 4
+        return prediction, AngleSchedule(lambda t: torch.atan(torch.exp(4 * t)), times)
     if getattr(scheduler, "alphas_cumprod", None) is None:
         raise NotInvertible(f"{name}: unknown noise schedule (it has no alphas_cumprod)")
     return prediction, Schedule.from_scheduler(scheduler)

@@ -168,7 +168,7 @@ def collect(states: list[Tensor], roots: list[Root], tally: Tally, method: str) 
     """Gather the roots of the steps, the noisiest last, into one result.
 
     Where a watch has ended the search before the last step, the other states are
-    :func:`straight` on from those that were found.
+    :func:`~invlib.inverters.naive.straight` on from those that were found.
     """
     left = tally.solver.steps - len(roots)
     why = [stopped() or "budget"] * bool(left)

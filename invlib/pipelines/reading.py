@@ -16,7 +16,7 @@ from ..probing import NotInvertible, from_scheduler, input_scales, network_predi
 from ..solvers import Solver
 from .entrance import Entrance, entrances, identity, read_map
 from .network import Mode, PipelineNetwork
-from .recording import Recording, advised, record, relative_gap, training
+from .recording import Recording, WrongSize, advised, record, relative_gap, training
 from .replay import NotReplayable, Replay, read_replay
 from .stage import Stage
 
@@ -101,10 +101,10 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
     with torch.no_grad():
         try:
             recording = record(pipe, asked, seed=SEED, numbers=numbers)
-        except ValueError as error:
-            if "latent" not in str(error.__cause__):
-                raise
-            asked = dict(call)  # a pipeline that returns no latents, and says so
+        except (NotInvertible, WrongSize):
+            raise
+        except ValueError:  # perhaps of a pipeline that does not return latents
+            asked = dict(call)
             recording = record(pipe, asked, seed=SEED, numbers=numbers)
         solver = table(recording)
         stage = Stage(pipe, call, recording)

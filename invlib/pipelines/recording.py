@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..memory import is_full
 from ..probing import Loop, NotInvertible, check_steps
-from .running import Hands, modules_of, run
+from .running import HELD, Hands, modules_of, run
 
 UNSEEN = ("generator", "variance_noise")  # options of a step that say nothing of its formula
 
@@ -260,8 +260,9 @@ def first_tensor(result: Any) -> Tensor | None:
 
 
 def _on_cpu(scheduler: Any) -> Any:
-    """The scheduler with all its tensors on the CPU, of its own class again."""
-    scheduler.__class__ = type(scheduler).__mro__[1]
+    """The scheduler out of our hands, with all its tensors on the CPU."""
+    for name in HELD:
+        scheduler.__dict__.pop(name, None)
     for name, value in scheduler.__dict__.items():
         if isinstance(value, Tensor):
             scheduler.__dict__[name] = value.cpu()

@@ -38,7 +38,7 @@ def regenerate(
             before they are clamped); what the pipeline knows.
 
     Returns:
-        What the pipeline returns first: images, frames or audio.
+        Images, frames or audio, as the pipeline returns them.
 
     Raises:
         TypeError: if there is no call.

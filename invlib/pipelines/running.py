@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any, cast
 
 import numpy as np
@@ -108,19 +109,23 @@ def _has_processors(module: Any) -> bool:
     return hasattr(module, "attn_processors") and hasattr(module, "set_attn_processor")
 
 
+HELD = ("step", "scale_model_input", "set_timesteps")  # methods of a scheduler in our hands
+
+
 @contextmanager
 def _scheduler(pipe: Any, hands: Hands) -> Iterator[None]:
-    """Give the pipeline a copy of its scheduler, of a class with the wanted methods."""
+    """Give the pipeline a copy of its scheduler, of the same class, with the wanted methods."""
     own = pipe.__dict__["scheduler"]
-    scheduler = copy.deepcopy(own)
-    base, new = type(own), {}
+    scheduler, base = copy.deepcopy(own), type(own)
+    new: dict[str, Callable[..., Any]] = {}
     if hands.step is not None:
         new["step"] = _step(base.step, hands.step)
     if hands.scale is not None and hasattr(base, "scale_model_input"):
         new["scale_model_input"] = _scale(base.scale_model_input, hands.scale)
     if hands.begin is not None:
         new["set_timesteps"] = _then(base.set_timesteps, hands.begin)
-    scheduler.__class__ = type(base.__name__, (base,), new)
+    for name, method in new.items():
+        scheduler.__dict__[name] = MethodType(method, scheduler)
     pipe.__dict__["scheduler"] = scheduler
     try:
         yield

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import rehearsal
+from ..rehearsal import pipelines_page
 from . import bench_tables, decoder_memory, decoding, exactness, flow, reversible, versus
 
 
@@ -25,6 +26,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "decoder_memory": of(decoder_memory.markdown, "decoder_memory"),
     "bench": of(bench_tables.markdown, "bench"),
     "rehearsal": of(rehearsal.markdown, "rehearsal"),
+    "pipelines": of(pipelines_page.markdown, "pipelines"),
     "flow": of(flow.markdown, "flow"),
     "reversible": of(reversible.markdown, "reversible", "exactness"),
     "reversible_quality": of(reversible.markdown_quality, "reversible"),
@@ -36,6 +38,7 @@ PAGES = (
     "book/reference/reversible.md",
     "book/reference/flow.md",
     "book/reference/versus.md",
+    "book/reference/pipelines.md",
 )
 
 
