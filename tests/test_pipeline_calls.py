@@ -471,3 +471,19 @@ def test_an_image_that_was_made_with_an_option_is_another_one() -> None:
     result = invert_image(pipe, image, decoder=known, **told)
     assert gap(result.latents, noise) < FAR
     assert any("height=16 and width=16" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("steps", [[0, 2], [3], [0, 1, 2, 3]])
+def test_what_a_callback_decodes_is_not_the_picture(steps: list[int]) -> None:
+    """A preview, even of the last state, whose scale is not the pipeline's own."""
+
+    def look(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if step in steps:
+            pipe.vae.decode(tensors["latents"])
+        return {}
+
+    call = {**CAT, "callback_on_step_end": look}
+    image = sd()(**call, latents=draw(*SHAPE), output_type="np").images
+    found = invert_image(sd(), image, decoder="encoder", method="naive", **call)
+    plain = invert_image(sd(), image, decoder="encoder", method="naive", **CAT)
+    assert torch.equal(found.target, plain.target)
