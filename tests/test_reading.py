@@ -20,6 +20,7 @@ from torch import Tensor
 
 from invlib.pipelines import invert_image, invert_latents, read
 from invlib.pipelines.entrance import stock
+from invlib.pipelines.images import Pictures
 from invlib.pipelines.recording import record
 from invlib.pipelines.replay import NotReplayable, read_replay
 from invlib.probing import NotInvertible
@@ -568,3 +569,14 @@ def test_a_recorded_run_does_not_depend_on_what_was_drawn_before() -> None:
     torch.manual_seed(6)
     two = record(sd(), CAT, seed=3, numbers=None)
     assert all(torch.equal(a, b) for a, b in zip(one.states, two.states, strict=True))
+
+
+@pytest.mark.parametrize("frames", [2, 3, 5])
+def test_a_clip_of_as_many_frames_as_colours_keeps_them_apart(frames: int) -> None:
+    """Where the shape does not tell them apart, what is known of the decoder does."""
+    clip = torch.rand(1, frames, 3, 4, 4, dtype=torch.float64)
+    pictures = Pictures.of(clip)
+    colours = pictures.box((1, 3, frames, 4, 4), "cpu").center
+    assert gap(colours, 2 * clip.transpose(1, 2) - 1) < 1e-28
+    clips = pictures.box((1, frames, 3, 4, 4), "cpu", frames_first=True).center
+    assert gap(clips, 2 * clip - 1) < 1e-28
