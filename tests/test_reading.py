@@ -580,3 +580,30 @@ def test_a_clip_of_as_many_frames_as_colours_keeps_them_apart(frames: int) -> No
     assert gap(colours, 2 * clip.transpose(1, 2) - 1) < 1e-28
     clips = pictures.box((1, frames, 3, 4, 4), "cpu", frames_first=True).center
     assert gap(clips, 2 * clip - 1) < 1e-28
+
+
+@pytest.mark.parametrize("node", [0, 1, 4])
+def test_a_network_that_a_callback_switches_for_one_step(node: int) -> None:
+    """As FreeU or an adapter that is turned on and off: every node is compared."""
+    pipe = build(tiny.stable_diffusion, DDIM)
+    pipe.unet.register_forward_hook(lambda m, a, out: (out[0] * (pipe._clip_skip or 1.0),))
+
+    def switch(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        pipe._clip_skip = 1.2 if step == node else None  # which every call begins with
+        return {}
+
+    call = {**CAT, "num_inference_steps": 6, "callback_on_step_end": switch}
+    there_and_back(pipe, (1, 4, 8, 8), call)
+
+
+def test_as_many_tokens_as_rows() -> None:
+    """The places of Flux' tokens look like one entry a row then."""
+    call = {**TEXTS, "prompt": ["a", "red"], "num_inference_steps": 2, "height": 4, "width": 8}
+    there_and_back(build(tiny.flux), (2, 2, 16), call)
+
+
+def test_a_network_that_gives_nan_is_named() -> None:
+    pipe = build(tiny.stable_diffusion, DDIM, dtype=torch.float16)
+    pipe.unet.conv_out.register_forward_hook(lambda m, a, out: 1e5 * out)
+    with pytest.raises(NotInvertible, match="network gives NaN or infinity in step 1: .*float16"):
+        invert_latents(pipe, draw(1, 4, 8, 8), **CAT)

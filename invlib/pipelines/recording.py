@@ -164,6 +164,11 @@ class _Notes:
         self.latest = [name for name, _ in self._since]
         self.answers = [answer for _, answer in self._since]
         self._since = []
+        if not torch.isfinite(output).all():
+            raise NotInvertible(
+                f"{self.name}'s network gives NaN or infinity in step {len(self.outputs) + 1}: "
+                f"{output.dtype} may be too narrow for it, so build the pipeline with another dtype"
+            )
         result = real(scheduler, output, time, x, **options, return_dict=False)
         self.outputs.append(output.detach().clone())
         self.times.append(torch.as_tensor(time).detach().cpu().reshape(()))
