@@ -607,3 +607,34 @@ def test_a_network_that_gives_nan_is_named() -> None:
     pipe.unet.conv_out.register_forward_hook(lambda m, a, out: 1e5 * out)
     with pytest.raises(NotInvertible, match="network gives NaN or infinity in step 1: .*float16"):
         invert_latents(pipe, draw(1, 4, 8, 8), **CAT)
+
+
+@pytest.mark.parametrize("name", ["step", "scale_model_input", "set_timesteps"])
+def test_a_method_that_was_replaced_on_a_scheduler_is_named(name: str) -> None:
+    scheduler = diffusers.EulerDiscreteScheduler(**SD)
+    pipe, own = build(tiny.stable_diffusion, scheduler), getattr(scheduler, name)
+    setattr(pipe.scheduler, name, lambda *args, **kwargs: own(*args, **kwargs))
+    with pytest.raises(NotInvertible, match=f"the {name} of this Euler.*put it into a subclass"):
+        invert_latents(pipe, draw(1, 4, 8, 8), **CAT)
+
+
+def test_an_inversion_within_an_inversion() -> None:
+    """In a callback, of the same pipeline; the hands of the one are not the other's."""
+    pipe = build(tiny.stable_diffusion, diffusers.EulerDiscreteScheduler(**SD))
+    noise = draw(1, 4, 8, 8, seed=5)
+    target, found = clean(pipe, CAT, noise), []
+
+    def within(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if step == 0:
+            found.append(invert_latents(pipe, target, **CAT).latents)
+        return {}
+
+    call = {**CAT, "num_inference_steps": 2, "callback_on_step_end": within}
+    there_and_back(pipe, (1, 4, 8, 8), call)
+    assert found and max(gap(latents, noise) for latents in found) < 1e-11
+
+
+def test_as_many_latents_as_there_are_copies_for_guidance() -> None:
+    call = {"class_labels": [1], "guidance_scale": 3.0, "num_inference_steps": 3}
+    with pytest.raises(ValueError, match=r"state of the call has \(1, 4, 8, 8\)"):
+        invert_latents(build(tiny.dit), draw(2, 4, 8, 8), **call)
