@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +24,7 @@ from invlib.pipelines.images import Pictures
 from invlib.pipelines.recording import record
 from invlib.pipelines.replay import NotReplayable, read_replay
 from invlib.probing import NotInvertible
+from invlib.rehearsal.zoo.transformer_recipes import RECIPES as TRANSFORMERS
 from invlib.rehearsal.zoo.unet_recipes import RECIPES
 
 DDIM = diffusers.DDIMScheduler(**SD, clip_sample=False)
@@ -638,3 +639,34 @@ def test_as_many_latents_as_there_are_copies_for_guidance() -> None:
     call = {"class_labels": [1], "guidance_scale": 3.0, "num_inference_steps": 3}
     with pytest.raises(ValueError, match=r"state of the call has \(1, 4, 8, 8\)"):
         invert_latents(build(tiny.dit), draw(2, 4, 8, 8), **call)
+
+
+def test_pictures_of_a_decoder_of_clips() -> None:
+    """Qwen's makes clips of one frame; a batch of pictures is as many clips."""
+    recipe = TRANSFORMERS["QwenImagePipeline"]
+    pipe, call = build(recipe.make), {**recipe.call, "num_images_per_prompt": 2}
+    images = pipe(**call).images
+    found = invert_image(pipe, images, decoder="encoder", method="naive", **call)
+    assert len(found.latents) == 2
+
+
+def test_noise_that_is_added_before_the_decoder() -> None:
+    """As LTX does: without the generator nobody knows what was decoded."""
+
+    class Grainy(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
+        def __call__(
+            self, generator: Any = None, latents: Any = None, output_type: str = "pil"
+        ) -> Any:
+            kind = {**CAT, "generator": generator, "latents": latents, "output_type": "latent"}
+            last = super().__call__(**kind)[0]
+            if output_type == "latent":
+                return (last,)
+            grain = torch.randn(last.shape, generator=generator, dtype=last.dtype)
+            return (self.vae.decode((last + 0.1 * grain) / 0.7)[0],)
+
+    pipe = build(tiny.stable_diffusion, DDIM)
+    pipe.__class__ = Grainy
+    find: Any = partial(invert_image, pipe, FLOATS, decoder="encoder", method="naive")
+    with pytest.raises(ValueError, match=r"random numbers between .*give generator="):
+        find()
+    assert len(find(generator=torch.Generator().manual_seed(1)).latents) == 1

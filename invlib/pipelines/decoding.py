@@ -38,6 +38,11 @@ def read_decoder(reading: Reading) -> tuple[Autoencoder | None, tuple[int, ...]]
             f"{name} decodes {tuple(z.shape)} of its state {tuple(last.shape)}: pictures that are "
             "decoded in parts are not supported; invert latents"
         )
+    if not torch.equal(z, _decodings(reading, last, stop=number, seed=2)[number][1]):
+        raise ValueError(
+            f"{name} draws random numbers between its last state and its decoder: give generator= "
+            "as in the call that made the image, or invert latents"
+        )
     if z.shape == last.shape and torch.equal(z.double(), last.double()):
         to_decoder = identity(tuple(last.shape))
     else:
@@ -64,7 +69,7 @@ def read_decoder(reading: Reading) -> tuple[Autoencoder | None, tuple[int, ...]]
 
 
 def _decodings(
-    reading: Reading, state: Tensor, *, stop: int | None = None
+    reading: Reading, state: Tensor, *, stop: int | None = None, seed: int = 1
 ) -> list[tuple[Any, Tensor, dict[str, Any]]]:
     """All that the call decodes if it ends in a state: the modules, what they get, and options.
 
@@ -72,6 +77,7 @@ def _decodings(
         reading: the call.
         state: its last state.
         stop: which decoding, counted from 0, ends the call; by default it makes its picture.
+        seed: seed of what the call draws.
     """
     seen: list[tuple[Any, Tensor, dict[str, Any]]] = []
 
@@ -87,5 +93,5 @@ def _decodings(
             raise Stop
         return real(*args, **kwargs)
 
-    reading.stage.finish(state, method=method)
+    reading.stage.finish(state, method=method, seed=seed)
     return seen

@@ -74,7 +74,9 @@ class Pictures:
         """
         pixels = self.pixels
         if len(shape) == 5:
-            pixels = pixels if pixels.ndim == 5 else pixels[None]
+            single = pixels.ndim == 4 and shape[0] == len(pixels) > 1  # clips of one frame
+            if pixels.ndim == 4:
+                pixels = pixels[:, None] if single else pixels[None]
             told = shape[1] != shape[2]
             if pixels.shape[1:3] != shape[1:3] if told else not frames_first:
                 pixels = pixels.transpose(1, 2)

@@ -83,7 +83,12 @@ class Stage:
         self._loop(states, None, note, module, None, began=began)
 
     def finish(
-        self, state: Tensor, *, method: Any = None, more: Mapping[str, Any] | None = None
+        self,
+        state: Tensor,
+        *,
+        method: Any = None,
+        more: Mapping[str, Any] | None = None,
+        seed: int = 1,
     ) -> Any:
         """What the call makes of a last state, network and all steps left out.
 
@@ -91,9 +96,11 @@ class Stage:
             state: the last state x_n.
             method: hands on the ``encode`` and ``decode`` of modules.
             more: further arguments, such as ``output_type``.
+            seed: seed of what the call draws.
         """
         states = [*self.inputs, state]
-        return self._loop(states, None, lambda m: None, self.stand_in(), method, more or {})
+        hand = self.stand_in()
+        return self._loop(states, None, lambda m: None, hand, method, more or {}, seed=seed)
 
     @contextmanager
     def scrambled(self, on: bool) -> Iterator[None]:
@@ -175,6 +182,7 @@ class Stage:
         method: Any,
         more: Mapping[str, Any] | None = None,
         began: Callable[[], None] = lambda: None,
+        seed: int = 1,
     ) -> Any:
         """One run of the call, in which step k hands back what makes the network input k + 1."""
         count, injected = 0, self.entrance.kind == "first step"
@@ -210,7 +218,7 @@ class Stage:
             method=method,
         )
         call = {**self.entrance.call(self.call, noise), **(more or {})}
-        return run(self.pipe, call, self.entrance.hands(hands, noise), seed=1)
+        return run(self.pipe, call, self.entrance.hands(hands, noise), seed=seed)
 
     def _begin(self, nodes: Sequence[int] | None) -> Callable[[Any], None] | None:
         """Give the loop the time steps of some nodes only, and one more to hand back a state."""
