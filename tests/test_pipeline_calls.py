@@ -449,6 +449,47 @@ def test_generators_of_equal_seeds_are_one_for_each_image() -> None:
         "generator": [torch.Generator().manual_seed(7) for _ in range(2)],
     }
     there_and_back(sd(), (2, 4, 8, 8), call)
+    images = torch.rand(2, 3, 16, 16, generator=seeded())
+    found = invert_image(sd(), images, decoder="encoder", method="naive", **call)
+    assert found.latents.shape == (2, 4, 8, 8)
+
+
+def test_generators_of_equal_seeds_where_noise_is_drawn() -> None:
+    pipe = build(tiny.pixels)
+    call = {"batch_size": 2, "num_inference_steps": 3, "generator": [seeded(), seeded()]}
+    images = torch.rand(2, 3, 8, 8, generator=seeded())
+    found = invert_image(pipe, images, **call)
+    assert gap(regenerate(pipe, found, output_type="latent"), 2 * images.double() - 1) < FAR
+
+
+def test_equal_pictures_are_made_again_as_many_times() -> None:
+    pipe, noise = build(tiny.pixels), draw(1, 3, 8, 8).repeat(2, 1, 1, 1)
+    call = {"batch_size": 2, "num_inference_steps": 3}
+    target = clean(pipe, call, noise)
+    found = invert_latents(pipe, target, **call)
+    assert gap(regenerate(pipe, found, output_type="latent"), target) < FAR
+
+
+def test_a_pipeline_that_changes_its_arguments_in_place() -> None:
+    """Every run has the arguments that were given, and so has the user in the end."""
+
+    class Louder(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
+        def __call__(
+            self, prompt_embeds: Any = None, extra: Any = None, latents: Any = None, **kwargs: Any
+        ) -> Any:
+            prompt_embeds.mul_(extra.pop("volume"))
+            return super().__call__(prompt_embeds=prompt_embeds, latents=latents, **told, **kwargs)
+
+    pipe = sd()
+    text, none = pipe.encode_prompt(["cat"], "cpu", 1, True)
+    told = {k: v for k, v in CAT.items() if k != "prompt"} | {"negative_prompt_embeds": none}
+    pipe.__class__ = Louder
+    noise, kept = draw(*SHAPE), text.clone()
+    arguments = {"prompt_embeds": text.clone(), "extra": {"volume": 1.5}}
+    target = pipe(**arguments, latents=noise, output_type="latent")[0]
+    call = {"prompt_embeds": text, "extra": {"volume": 1.5}}
+    assert gap(invert_latents(pipe, target, **call).latents, noise) < FAR
+    assert torch.equal(text, kept) and call["extra"] == {"volume": 1.5}
 
 
 def test_a_condition_that_is_drawn_is_the_generators() -> None:
@@ -472,3 +513,19 @@ def test_an_image_that_was_made_with_an_option_is_another_one() -> None:
     result = invert_image(pipe, image, decoder=known, **told)
     assert gap(result.latents, noise) < FAR
     assert any("height=16 and width=16" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("steps", [[0, 2], [3], [0, 1, 2, 3]])
+def test_what_a_callback_decodes_is_not_the_picture(steps: list[int]) -> None:
+    """A preview, even of the last state, whose scale is not the pipeline's own."""
+
+    def look(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if step in steps:
+            pipe.vae.decode(tensors["latents"])
+        return {}
+
+    call = {**CAT, "callback_on_step_end": look}
+    image = sd()(**call, latents=draw(*SHAPE), output_type="np").images
+    found = invert_image(sd(), image, decoder="encoder", method="naive", **call)
+    plain = invert_image(sd(), image, decoder="encoder", method="naive", **CAT)
+    assert torch.equal(found.target, plain.target)

@@ -103,7 +103,8 @@ def invert_image(
     with _quietly(pipe, own):
         reading = read(pipe, asked)
         autoencoder, shape = read_decoder(reading)
-        box = pictures.box(shape, pipe._execution_device)
+        frame_by_frame = autoencoder is not None and autoencoder.from_decoder is not None
+        box = pictures.box(shape, pipe._execution_device, frames_first=frame_by_frame)
         notes = [sized] if sized else []
         decoding = None
         if autoencoder is None:

@@ -233,7 +233,7 @@ def _network(stage: Stage, solver: Solver) -> tuple[PipelineNetwork, int]:
     whole = list(range(solver.steps))
     some = sorted({0, solver.steps // 2, solver.steps - 1})
     runs: dict[Mode, list[list[int]]] = {
-        "replay": [some],
+        "replay": [whole, [0]],  # in a batch and alone
         "steps": [some, *([node] for node in reversed(whole))],  # no index, no memory may matter
         "whole runs": [whole],
     }

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .entrance import Entrance, stock
 from .invert import ImageInversion
-from .recording import copies_of, one_copy
+from .recording import one_copy
 from .running import untouched
 
 
@@ -62,4 +62,6 @@ def regenerate(
         asked["output_type"] = "np"
     with torch.inference_mode(False), torch.no_grad(), untouched(pipe):
         result = stock(pipe, asked, entrance, noise, note=last.append if returns else None)
-    return one_copy(last[-1], copies_of(last)) if returns else next(iter(result.values()))
+    if not returns:
+        return next(iter(result.values()))
+    return one_copy(last[-1], len(last[-1]) // entrance.map.out_shape[0])

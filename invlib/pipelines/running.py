@@ -48,7 +48,7 @@ class Hands:
 def run(pipe: Any, call: Mapping[str, Any], hands: Hands, *, seed: int = 0) -> Any:
     """Run ``pipe(**call)`` with a copy of its scheduler, random numbers from ``seed``.
 
-    Generators in the call are copied, so that every run draws the same. Where gradients are
+    Generators and tensors in the call are copied, so that every run has the same. Where gradients are
     enabled, the call runs without the decorator that switches them off.
 
     Returns:
@@ -117,6 +117,9 @@ def _scheduler(pipe: Any, hands: Hands) -> Iterator[None]:
     """Give the pipeline a copy of its scheduler, of the same class, with the wanted methods."""
     own = pipe.__dict__["scheduler"]
     scheduler, base = copy.deepcopy(own), type(own)
+    for name in HELD:  # of a run that goes on around this one
+        if is_held(scheduler, name):
+            del scheduler.__dict__[name]
     new: dict[str, Callable[..., Any]] = {}
     if hands.step is not None:
         new["step"] = _step(base.step, hands.step)
@@ -131,6 +134,13 @@ def _scheduler(pipe: Any, hands: Hands) -> Iterator[None]:
         yield
     finally:
         pipe.__dict__["scheduler"] = own
+
+
+def is_held(scheduler: Any, name: str) -> bool:
+    """Whether a method of a scheduler is in our hands: a wrapper of its class's own."""
+    method = scheduler.__dict__.get(name)
+    real = getattr(type(scheduler), name, None)
+    return method is not None and getattr(method, "__wrapped__", None) is real
 
 
 def _step(real: Callable[..., Any], replace: Callable[..., Tensor]) -> Callable[..., Any]:
@@ -246,11 +256,17 @@ class Draws(TorchFunctionMode):
 
 
 def same_again(value: Any) -> Any:
-    """An argument for one more run: generators are consumed, so they are copied."""
+    """An argument for one more run: generators are consumed and values changed in place."""
     if isinstance(value, torch.Generator):
         generator = torch.Generator(value.device)
         generator.set_state(value.get_state())
         return generator
-    if isinstance(value, list):
-        return [same_again(part) for part in value]
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) in (list, tuple):
+        return type(value)(same_again(part) for part in value)
+    if type(value) is dict:
+        return {name: same_again(part) for name, part in value.items()}
     return value
