@@ -96,12 +96,12 @@ class Broken(Exception):  # noqa: N818 - it names the fact
 
 
 def stopping(module: nn.Module, at: int, error: BaseException) -> tuple[list[int], Any]:
-    """A hook that raises in one of the module's calls, and their count."""
+    """A hook that raises in a call of the module and in all that follow, and their count."""
     calls: list[int] = []
 
     def hook(*args: Any) -> None:
         calls.append(1)
-        if len(calls) == at:
+        if len(calls) >= at:
             raise error
 
     return calls, module.register_forward_pre_hook(hook)
