@@ -48,8 +48,8 @@ class Hands:
 def run(pipe: Any, call: Mapping[str, Any], hands: Hands, *, seed: int = 0) -> Any:
     """Run ``pipe(**call)`` with a copy of its scheduler, random numbers from ``seed``.
 
-    Generators and tensors in the call are copied, so that every run has the same. Where gradients are
-    enabled, the call runs without the decorator that switches them off.
+    Generators and tensors in the call are copied, so that every run has the same. Where gradients
+    are enabled, the call runs without the decorator that switches them off.
 
     Returns:
         What the pipeline returned, or None if one of the hands stopped it.
