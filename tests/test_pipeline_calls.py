@@ -470,6 +470,25 @@ def test_equal_pictures_are_made_again_as_many_times() -> None:
     assert gap(regenerate(pipe, found, output_type="latent"), target) < FAR
 
 
+def test_a_pipeline_with_neither_latents_nor_kinds_of_output() -> None:
+    """Its noise is drawn in a way that cannot be replaced; so the first state is found."""
+
+    class Bare(diffusers.DDPMPipeline):  # type: ignore[misc]
+        def __call__(self, rounds: int = 3) -> Any:
+            x = torch.empty(1, 3, 8, 8, dtype=torch.float64).normal_()
+            self.scheduler.set_timesteps(rounds)
+            for t in self.scheduler.timesteps:
+                x = self.scheduler.step(self.unet(x, t).sample, t, x).prev_sample
+            return diffusers.ImagePipelineOutput(images=x.clamp(-1, 1).permute(0, 2, 3, 1).numpy())
+
+    pipe = build(tiny.pixels)
+    target = clean(pipe, {"num_inference_steps": 3}, draw(1, 3, 8, 8))
+    pipe.__class__ = Bare
+    found = invert_latents(pipe, target)
+    assert found.entrance.kind == "first step"
+    assert gap(regenerate(pipe, found, output_type="latent"), target) < FAR
+
+
 def test_a_pipeline_that_changes_its_arguments_in_place() -> None:
     """Every run has the arguments that were given, and so has the user in the end."""
 

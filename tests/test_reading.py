@@ -670,3 +670,22 @@ def test_noise_that_is_added_before_the_decoder() -> None:
     with pytest.raises(ValueError, match=r"random numbers between .*give generator="):
         find()
     assert len(find(generator=torch.Generator().manual_seed(1)).latents) == 1
+
+
+class Marked(diffusers.image_processor.VaeImageProcessor):  # type: ignore[misc]
+    """Puts a mark on every picture."""
+
+    def postprocess(self, image: Tensor, **kwargs: Any) -> Any:
+        """A bright corner."""
+        marked = image.clone()
+        marked[..., :2, :2] = 1
+        return super().postprocess(marked, **kwargs)
+
+
+@pytest.mark.parametrize("processor", [Marked(), Marked(do_normalize=False)])
+def test_pictures_that_are_changed_after_the_decoder_are_flagged(processor: Any) -> None:
+    pipe = build(tiny.flux)
+    find: Any = partial(invert_image, pipe, FLOATS, decoder="encoder", method="naive", **CAT)
+    assert not any("changes what it has decoded" in note for note in find().notes)
+    pipe.image_processor = processor
+    assert any("changes what it has decoded" in note for note in find().notes)

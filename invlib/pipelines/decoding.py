@@ -6,11 +6,13 @@ import inspect
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..autoencoder import Autoencoder
 from .entrance import identity, read_map
+from .images import Pictures
 from .reading import Reading
 from .running import Stop
 
@@ -66,6 +68,31 @@ def read_decoder(reading: Reading) -> tuple[Autoencoder | None, tuple[int, ...]]
         frames = replace(identity(shape), out_shape=clips)
         return replace(autoencoder, from_decoder=frames), clips
     return autoencoder, shape
+
+
+def is_changed(reading: Reading, autoencoder: Autoencoder | None, frames_first: bool) -> bool:
+    """Whether the call's pictures are others than its decoder's, mapped from [-1, 1] to [0, 1].
+
+    A watermark, an overlay, or an image processor of the user's own changes them; no answer is
+    that they are not, as where the call returns nothing that is a picture.
+    """
+    stage = reading.stage
+    last = stage.recording.states[-1]
+    takes = inspect.signature(type(stage.pipe).__call__).parameters
+    try:
+        made = stage.finish(last, more={"output_type": "np"} if "output_type" in takes else {})
+        pictures = next(iter(made.values() if isinstance(made, dict) else made))
+    except Exception:  # whatever a pipeline makes of a kind of picture that it does not know
+        return False
+    own = last.double() if autoencoder is None else autoencoder.decode(last.double())
+    try:
+        box = Pictures.of(pictures).box(tuple(own.shape), own.device, frames_first=frames_first)
+    except (TypeError, ValueError):
+        return isinstance(pictures, np.ndarray)
+    return bool((box.center - own.clamp(-1, 1)).abs().max() > SEEN)
+
+
+SEEN = 0.03  # more than 8 bits, and half precision, explain
 
 
 def _decodings(

@@ -18,7 +18,7 @@ from ..certificate import Certificate, certify
 from ..inversion import Inversion, Inverter, invert, inverter
 from ..sampling import as_state
 from ..watch import watching
-from .decoding import read_decoder
+from .decoding import is_changed, read_decoder
 from .entrance import Entrance
 from .images import Pictures
 from .options import Options, assumed, defaults, split
@@ -106,6 +106,12 @@ def invert_image(
         frame_by_frame = autoencoder is not None and autoencoder.from_decoder is not None
         box = pictures.box(shape, pipe._execution_device, frames_first=frame_by_frame)
         notes = [sized] if sized else []
+        if is_changed(reading, autoencoder, frame_by_frame):
+            notes.append(
+                f"{type(pipe).__name__} changes what it has decoded before it returns it (a "
+                "watermark, an overlay, an image processor without normalisation): the latents are "
+                "those of a decoder whose pictures are not changed"
+            )
         decoding = None
         if autoencoder is None:
             last = box.center

@@ -12,14 +12,19 @@ from torch import Tensor
 
 from ..affine import ElementwiseMap
 from ..denoisers import convert
+from ..memory import is_full
 from ..probing import NotInvertible, from_scheduler, input_scales, network_prediction
 from ..solvers import Solver
 from .entrance import Entrance, entrances, identity, read_map
 from .network import Mode, PipelineNetwork
-from .recording import Recording, WrongSize, advised, record, relative_gap, training
+from .recording import NetworkFails, Recording, WrongSize, advised, record, relative_gap, training
 from .replay import NotReplayable, Replay, read_replay
 from .stage import Stage
 
+MISFITS = (  # errors of code that is given fewer steps than it expects
+    *(RuntimeError, TypeError, ValueError, LookupError, AttributeError),
+    *(AssertionError, ArithmeticError, NameError),
+)
 SEED = 20240601  # of the stock run that is recorded
 
 
@@ -101,7 +106,7 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
     with torch.no_grad():
         try:
             recording = record(pipe, asked, seed=SEED, numbers=numbers)
-        except (NotInvertible, WrongSize):
+        except (NotInvertible, WrongSize, NetworkFails):
             raise
         except ValueError:  # perhaps of a pipeline that does not return latents
             asked = dict(call)
@@ -249,7 +254,9 @@ def _network(stage: Stage, solver: Solver) -> tuple[PipelineNetwork, int]:
                 gap = max(_gap(trial, nodes) for nodes in runs[mode])
             except NotInvertible:
                 raise
-            except Exception as error:  # whatever a pipeline makes of a loop of fewer steps
+            except MISFITS as error:  # what a pipeline makes of a loop of fewer steps
+                if is_full(error):
+                    raise
                 gaps[mode] = f"{type(error).__name__}: {error}"
                 continue
             spent += sum(map(len, runs[mode]))

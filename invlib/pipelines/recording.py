@@ -72,7 +72,8 @@ def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None
     except Exception as error:  # whatever a pipeline makes of a call that it does not take
         if is_full(error):
             raise
-        raise ValueError(_own_error(pipe, error)) from error
+        kind = NetworkFails if notes.broken is error else ValueError
+        raise kind(_own_error(pipe, error)) from error
     if not notes.outputs:
         raise NotInvertible(
             f"{type(pipe).__name__} made no step of its scheduler with this call, so there is no "
@@ -165,6 +166,7 @@ class _Notes:
         self.inner: set[str] = set()
         self.latest: list[str] = []
         self.answers: list[Any] = []
+        self.broken: Exception | None = None
         self._since: list[tuple[str, Any]] = []
 
     def step(
@@ -202,7 +204,11 @@ class _Notes:
     def module(
         self, name: str, module: Any, real: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        answer = real(*args, **kwargs)
+        try:
+            answer = real(*args, **kwargs)
+        except Exception as error:
+            self.broken = error
+            raise
         self._since.append((name, answer))
         return answer
 
@@ -233,6 +239,10 @@ class _Notes:
                 f"{gap:.1e} of their size): a callback, a blend with another image, or fresh "
                 "noise; only calls whose steps are all the scheduler's can be inverted"
             )
+
+
+class NetworkFails(ValueError):  # noqa: N818 - it names the fact
+    """A module of the pipeline raised an error, so that no other kind of output helps."""
 
 
 class WrongSize(ValueError):  # noqa: N818 - it names the fact

@@ -57,9 +57,8 @@ def regenerate(
     takes = inspect.signature(type(pipe).__call__).parameters
     last: list[Tensor] = []
     returns = output_type == "latent" and "latents" not in takes
-    asked = {**call, **({"output_type": output_type} if "output_type" in takes else {})}
-    if returns:
-        asked["output_type"] = "np"
+    kind = {"output_type": "np" if returns else output_type} if "output_type" in takes else {}
+    asked = {**call, **kind}
     with torch.inference_mode(False), torch.no_grad(), untouched(pipe):
         result = stock(pipe, asked, entrance, noise, note=last.append if returns else None)
     if not returns:
