@@ -24,7 +24,7 @@ from .images import Pictures
 from .options import Options, assumed, defaults, split
 from .reading import Reading, read
 from .recording import WrongSize
-from .running import untouched
+from .running import known_seed, untouched
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class ImageInversion:
         pipeline: name of the pipeline's class.
         entrance: how the noise gets into the pipeline: ``latents``, or what
             :func:`~invlib.pipelines.regenerate` does where the call has no such argument.
+        seed: the seed of the global generator, if it was given in the options.
         evaluations: network evaluations in all that a sample cost, reading and certificate
             included.
         notes: what was assumed, and what the certificate does not say.
@@ -57,6 +58,7 @@ class ImageInversion:
     pipeline: str
     entrance: Entrance
     settings: SimpleNamespace
+    seed: int | None
     evaluations: Tensor
     notes: tuple[str, ...]
 
@@ -215,7 +217,13 @@ def _with_size(
 def _quietly(pipe: Any, options: Options) -> Iterator[None]:
     """No gradients, no inference mode, watched, and a pipeline that is as before in the end."""
     watch = options.watch(pipe)
-    with torch.inference_mode(False), torch.no_grad(), untouched(pipe), watching(watch):
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        untouched(pipe),
+        watching(watch),
+        known_seed(options.seed),
+    ):
         yield
 
 
@@ -269,6 +277,7 @@ def _result(
         pipeline=type(stage.pipe).__name__,
         entrance=stage.entrance,
         settings=SimpleNamespace(**defaults(stage.pipe, stage.call)),
+        seed=options.seed,
         evaluations=evaluations,
         notes=tuple([*assumed(stage.pipe, stage.call), *notes, *reading.notes]),
     )

@@ -327,7 +327,8 @@ def _unrepeatable(stage: Stage, gaps: Mapping[str, str]) -> str:
     return (
         f"{name} gives other outputs at the same states ({how}): its network is random, keeps "
         "something from call to call (a cache such as DeepCache or MagCache), or the call draws "
-        "random numbers beside its noise (give generator= as in the call that made the image)"
+        "random numbers beside its noise (give generator= as in the call that made the image, or "
+        "options={'seed': N} if torch.manual_seed(N) stood before it)"
     )
 
 

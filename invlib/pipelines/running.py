@@ -8,6 +8,7 @@ import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any, cast
@@ -45,6 +46,19 @@ class Hands:
     draw: Callable[[int, Tensor], Tensor] | None = None
 
 
+_KNOWN_SEED: ContextVar[int | None] = ContextVar("known seed", default=None)
+
+
+@contextmanager
+def known_seed(seed: int | None) -> Iterator[None]:
+    """Within, every run begins with this seed of the global generator, where it is known."""
+    token = _KNOWN_SEED.set(seed)
+    try:
+        yield
+    finally:
+        _KNOWN_SEED.reset(token)
+
+
 def run(pipe: Any, call: Mapping[str, Any], hands: Hands, *, seed: int = 0) -> Any:
     """Run ``pipe(**call)`` with a copy of its scheduler, random numbers from ``seed``.
 
@@ -59,7 +73,8 @@ def run(pipe: Any, call: Mapping[str, Any], hands: Hands, *, seed: int = 0) -> A
         stack.enter_context(_modules(pipe, hands))
         if hands.draw is not None:
             stack.enter_context(Draws(hands.draw))
-        torch.manual_seed(seed)
+        known = _KNOWN_SEED.get()
+        torch.manual_seed(seed if known is None else known)
         arguments = {name: same_again(value) for name, value in call.items()}
         function = type(pipe).__call__
         if torch.is_grad_enabled():
