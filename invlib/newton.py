@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -71,10 +72,23 @@ def forward_mode(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> 
     Dual numbers leave tensors that do not depend on x as they are, so that a pipeline may take
     them to NumPy; ``torch.func.jvp`` wraps them all.
     """
-    plain = torch.autocast(x.device.type, enabled=False)
-    with sdpa_kernel(SDPBackend.MATH), _ContiguousNorms(), plain, forward_ad.dual_level():
+    with _differentiable(x), forward_ad.dual_level():
         value, tangent = forward_ad.unpack_dual(function(forward_ad.make_dual(x, v)))
         return torch.zeros_like(value) if tangent is None else cast(Tensor, tangent)
+
+
+def forward_modes(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
+    """The derivatives of ``function`` at x along several directions ``v [k, ...]``, in one call."""
+    with _differentiable(x):
+        return torch.func.vmap(lambda d: torch.func.jvp(function, (x,), (d,))[1])(v)
+
+
+@contextmanager
+def _differentiable(x: Tensor) -> Iterator[None]:
+    """Run networks in a form of which PyTorch has the forward-mode derivative."""
+    plain = torch.autocast(x.device.type, enabled=False)
+    with sdpa_kernel(SDPBackend.MATH), _ContiguousNorms(), plain:
+        yield
 
 
 class _ContiguousNorms(TorchFunctionMode):

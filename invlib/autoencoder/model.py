@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..affine import ElementwiseMap
-from ..newton import forward_mode
+from ..newton import forward_modes
 from .chance import draws_nothing
 
 
@@ -152,7 +152,6 @@ def decoder_jacobian(autoencoder: Autoencoder, z: Tensor, *, batch: int = 16) ->
 
 def jacobian_columns(autoencoder: Autoencoder, z: Tensor, *, batch: int = 16) -> Iterator[Tensor]:
     """The columns of :func:`decoder_jacobian`, ``batch`` at a time."""
-    product = torch.func.vmap(lambda v: forward_mode(autoencoder.decode, z, v).flatten())
     basis = torch.eye(z.numel(), dtype=z.dtype, device=z.device).view(-1, *z.shape)
     for part in basis.split(batch):
-        yield product(part).T
+        yield forward_modes(autoencoder.decode, z, part).flatten(1).T
