@@ -158,10 +158,12 @@ def check_states(stage: Stage, solver: Solver) -> float:
         outputs.append(convert(m, y[i], alpha, sigma, prediction, solver.prediction))
         largest = max(largest, gap := relative_gap(solver.step(i, y[i], outputs), y[i + 1]))
         if not gap <= limit:
+            dtype = recording.states[i].dtype
+            rounded = f", or {dtype} is too coarse for it" if limit > 1e-3 else ""
             raise NotInvertible(
                 f"{type(stage.pipe).__name__} with {type(recording.scheduler).__name__}: step "
                 f"{i + 1} of {recording.steps} is not the scheduler's (it is off by {gap:.1e} of "
-                "the state): something else changes the state, or it is clipped"
+                f"the state): something else changes the state, or it is clipped{rounded}"
             )
     return largest
 
