@@ -20,9 +20,11 @@ from stock import FAR, SIZE, clean, draw, gap, there_and_back
 from tiny_pipelines import SD, build, dpm
 from torch import Tensor, nn
 
+from invlib import nmse
 from invlib.autoencoder import DECODERS
 from invlib.pipelines import invert_image, invert_latents, read, regenerate
 from invlib.probing import NotInvertible
+from invlib.rehearsal.zoo import catalogue
 from invlib.rehearsal.zoo.unet_parts import clip_processor, clip_vision, mask, picture
 from invlib.rehearsal.zoo.unet_recipes import RECIPES
 from invlib.watch import Budget
@@ -449,6 +451,66 @@ def test_generators_of_equal_seeds_are_one_for_each_image() -> None:
         "generator": [torch.Generator().manual_seed(7) for _ in range(2)],
     }
     there_and_back(sd(), (2, 4, 8, 8), call)
+    images = torch.rand(2, 3, 16, 16, generator=seeded())
+    found = invert_image(sd(), images, decoder="encoder", method="naive", **call)
+    assert found.latents.shape == (2, 4, 8, 8)
+
+
+def test_generators_of_equal_seeds_where_noise_is_drawn() -> None:
+    pipe = build(tiny.pixels)
+    call = {"batch_size": 2, "num_inference_steps": 3, "generator": [seeded(), seeded()]}
+    images = torch.rand(2, 3, 8, 8, generator=seeded())
+    found = invert_image(pipe, images, **call)
+    assert gap(regenerate(pipe, found, output_type="latent"), 2 * images.double() - 1) < FAR
+
+
+def test_equal_pictures_are_made_again_as_many_times() -> None:
+    pipe, noise = build(tiny.pixels), draw(1, 3, 8, 8).repeat(2, 1, 1, 1)
+    call = {"batch_size": 2, "num_inference_steps": 3}
+    target = clean(pipe, call, noise)
+    found = invert_latents(pipe, target, **call)
+    assert gap(regenerate(pipe, found, output_type="latent"), target) < FAR
+
+
+def test_a_pipeline_with_neither_latents_nor_kinds_of_output() -> None:
+    """Its noise is drawn in a way that cannot be replaced; so the first state is found."""
+
+    class Bare(diffusers.DDPMPipeline):  # type: ignore[misc]
+        def __call__(self, rounds: int = 3) -> Any:
+            x = torch.empty(1, 3, 8, 8, dtype=torch.float64).normal_()
+            self.scheduler.set_timesteps(rounds)
+            for t in self.scheduler.timesteps:
+                x = self.scheduler.step(self.unet(x, t).sample, t, x).prev_sample
+            return diffusers.ImagePipelineOutput(images=x.clamp(-1, 1).permute(0, 2, 3, 1).numpy())
+
+    pipe = build(tiny.pixels)
+    target = clean(pipe, {"num_inference_steps": 3}, draw(1, 3, 8, 8))
+    pipe.__class__ = Bare
+    found = invert_latents(pipe, target)
+    assert found.entrance.kind == "first step"
+    assert gap(regenerate(pipe, found, output_type="latent"), target) < FAR
+
+
+def test_a_pipeline_that_changes_its_arguments_in_place() -> None:
+    """Every run has the arguments that were given, and so has the user in the end."""
+
+    class Louder(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
+        def __call__(
+            self, prompt_embeds: Any = None, extra: Any = None, latents: Any = None, **kwargs: Any
+        ) -> Any:
+            prompt_embeds.mul_(extra.pop("volume"))
+            return super().__call__(prompt_embeds=prompt_embeds, latents=latents, **told, **kwargs)
+
+    pipe = sd()
+    text, none = pipe.encode_prompt(["cat"], "cpu", 1, True)
+    told = {k: v for k, v in CAT.items() if k != "prompt"} | {"negative_prompt_embeds": none}
+    pipe.__class__ = Louder
+    noise, kept = draw(*SHAPE), text.clone()
+    arguments = {"prompt_embeds": text.clone(), "extra": {"volume": 1.5}}
+    target = pipe(**arguments, latents=noise, output_type="latent")[0]
+    call = {"prompt_embeds": text, "extra": {"volume": 1.5}}
+    assert gap(invert_latents(pipe, target, **call).latents, noise) < FAR
+    assert torch.equal(text, kept) and call["extra"] == {"volume": 1.5}
 
 
 def test_a_condition_that_is_drawn_is_the_generators() -> None:
@@ -472,3 +534,37 @@ def test_an_image_that_was_made_with_an_option_is_another_one() -> None:
     result = invert_image(pipe, image, decoder=known, **told)
     assert gap(result.latents, noise) < FAR
     assert any("height=16 and width=16" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("steps", [[0, 2], [3], [0, 1, 2, 3]])
+def test_what_a_callback_decodes_is_not_the_picture(steps: list[int]) -> None:
+    """A preview, even of the last state, whose scale is not the pipeline's own."""
+
+    def look(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if step in steps:
+            pipe.vae.decode(tensors["latents"])
+        return {}
+
+    call = {**CAT, "callback_on_step_end": look}
+    image = sd()(**call, latents=draw(*SHAPE), output_type="np").images
+    found = invert_image(sd(), image, decoder="encoder", method="naive", **call)
+    plain = invert_image(sd(), image, decoder="encoder", method="naive", **CAT)
+    assert torch.equal(found.target, plain.target)
+
+
+def test_a_known_seed_makes_up_for_what_a_call_draws_from_the_global_generator() -> None:
+    """Stable Diffusion 3 encodes its control image with random numbers of nobody's."""
+    recipes, _ = catalogue()
+    recipe = recipes["StableDiffusion3ControlNetPipeline"]
+    pipe, noise = build(recipe.make), draw(1, 4, 8, 8)
+
+    def stock(latents: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        return pipe(**recipe.call, latents=latents, output_type="latent").images
+
+    made = stock(noise)
+    with pytest.raises(NotInvertible, match="options="):
+        invert_latents(pipe, made, **recipe.call)
+    result = invert_latents(pipe, made, options={"seed": 5}, **recipe.call)
+    assert nmse(stock(result.latents), made).max() < 1e-11
+    assert torch.equal(regenerate(pipe, result, output_type="latent"), stock(result.latents))

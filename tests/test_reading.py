@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,9 +20,11 @@ from torch import Tensor
 
 from invlib.pipelines import invert_image, invert_latents, read
 from invlib.pipelines.entrance import stock
+from invlib.pipelines.images import Pictures
 from invlib.pipelines.recording import record
 from invlib.pipelines.replay import NotReplayable, read_replay
 from invlib.probing import NotInvertible
+from invlib.rehearsal.zoo.transformer_recipes import RECIPES as TRANSFORMERS
 from invlib.rehearsal.zoo.unet_recipes import RECIPES
 
 DDIM = diffusers.DDIMScheduler(**SD, clip_sample=False)
@@ -575,3 +577,115 @@ def test_a_recorded_run_does_not_depend_on_what_was_drawn_before() -> None:
     torch.manual_seed(6)
     two = record(sd(), CAT, seed=3, numbers=None)
     assert all(torch.equal(a, b) for a, b in zip(one.states, two.states, strict=True))
+
+
+@pytest.mark.parametrize("frames", [2, 3, 5])
+def test_a_clip_of_as_many_frames_as_colours_keeps_them_apart(frames: int) -> None:
+    """Where the shape does not tell them apart, what is known of the decoder does."""
+    clip = torch.rand(1, frames, 3, 4, 4, dtype=torch.float64)
+    pictures = Pictures.of(clip)
+    colours = pictures.box((1, 3, frames, 4, 4), "cpu").center
+    assert gap(colours, 2 * clip.transpose(1, 2) - 1) < 1e-28
+    clips = pictures.box((1, frames, 3, 4, 4), "cpu", frames_first=True).center
+    assert gap(clips, 2 * clip - 1) < 1e-28
+
+
+@pytest.mark.parametrize("node", [0, 1, 4])
+def test_a_network_that_a_callback_switches_for_one_step(node: int) -> None:
+    """As FreeU or an adapter that is turned on and off: every node is compared."""
+    pipe = build(tiny.stable_diffusion, DDIM)
+    pipe.unet.register_forward_hook(lambda m, a, out: (out[0] * (pipe._clip_skip or 1.0),))
+
+    def switch(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        pipe._clip_skip = 1.2 if step == node else None  # which every call begins with
+        return {}
+
+    call = {**CAT, "num_inference_steps": 6, "callback_on_step_end": switch}
+    there_and_back(pipe, (1, 4, 8, 8), call)
+
+
+def test_as_many_tokens_as_rows() -> None:
+    """The places of Flux' tokens look like one entry a row then."""
+    call = {**TEXTS, "prompt": ["a", "red"], "num_inference_steps": 2, "height": 4, "width": 8}
+    there_and_back(build(tiny.flux), (2, 2, 16), call)
+
+
+@pytest.mark.parametrize("name", ["step", "scale_model_input", "set_timesteps"])
+def test_a_method_that_was_replaced_on_a_scheduler_is_named(name: str) -> None:
+    scheduler = diffusers.EulerDiscreteScheduler(**SD)
+    pipe, own = build(tiny.stable_diffusion, scheduler), getattr(scheduler, name)
+    setattr(pipe.scheduler, name, lambda *args, **kwargs: own(*args, **kwargs))
+    with pytest.raises(NotInvertible, match=f"the {name} of this Euler.*put it into a subclass"):
+        invert_latents(pipe, draw(1, 4, 8, 8), **CAT)
+
+
+def test_an_inversion_within_an_inversion() -> None:
+    """In a callback, of the same pipeline; the hands of the one are not the other's."""
+    pipe = build(tiny.stable_diffusion, diffusers.EulerDiscreteScheduler(**SD))
+    noise = draw(1, 4, 8, 8, seed=5)
+    target, found = clean(pipe, CAT, noise), []
+
+    def within(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if step == 0:
+            found.append(invert_latents(pipe, target, **CAT).latents)
+        return {}
+
+    call = {**CAT, "num_inference_steps": 2, "callback_on_step_end": within}
+    there_and_back(pipe, (1, 4, 8, 8), call)
+    assert found and max(gap(latents, noise) for latents in found) < 1e-11
+
+
+def test_as_many_latents_as_there_are_copies_for_guidance() -> None:
+    call = {"class_labels": [1], "guidance_scale": 3.0, "num_inference_steps": 3}
+    with pytest.raises(ValueError, match=r"state of the call has \(1, 4, 8, 8\)"):
+        invert_latents(build(tiny.dit), draw(2, 4, 8, 8), **call)
+
+
+def test_pictures_of_a_decoder_of_clips() -> None:
+    """Qwen's makes clips of one frame; a batch of pictures is as many clips."""
+    recipe = TRANSFORMERS["QwenImagePipeline"]
+    pipe, call = build(recipe.make), {**recipe.call, "num_images_per_prompt": 2}
+    images = pipe(**call).images
+    found = invert_image(pipe, images, decoder="encoder", method="naive", **call)
+    assert len(found.latents) == 2
+
+
+def test_noise_that_is_added_before_the_decoder() -> None:
+    """As LTX does: without the generator nobody knows what was decoded."""
+
+    class Grainy(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
+        def __call__(
+            self, generator: Any = None, latents: Any = None, output_type: str = "pil"
+        ) -> Any:
+            kind = {**CAT, "generator": generator, "latents": latents, "output_type": "latent"}
+            last = super().__call__(**kind)[0]
+            if output_type == "latent":
+                return (last,)
+            grain = torch.randn(last.shape, generator=generator, dtype=last.dtype)
+            return (self.vae.decode((last + 0.1 * grain) / 0.7)[0],)
+
+    pipe = build(tiny.stable_diffusion, DDIM)
+    pipe.__class__ = Grainy
+    find: Any = partial(invert_image, pipe, FLOATS, decoder="encoder", method="naive")
+    with pytest.raises(ValueError, match=r"random numbers between .*give generator="):
+        find()
+    assert len(find(generator=torch.Generator().manual_seed(1)).latents) == 1
+
+
+class Marked(diffusers.image_processor.VaeImageProcessor):  # type: ignore[misc]
+    """Puts a mark on every picture."""
+
+    def postprocess(self, image: Tensor, **kwargs: Any) -> Any:
+        """A bright corner."""
+        marked = image.clone()
+        marked[..., :2, :2] = 1
+        return super().postprocess(marked, **kwargs)
+
+
+@pytest.mark.parametrize("processor", [Marked(), Marked(do_normalize=False)])
+def test_pictures_that_are_changed_after_the_decoder_are_flagged(processor: Any) -> None:
+    pipe = build(tiny.flux)
+    find: Any = partial(invert_image, pipe, FLOATS, decoder="encoder", method="naive", **CAT)
+    assert not any("changes what it has decoded" in note for note in find().notes)
+    pipe.image_processor = processor
+    assert any("changes what it has decoded" in note for note in find().notes)

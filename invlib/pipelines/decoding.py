@@ -6,11 +6,13 @@ import inspect
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..autoencoder import Autoencoder
 from .entrance import identity, read_map
+from .images import Pictures
 from .reading import Reading
 from .running import Stop
 
@@ -26,25 +28,32 @@ def read_decoder(reading: Reading) -> tuple[Autoencoder | None, tuple[int, ...]]
     """
     stage = reading.stage
     last = stage.recording.states[-1]
-    seen = _decoded(reading, last)
-    if seen is None:
+    seen = _decodings(reading, last)
+    if not seen:
         return None, tuple(last.shape)
-    module, z, options = seen
+    whole = [k for k, (_, z, _) in enumerate(seen) if z.numel() == last.numel()]
+    number = whole[-1] if whole else 0  # what callbacks decode to look at comes before
+    module, z, options = seen[number]
     name = type(stage.pipe).__name__
     if z.numel() != last.numel():
         raise ValueError(
             f"{name} decodes {tuple(z.shape)} of its state {tuple(last.shape)}: pictures that are "
             "decoded in parts are not supported; invert latents"
         )
+    if not torch.equal(z, _decodings(reading, last, stop=number, seed=2)[number][1]):
+        raise ValueError(
+            f"{name} draws random numbers between its last state and its decoder: give generator= "
+            "as in the call that made the image, or invert latents"
+        )
     if z.shape == last.shape and torch.equal(z.double(), last.double()):
         to_decoder = identity(tuple(last.shape))
     else:
 
         def function(x: Tensor) -> Tensor:
-            found = _decoded(reading, x)
-            if found is None:
+            found = _decodings(reading, x, stop=number)
+            if len(found) <= number:
                 raise ValueError(f"{name} does not always decode")
-            return found[1]
+            return found[number][1]
 
         try:
             to_decoder = read_map(function, tuple(last.shape), dtype=last.dtype, device=last.device)
@@ -61,8 +70,42 @@ def read_decoder(reading: Reading) -> tuple[Autoencoder | None, tuple[int, ...]]
     return autoencoder, shape
 
 
-def _decoded(reading: Reading, state: Tensor) -> tuple[Any, Tensor, dict[str, Any]] | None:
-    """The module that decodes a last state, what it is given, and with which options."""
+def is_changed(reading: Reading, autoencoder: Autoencoder | None, frames_first: bool) -> bool:
+    """Whether the call's pictures are others than its decoder's, mapped from [-1, 1] to [0, 1].
+
+    A watermark, an overlay, or an image processor of the user's own changes them; no answer is
+    that they are not, as where the call returns nothing that is a picture.
+    """
+    stage = reading.stage
+    last = stage.recording.states[-1]
+    takes = inspect.signature(type(stage.pipe).__call__).parameters
+    try:
+        made = stage.finish(last, more={"output_type": "np"} if "output_type" in takes else {})
+        pictures = next(iter(made.values() if isinstance(made, dict) else made))
+    except Exception:  # whatever a pipeline makes of a kind of picture that it does not know
+        return False
+    own = last.double() if autoencoder is None else autoencoder.decode(last.double())
+    try:
+        box = Pictures.of(pictures).box(tuple(own.shape), own.device, frames_first=frames_first)
+    except (TypeError, ValueError):
+        return isinstance(pictures, np.ndarray)
+    return bool((box.center - own.clamp(-1, 1)).abs().max() > SEEN)
+
+
+SEEN = 0.03  # more than 8 bits, and half precision, explain
+
+
+def _decodings(
+    reading: Reading, state: Tensor, *, stop: int | None = None, seed: int = 1
+) -> list[tuple[Any, Tensor, dict[str, Any]]]:
+    """All that the call decodes if it ends in a state: the modules, what they get, and options.
+
+    Args:
+        reading: the call.
+        state: its last state.
+        stop: which decoding, counted from 0, ends the call; by default it makes its picture.
+        seed: seed of what the call draws.
+    """
     seen: list[tuple[Any, Tensor, dict[str, Any]]] = []
 
     def method(name: str, module: Any, real: Any, args: Any, kwargs: Any) -> Any:
@@ -73,7 +116,9 @@ def _decoded(reading: Reading, state: Tensor) -> tuple[Any, Tensor, dict[str, An
         names = list(inspect.signature(type(module).decode).parameters)[2:]
         options |= dict(zip(names, args[1:], strict=False))
         seen.append((module, z.detach().clone(), options))
-        raise Stop
+        if stop is not None and len(seen) > stop:
+            raise Stop
+        return real(*args, **kwargs)
 
-    reading.stage.finish(state, method=method)
-    return seen[0] if seen else None
+    reading.stage.finish(state, method=method, seed=seed)
+    return seen

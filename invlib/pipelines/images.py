@@ -59,21 +59,26 @@ class Pictures:
         """Width in pixels."""
         return self.pixels.shape[-1]
 
-    def box(self, shape: tuple[int, ...], device: Any) -> Box:
+    def box(self, shape: tuple[int, ...], device: Any, *, frames_first: bool = False) -> Box:
         """The box of these pictures, in the layout of the decoder's output.
 
         Args:
             shape: shape of what the pipeline's decoder makes: ``[B, C, H, W]``, or
                 ``[B, C, F, H, W]`` or ``[B, F, C, H, W]`` for clips.
             device: where the box shall be.
+            frames_first: whether as many frames as colours are ``[B, F, C, H, W]``, where the
+                shape does not tell.
 
         Raises:
             ValueError: if the pictures are not what the call makes.
         """
         pixels = self.pixels
         if len(shape) == 5:
-            pixels = pixels if pixels.ndim == 5 else pixels[None]
-            if pixels.shape[1:3] != shape[1:3]:
+            single = pixels.ndim == 4 and shape[0] == len(pixels) > 1  # clips of one frame
+            if pixels.ndim == 4:
+                pixels = pixels[:, None] if single else pixels[None]
+            told = shape[1] != shape[2]
+            if pixels.shape[1:3] != shape[1:3] if told else not frames_first:
                 pixels = pixels.transpose(1, 2)
         elif pixels.ndim == 5:
             pixels = pixels.flatten(0, 1)

@@ -18,13 +18,13 @@ from ..certificate import Certificate, certify
 from ..inversion import Inversion, Inverter, invert, inverter
 from ..sampling import as_state
 from ..watch import watching
-from .decoding import read_decoder
+from .decoding import is_changed, read_decoder
 from .entrance import Entrance
 from .images import Pictures
 from .options import Options, assumed, defaults, split
 from .reading import Reading, read
 from .recording import WrongSize
-from .running import untouched
+from .running import known_seed, untouched
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class ImageInversion:
         pipeline: name of the pipeline's class.
         entrance: how the noise gets into the pipeline: ``latents``, or what
             :func:`~invlib.pipelines.regenerate` does where the call has no such argument.
+        seed: the seed of the global generator, if it was given in the options.
         evaluations: network evaluations in all that a sample cost, reading and certificate
             included.
         notes: what was assumed, and what the certificate does not say.
@@ -57,6 +58,7 @@ class ImageInversion:
     pipeline: str
     entrance: Entrance
     settings: SimpleNamespace
+    seed: int | None
     evaluations: Tensor
     notes: tuple[str, ...]
 
@@ -103,8 +105,15 @@ def invert_image(
     with _quietly(pipe, own):
         reading = read(pipe, asked)
         autoencoder, shape = read_decoder(reading)
-        box = pictures.box(shape, pipe._execution_device)
+        frame_by_frame = autoencoder is not None and autoencoder.from_decoder is not None
+        box = pictures.box(shape, pipe._execution_device, frames_first=frame_by_frame)
         notes = [sized] if sized else []
+        if is_changed(reading, autoencoder, frame_by_frame):
+            notes.append(
+                f"{type(pipe).__name__} changes what it has decoded before it returns it (a "
+                "watermark, an overlay, an image processor without normalisation): the latents are "
+                "those of a decoder whose pictures are not changed"
+            )
         decoding = None
         if autoencoder is None:
             last = box.center
@@ -208,7 +217,13 @@ def _with_size(
 def _quietly(pipe: Any, options: Options) -> Iterator[None]:
     """No gradients, no inference mode, watched, and a pipeline that is as before in the end."""
     watch = options.watch(pipe)
-    with torch.inference_mode(False), torch.no_grad(), untouched(pipe), watching(watch):
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        untouched(pipe),
+        watching(watch),
+        known_seed(options.seed),
+    ):
         yield
 
 
@@ -262,6 +277,7 @@ def _result(
         pipeline=type(stage.pipe).__name__,
         entrance=stage.entrance,
         settings=SimpleNamespace(**defaults(stage.pipe, stage.call)),
+        seed=options.seed,
         evaluations=evaluations,
         notes=tuple([*assumed(stage.pipe, stage.call), *notes, *reading.notes]),
     )

@@ -30,6 +30,9 @@ class Options:
             terminal or in a notebook, unless ``pipe.set_progress_bar_config(disable=True)``.
         callback: called with a :class:`invlib.Progress` after every round; True ends the search.
         budget: evaluations or seconds after which the best so far comes back, marked.
+        seed: what ``torch.manual_seed`` was given right before the call, if it is known. It matters
+            only to calls that draw more than their noise from the global generator, as some do to
+            encode a control image.
         max_batch: most states in one call of the network; by default as many as have the size of
             one latent of 512 x 512 pixels.
     """
@@ -42,6 +45,7 @@ class Options:
     progress: bool | None = None
     callback: Callback | None = None
     budget: Budget | None = None
+    seed: int | None = None
     max_batch: int | None = None
 
     def watch(self, pipe: Any) -> Watch:

@@ -12,14 +12,19 @@ from torch import Tensor
 
 from ..affine import ElementwiseMap
 from ..denoisers import convert
+from ..memory import is_full
 from ..probing import NotInvertible, from_scheduler, input_scales, network_prediction
 from ..solvers import Solver
 from .entrance import Entrance, entrances, identity, read_map
 from .network import Mode, PipelineNetwork
-from .recording import Recording, WrongSize, advised, record, relative_gap, training
+from .recording import NetworkFails, Recording, WrongSize, advised, record, relative_gap, training
 from .replay import NotReplayable, Replay, read_replay
 from .stage import Stage
 
+MISFITS = (  # errors of code that is given fewer steps than it expects
+    *(RuntimeError, TypeError, ValueError, LookupError, AttributeError),
+    *(AssertionError, ArithmeticError, NameError),
+)
 SEED = 20240601  # of the stock run that is recorded
 
 
@@ -101,7 +106,7 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
     with torch.no_grad():
         try:
             recording = record(pipe, asked, seed=SEED, numbers=numbers)
-        except (NotInvertible, WrongSize):
+        except (NotInvertible, WrongSize, NetworkFails):
             raise
         except ValueError:  # perhaps of a pipeline that does not return latents
             asked = dict(call)
@@ -235,7 +240,7 @@ def _network(stage: Stage, solver: Solver) -> tuple[PipelineNetwork, int]:
     whole = list(range(solver.steps))
     some = sorted({0, solver.steps // 2, solver.steps - 1})
     runs: dict[Mode, list[list[int]]] = {
-        "replay": [some],
+        "replay": [whole, [0]],  # in a batch and alone
         "steps": [some, *([node] for node in reversed(whole))],  # no index, no memory may matter
         "whole runs": [whole],
     }
@@ -251,7 +256,9 @@ def _network(stage: Stage, solver: Solver) -> tuple[PipelineNetwork, int]:
                 gap = max(_gap(trial, nodes) for nodes in runs[mode])
             except NotInvertible:
                 raise
-            except Exception as error:  # whatever a pipeline makes of a loop of fewer steps
+            except MISFITS as error:  # what a pipeline makes of a loop of fewer steps
+                if is_full(error):
+                    raise
                 gaps[mode] = f"{type(error).__name__}: {error}"
                 continue
             spent += sum(map(len, runs[mode]))
@@ -312,7 +319,8 @@ def _unrepeatable(stage: Stage, gaps: Mapping[str, str]) -> str:
     return (
         f"{name} gives other outputs at the same states ({how}): its network is random, keeps "
         "something from call to call (a cache such as DeepCache or MagCache), or the call draws "
-        "random numbers beside its noise (give generator= as in the call that made the image)"
+        "random numbers beside its noise (give generator= as in the call that made the image, or "
+        "options={'seed': N} if torch.manual_seed(N) stood before it)"
     )
 
 

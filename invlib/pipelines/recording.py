@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..memory import is_full
 from ..probing import Loop, NotInvertible, check_steps
-from .running import HELD, Hands, modules_of, run
+from .running import HELD, Hands, Stop, is_held, modules_of, run
 
 UNSEEN = ("generator", "variance_noise")  # options of a step that say nothing of its formula
 
@@ -62,6 +62,7 @@ def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None
             the steps.
         ValueError: if its state has another size, with what to do.
     """
+    _refuse_replaced(pipe.scheduler)
     notes = _Notes(pipe, numbers)
     hands = Hands(step=notes.step, scale=notes.scale, module=notes.module)
     try:
@@ -71,14 +72,18 @@ def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None
     except Exception as error:  # whatever a pipeline makes of a call that it does not take
         if is_full(error):
             raise
-        raise ValueError(_own_error(pipe, error)) from error
+        kind = NetworkFails if notes.broken is error else ValueError
+        raise kind(_own_error(pipe, error)) from error
     if not notes.outputs:
         raise NotInvertible(
             f"{type(pipe).__name__} made no step of its scheduler with this call, so there is no "
             "sampler to invert"
         )
     options = {k: v for k, v in notes.options.items() if k not in UNSEEN}
-    copies = 1 if numbers == notes.states[0].numel() else copies_of(notes.states)
+    returned = first_tensor(result)
+    copies = _copies(pipe, call, notes.states, returned, seed)
+    if numbers not in (None, notes.states[0].numel() // copies):
+        raise WrongSize(tuple(one_copy(notes.states[0], copies).shape))
     return Recording(
         states=tuple(one_copy(x, copies) for x in notes.states),
         outputs=tuple(one_copy(m, copies) for m in notes.outputs),
@@ -86,9 +91,24 @@ def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None
         scheduler=_on_cpu(notes.scheduler),
         inner=frozenset(notes.inner or notes.latest[-1:]),
         answers=tuple(notes.answers if notes.inner else notes.answers[-1:]),
-        result=first_tensor(result),
+        result=returned,
         copies=copies,
     )
+
+
+def _refuse_replaced(scheduler: Any) -> None:
+    """Refuse a scheduler of which one object has other methods than its class.
+
+    Raises:
+        NotInvertible: if there are such methods, which a copy of the scheduler would call with
+            the state of the original.
+    """
+    replaced = [n for n in HELD if n in vars(scheduler) and not is_held(scheduler, n)]
+    if replaced:
+        raise NotInvertible(
+            f"the {' and '.join(replaced)} of this {type(scheduler).__name__} was replaced on the "
+            "object: put it into a subclass, and give the pipeline a scheduler of that"
+        )
 
 
 def _own_error(pipe: Any, error: Exception) -> str:
@@ -146,6 +166,7 @@ class _Notes:
         self.inner: set[str] = set()
         self.latest: list[str] = []
         self.answers: list[Any] = []
+        self.broken: Exception | None = None
         self._since: list[tuple[str, Any]] = []
 
     def step(
@@ -183,7 +204,11 @@ class _Notes:
     def module(
         self, name: str, module: Any, real: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        answer = real(*args, **kwargs)
+        try:
+            answer = real(*args, **kwargs)
+        except Exception as error:
+            self.broken = error
+            raise
         self._since.append((name, answer))
         return answer
 
@@ -216,12 +241,37 @@ class _Notes:
             )
 
 
+class NetworkFails(ValueError):  # noqa: N818 - it names the fact
+    """A module of the pipeline raised an error, so that no other kind of output helps."""
+
+
 class WrongSize(ValueError):  # noqa: N818 - it names the fact
     """The state of a call has another size than what is to be inverted; holds its shape."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__(f"the call's state has shape {shape}")
         self.shape = shape
+
+
+def _copies(
+    pipe: Any, call: Mapping[str, Any], states: list[Tensor], returned: Tensor | None, seed: int
+) -> int:
+    """The copies of a batch that are so in every call, not by equal generators of its rows."""
+    copies = copies_of(states)
+    if copies == 1 or (returned is not None and returned.numel() == states[-1].numel()):
+        return 1
+    seen: list[Tensor] = []
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(number: int, drawn: Tensor) -> Tensor:
+        return torch.empty(drawn.shape).normal_(generator=generator).to(drawn)
+
+    def step(s: Any, r: Any, m: Tensor, t: Any, x: Tensor, o: Any) -> Tensor:
+        seen.append(x)
+        raise Stop
+
+    run(pipe, call, Hands(step=step, draw=draw), seed=seed)
+    return copies_of(seen)
 
 
 def copies_of(states: list[Tensor]) -> int:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from .entrance import Entrance, stock
 from .invert import ImageInversion
-from .recording import copies_of, one_copy
-from .running import untouched
+from .recording import one_copy
+from .running import known_seed, untouched
 
 
 def regenerate(
@@ -21,6 +21,7 @@ def regenerate(
     call: Mapping[str, Any] | None = None,
     *,
     entrance: Entrance | None = None,
+    seed: int | None = None,
     output_type: str = "pil",
 ) -> Any:
     """Make the picture of a noise with the stock call of the pipeline.
@@ -34,6 +35,7 @@ def regenerate(
             ``latents``.
         call: the arguments of the call; those of the result by default.
         entrance: how the noise gets in; that of the result, or by ``latents``.
+        seed: seed of the global generator, if it matters to the call; that of the result.
         output_type: ``pil``, ``np``, ``pt``, or ``latent`` for the clean latents (or pixels
             before they are clamped); what the pipeline knows.
 
@@ -49,6 +51,7 @@ def regenerate(
             raise ValueError(f"this noise is one of {noise.pipeline}, not {type(pipe).__name__}")
         call = noise.call if call is None else call
         entrance = noise.entrance if entrance is None else entrance
+        seed = noise.seed if seed is None else seed
         noise = noise.latents
     if call is None:
         raise TypeError("give the call that belongs to this noise")
@@ -57,9 +60,10 @@ def regenerate(
     takes = inspect.signature(type(pipe).__call__).parameters
     last: list[Tensor] = []
     returns = output_type == "latent" and "latents" not in takes
-    asked = {**call, **({"output_type": output_type} if "output_type" in takes else {})}
-    if returns:
-        asked["output_type"] = "np"
-    with torch.inference_mode(False), torch.no_grad(), untouched(pipe):
+    kind = {"output_type": "np" if returns else output_type} if "output_type" in takes else {}
+    asked = {**call, **kind}
+    with torch.inference_mode(False), torch.no_grad(), untouched(pipe), known_seed(seed):
         result = stock(pipe, asked, entrance, noise, note=last.append if returns else None)
-    return one_copy(last[-1], copies_of(last)) if returns else next(iter(result.values()))
+    if not returns:
+        return next(iter(result.values()))
+    return one_copy(last[-1], len(last[-1]) // entrance.map.out_shape[0])

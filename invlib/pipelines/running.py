@@ -8,6 +8,7 @@ import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any, cast
@@ -45,11 +46,24 @@ class Hands:
     draw: Callable[[int, Tensor], Tensor] | None = None
 
 
+_KNOWN_SEED: ContextVar[int | None] = ContextVar("known seed", default=None)
+
+
+@contextmanager
+def known_seed(seed: int | None) -> Iterator[None]:
+    """Within, every run begins with this seed of the global generator, where it is known."""
+    token = _KNOWN_SEED.set(seed)
+    try:
+        yield
+    finally:
+        _KNOWN_SEED.reset(token)
+
+
 def run(pipe: Any, call: Mapping[str, Any], hands: Hands, *, seed: int = 0) -> Any:
     """Run ``pipe(**call)`` with a copy of its scheduler, random numbers from ``seed``.
 
-    Generators in the call are copied, so that every run draws the same. Where gradients are
-    enabled, the call runs without the decorator that switches them off.
+    Generators and tensors in the call are copied, so that every run has the same. Where gradients
+    are enabled, the call runs without the decorator that switches them off.
 
     Returns:
         What the pipeline returned, or None if one of the hands stopped it.
@@ -59,7 +73,8 @@ def run(pipe: Any, call: Mapping[str, Any], hands: Hands, *, seed: int = 0) -> A
         stack.enter_context(_modules(pipe, hands))
         if hands.draw is not None:
             stack.enter_context(Draws(hands.draw))
-        torch.manual_seed(seed)
+        known = _KNOWN_SEED.get()
+        torch.manual_seed(seed if known is None else known)
         arguments = {name: same_again(value) for name, value in call.items()}
         function = type(pipe).__call__
         if torch.is_grad_enabled():
@@ -117,6 +132,9 @@ def _scheduler(pipe: Any, hands: Hands) -> Iterator[None]:
     """Give the pipeline a copy of its scheduler, of the same class, with the wanted methods."""
     own = pipe.__dict__["scheduler"]
     scheduler, base = copy.deepcopy(own), type(own)
+    for name in HELD:  # of a run that goes on around this one
+        if is_held(scheduler, name):
+            del scheduler.__dict__[name]
     new: dict[str, Callable[..., Any]] = {}
     if hands.step is not None:
         new["step"] = _step(base.step, hands.step)
@@ -131,6 +149,13 @@ def _scheduler(pipe: Any, hands: Hands) -> Iterator[None]:
         yield
     finally:
         pipe.__dict__["scheduler"] = own
+
+
+def is_held(scheduler: Any, name: str) -> bool:
+    """Whether a method of a scheduler is in our hands: a wrapper of its class's own."""
+    method = scheduler.__dict__.get(name)
+    real = getattr(type(scheduler), name, None)
+    return method is not None and getattr(method, "__wrapped__", None) is real
 
 
 def _step(real: Callable[..., Any], replace: Callable[..., Tensor]) -> Callable[..., Any]:
@@ -246,11 +271,17 @@ class Draws(TorchFunctionMode):
 
 
 def same_again(value: Any) -> Any:
-    """An argument for one more run: generators are consumed, so they are copied."""
+    """An argument for one more run: generators are consumed and values changed in place."""
     if isinstance(value, torch.Generator):
         generator = torch.Generator(value.device)
         generator.set_state(value.get_state())
         return generator
-    if isinstance(value, list):
-        return [same_again(part) for part in value]
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) in (list, tuple):
+        return type(value)(same_again(part) for part in value)
+    if type(value) is dict:
+        return {name: same_again(part) for name, part in value.items()}
     return value

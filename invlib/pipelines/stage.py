@@ -83,7 +83,12 @@ class Stage:
         self._loop(states, None, note, module, None, began=began)
 
     def finish(
-        self, state: Tensor, *, method: Any = None, more: Mapping[str, Any] | None = None
+        self,
+        state: Tensor,
+        *,
+        method: Any = None,
+        more: Mapping[str, Any] | None = None,
+        seed: int = 1,
     ) -> Any:
         """What the call makes of a last state, network and all steps left out.
 
@@ -91,9 +96,11 @@ class Stage:
             state: the last state x_n.
             method: hands on the ``encode`` and ``decode`` of modules.
             more: further arguments, such as ``output_type``.
+            seed: seed of what the call draws.
         """
         states = [*self.inputs, state]
-        return self._loop(states, None, lambda m: None, self.stand_in(), method, more or {})
+        hand = self.stand_in()
+        return self._loop(states, None, lambda m: None, hand, method, more or {}, seed=seed)
 
     @contextmanager
     def scrambled(self, on: bool) -> Iterator[None]:
@@ -137,19 +144,36 @@ class Stage:
                     if module is None
                     else module(name, owner, real, args, kwargs)
                 )
-            if torch.is_grad_enabled():
-                return real(*args, **kwargs)
-            number = counts.get(name, 0)
-            counts[name] = number + 1
-            known = self._memory.setdefault((name, number), [])
-            for asked, answer in known:
-                if _same(asked, (args, kwargs)):
-                    return _kept(answer)
-            answer = real(*args, **kwargs)
-            known.append((_kept((args, kwargs)), _kept(answer)))
-            return answer
+            return self._once(name, counts, real, args, kwargs)
 
         return call
+
+    def encoding(self, method: Module | None = None) -> Module:
+        """Hands on methods of modules: ``encode`` runs once, the others by ``method``."""
+        counts: dict[str, int] = {}
+
+        def call(name: str, owner: Any, real: Any, args: Any, kwargs: Any) -> Any:
+            if name.endswith(".encode"):
+                return self._once(name, counts, real, args, kwargs)
+            if method is None:
+                return real(*args, **kwargs)
+            return method(name, owner, real, args, kwargs)
+
+        return call
+
+    def _once(self, name: str, counts: dict[str, int], real: Any, args: Any, kwargs: Any) -> Any:
+        """The answer to the same call in an earlier run, if there was one."""
+        if torch.is_grad_enabled():
+            return real(*args, **kwargs)
+        number = counts.get(name, 0)
+        counts[name] = number + 1
+        known = self._memory.setdefault((name, number), [])
+        for asked, answer in known:
+            if _same(asked, (args, kwargs)):
+                return _kept(answer)
+        answer = real(*args, **kwargs)
+        known.append((_kept((args, kwargs)), _kept(answer)))
+        return answer
 
     def stand_in(self) -> Module:
         """Hands on modules that answer as in the recorded run, so that no network is called."""
@@ -175,6 +199,7 @@ class Stage:
         method: Any,
         more: Mapping[str, Any] | None = None,
         began: Callable[[], None] = lambda: None,
+        seed: int = 1,
     ) -> Any:
         """One run of the call, in which step k hands back what makes the network input k + 1."""
         count, injected = 0, self.entrance.kind == "first step"
@@ -207,10 +232,10 @@ class Stage:
             step=step,
             scale=scale,
             module=self.remembering(None) if module is None else module,
-            method=method,
+            method=self.encoding(method),
         )
         call = {**self.entrance.call(self.call, noise), **(more or {})}
-        return run(self.pipe, call, self.entrance.hands(hands, noise), seed=1)
+        return run(self.pipe, call, self.entrance.hands(hands, noise), seed=seed)
 
     def _begin(self, nodes: Sequence[int] | None) -> Callable[[Any], None] | None:
         """Give the loop the time steps of some nodes only, and one more to hand back a state."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import rehearsal
-from ..rehearsal import pipelines_page
+from ..rehearsal import peak, pipelines_page
 from . import bench_tables, decoder_memory, decoding, exactness, flow, reversible, versus
 
 
@@ -26,6 +26,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "decoder_memory": of(decoder_memory.markdown, "decoder_memory"),
     "bench": of(bench_tables.markdown, "bench"),
     "rehearsal": of(rehearsal.markdown, "rehearsal"),
+    "peak": of(peak.markdown, "peak"),
     "pipelines": of(pipelines_page.markdown, "pipelines"),
     "flow": of(flow.markdown, "flow"),
     "reversible": of(reversible.markdown, "reversible", "exactness"),
