@@ -54,7 +54,7 @@ endif
 book: $(STAMP) ## build the book in _build/html with warnings as errors
 	$(BIN)/jupyter-book clean . --all
 	@touch $(VENV)/.book-started
-	$(BIN)/jupyter-book build . -W -n --keep-going
+	OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . -W -n --keep-going
 	@for page in index book/intro; do \
 	  [ -s _build/html/$$page.html ] && [ _build/html/$$page.html -nt $(VENV)/.book-started ] || \
 	    { echo "no new _build/html/$$page.html: the book was not built"; exit 1; }; done
