@@ -6,8 +6,10 @@ Three nouns (:class:`Schedule`, ``Denoiser``, :class:`Solver`) and two verbs (:f
 
 from typing import TYPE_CHECKING, Any
 
+from .bridge import bridged
 from .certificate import Certificate, certify, singular_values
 from .claims import claim
+from .continuous import ContinuousSchedule
 from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
 from .inversion import Inversion, invert
 from .inverters import algorithm1, algorithm2, multisecant, naive, stepwise, whole_trajectory
@@ -38,6 +40,7 @@ PIPELINES = ("ImageInversion", "Options", "invert_image", "invert_latents", "reg
 __all__ = [
     "Budget",
     "Certificate",
+    "ContinuousSchedule",
     "Denoiser",
     "FlowSchedule",
     "Grid",
@@ -54,6 +57,7 @@ __all__ = [
     "algorithm1",
     "algorithm2",
     "anderson",
+    "bridged",
     "certify",
     "claim",
     "ddim",

@@ -1,10 +1,8 @@
-r"""Denoisers: functions that predict the noise in a state, and exact ones to test against.
+r"""Denoisers: networks that say what they predict, and exact ones to test against.
 
-A denoiser is any callable ``(x, t) -> epsilon`` with ``x`` of shape ``[B, ...]`` (float64) and
-``t`` of shape ``[B]``. A network that predicts something else says so in its attribute
-``prediction`` (see :func:`predicting`), and samplers convert. One that carries a condition per
-row also has ``select(rows) -> Denoiser``, so that an inverter may call it on some rows, or on
-several time points of every row at once.
+A denoiser is anything that is called ``(x, t)`` with states ``x [B, ...]`` (float64) and times
+``t [B]`` and says what it returns by an attribute ``prediction``: see :class:`Denoiser`. A plain
+function says nothing, so it is asked for: ``predicting(function, "epsilon")``. Samplers convert.
 
 With :math:`x = \alpha x_0 + \sigma\epsilon` a prediction is one of
 
@@ -12,40 +10,78 @@ With :math:`x = \alpha x_0 + \sigma\epsilon` a prediction is one of
 epsilon       the noise :math:`\epsilon`
 sample        the data :math:`x_0`
 v_prediction  :math:`v = \alpha\epsilon - \sigma x_0`
+score         the score :math:`\nabla\log p_t(x) = -\epsilon/\sigma`
 flow          the velocity :math:`\epsilon - x_0` of flow matching
 edm           :math:`-v`, the raw network of Karras et al. (data over ``sigma_data``)
 reverse_flow  :math:`x_0 - \epsilon`
 ============  =========================================================================
+
+What else a denoiser may have: ``select`` (:class:`Selectable`), ``condition``
+(:class:`Conditional`), ``at`` (:class:`Nodal`), ``dtype`` (:class:`Precise`), ``network``
+(:class:`Wrapping`), derivatives that are differences (:class:`Differences`).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar, cast, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .schedule import Levels
 from .shapes import column
 
-Denoiser = Callable[[Tensor, Tensor], Tensor]
+T = TypeVar("T")
+Call = TypeVar("Call", bound=Callable[..., Tensor])
+Function = Callable[[Tensor, Tensor], Tensor]
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
-Prediction = Literal["epsilon", "v_prediction", "sample", "flow", "edm", "reverse_flow"]
+Prediction = Literal["epsilon", "v_prediction", "sample", "flow", "edm", "reverse_flow", "score"]
+
+
+REMEDY = (
+    'wrap it: invlib.bridged(network, prediction="epsilon"), or what it does predict, takes '
+    "arrays and has derivatives by differences"
+)
+OUTSIDE = f"this network leaves PyTorch, so it has no derivative; {REMEDY}"
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """A network as the library calls it; everything else about it is optional."""
+
+    @property
+    def prediction(self) -> Prediction:
+        """What it returns; see the table of :mod:`invlib.denoisers`."""
+        ...
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """The prediction at states ``x [B, ...]`` and times ``t [B]``, ``[B, ...]``."""
+        ...
 
 
 @runtime_checkable
 class Selectable(Protocol):
-    """A denoiser whose rows have their own conditions."""
+    """A denoiser whose rows have their own conditions.
 
-    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """The prediction at states ``x [B, ...]`` and times ``t [B]``."""
-        ...
+    An inverter may so call it on some rows, or on several time points of every row at once.
+    """
 
     def select(self, rows: Tensor) -> Denoiser:
-        """The same denoiser on the given rows of its conditions."""
+        """The same denoiser on the given rows of its conditions, repeats allowed."""
+        ...
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """A denoiser with one condition a row, so that it takes batches of that many rows."""
+
+    @property
+    def condition(self) -> Tensor:
+        """The conditions, ``[B, ...]``."""
         ...
 
 
@@ -53,17 +89,159 @@ class Selectable(Protocol):
 class Nodal(Protocol):
     """A denoiser that is known at the nodes of one solver only, such as a pipeline's loop."""
 
+    @property
+    def nodewise(self) -> bool:
+        """Whether one node costs one evaluation, and not a run of the whole loop."""
+        ...
+
+    @property
+    def any_time(self) -> bool:
+        """Whether it can be evaluated at times between the nodes, too."""
+        ...
+
     def at(self, y: Tensor, nodes: Tensor) -> Tensor:
         """The prediction at states ``y [k, ...]`` of nodes ``[k]``, one row each."""
         ...
 
 
-def select(denoiser: Denoiser, rows: Tensor) -> Denoiser:
+@runtime_checkable
+class Precise(Protocol):
+    """A denoiser that says in which dtype it computes."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The network's dtype."""
+        ...
+
+
+@runtime_checkable
+class Wrapping(Protocol):
+    """A denoiser around another function; the library's own wrappers are such."""
+
+    @property
+    def network(self) -> object:
+        """What is inside."""
+        ...
+
+
+@runtime_checkable
+class Differences(Protocol):
+    """A network without a derivative of its own: products with its Jacobian are differences.
+
+    It has no reverse mode. See :func:`invlib.bridged`.
+    """
+
+    @property
+    def difference_error(self) -> float:
+        """Relative error of a product, to expect."""
+        ...
+
+
+def prediction_of(
+    denoiser: object, *, remedy: str = 'wrap it: invlib.predicting(network, "epsilon")'
+) -> Prediction:
+    """What a denoiser says that it predicts.
+
+    Raises:
+        ValueError: if it does not say (then with the remedy), or says something unknown.
+    """
+    try:
+        kind = cast(Denoiser, denoiser).prediction
+    except AttributeError as error:
+        raise ValueError(
+            f"{_name(denoiser)} does not say what it predicts; {remedy}, or what it does predict "
+            f"({', '.join(get_args(Prediction))})"
+        ) from error
+    check_prediction(kind)
+    return kind
+
+
+def select(denoiser: Call, rows: Tensor) -> Call:
     """The denoiser of the given rows (indices into its conditions, repeats allowed)."""
-    return denoiser.select(rows) if isinstance(denoiser, Selectable) else denoiser
+    return cast(Call, denoiser.select(rows)) if isinstance(denoiser, Selectable) else denoiser
 
 
-T = TypeVar("T")
+def check_rows(denoiser: Denoiser, x: Tensor, name: str) -> None:
+    """Refuse a batch ``x [B, ...]`` that has not as many rows as the denoiser has conditions.
+
+    Raises:
+        ValueError: with both numbers.
+    """
+    for part in layers(denoiser):
+        if isinstance(part, Conditional) and len(part.condition) != len(x):
+            raise ValueError(
+                f"{len(x)} rows of {name} but {len(part.condition)} conditions; give one "
+                "condition per row"
+            )
+
+
+def layers(denoiser: object) -> Iterator[object]:
+    """A denoiser, the network inside it, the network inside that one, and so on."""
+    part: object | None = denoiser
+    while part is not None:
+        yield part
+        part = part.network if isinstance(part, Wrapping) else None
+
+
+def dtype_of(denoiser: object) -> torch.dtype | None:
+    """The dtype that a denoiser, or a network inside it, says that it computes in, or None.
+
+    A module without a ``dtype`` of its own has that of its first floating-point parameter.
+    """
+    for part in layers(denoiser):
+        if isinstance(part, Precise):
+            return part.dtype
+        if isinstance(part, torch.nn.Module):
+            found = [p.dtype for p in part.parameters() if p.is_floating_point()]
+            if found:
+                return found[0]
+    return None
+
+
+def nodewise(denoiser: object) -> bool:
+    """Whether one node costs one evaluation, and not a run of a pipeline's whole loop."""
+    return denoiser.nodewise if isinstance(denoiser, Nodal) else True
+
+
+def any_time(denoiser: object) -> bool:
+    """Whether a denoiser can be evaluated at times between the nodes of a solver."""
+    return denoiser.any_time if isinstance(denoiser, Nodal) else True
+
+
+def differences(denoiser: object) -> Differences | None:
+    """The part of a denoiser whose derivatives are differences, or None: they are exact."""
+    return next((part for part in layers(denoiser) if isinstance(part, Differences)), None)
+
+
+def jvp_cost(denoiser: object) -> int:
+    """Evaluations that a Jacobian-vector product is worth: 2, or 3 if it is a difference."""
+    return 2 if differences(denoiser) is None else 3
+
+
+def evaluated(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A network at x; refused if it is no PyTorch or a derivative got lost outside PyTorch.
+
+    A tangent is lost silently where a network takes its input to NumPy. An output without one is
+    right for a network that does not depend on x: then it stays the same where x changes.
+
+    Raises:
+        TypeError: if the output is no tensor.
+        NotImplementedError: if a derivative is asked of what leaves PyTorch; with the remedy.
+    """
+    try:
+        output = function(x)
+    except RuntimeError as error:
+        if "storage" in str(error):  # PyTorch's word for NumPy on a tensor of torch.func
+            raise NotImplementedError(OUTSIDE) from error
+        raise
+    if not isinstance(output, Tensor):
+        raise TypeError(f"the network returned a {type(output).__name__}, no tensor; {REMEDY}")
+    plain, tangent = forward_ad.unpack_dual(x)
+    if tangent is None or forward_ad.unpack_dual(output).tangent is not None:
+        return output
+    if not torch.equal(function(plain.detach() + 0.5), output):
+        raise NotImplementedError(OUTSIDE)
+    return output
 
 
 def in_float64(part: T) -> T:
@@ -107,7 +285,7 @@ class Guided:
     condition: Tensor
     null: Tensor
     scale: float
-    prediction: Prediction = "epsilon"
+    prediction: Prediction
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """The guided prediction at states ``x [B, ...]``."""
@@ -143,10 +321,11 @@ def guided(
         condition: one condition per row, ``[B, ...]``.
         null: the empty condition (or negative prompt), ``[1, ...]``, or one per row.
         scale: guidance scale.
-        prediction: what the network predicts; by default what it says itself, or the noise.
+        prediction: what the network predicts; by default what it says itself.
 
     Raises:
-        ValueError: if the scale is below 1 or not finite, or the shapes do not fit.
+        ValueError: if the scale is below 1 or not finite, the shapes do not fit, or nothing says
+            what the network predicts.
     """
     if not 1 <= scale < float("inf"):
         raise ValueError(f"guidance scale must be a finite number >= 1, got {scale}")
@@ -155,36 +334,39 @@ def guided(
             f"null has shape {tuple(null.shape)}; give one row, or one for each of the "
             f"conditions {tuple(condition.shape)}"
         )
-    kind: Prediction = getattr(network, "prediction", "epsilon")
-    if prediction is not None:
-        kind = prediction
-    _check_prediction(kind)
-    return Guided(network, condition, null, float(scale), kind)
+    if prediction is None:
+        prediction = prediction_of(network, remedy='give guided(..., prediction="epsilon")')
+    check_prediction(prediction)
+    return Guided(network, condition, null, float(scale), prediction)
 
 
 @dataclass(frozen=True)
 class Predicting:
-    """A plain network together with what it predicts."""
+    """A plain function together with what it predicts."""
 
-    network: Denoiser
+    network: Function
     prediction: Prediction
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """The network's own prediction."""
+        """The function's own prediction."""
         return self.network(x, t)
 
     def select(self, rows: Tensor) -> Predicting:
-        """The same network on the selected rows."""
+        """The same function on the selected rows."""
         return replace(self, network=select(self.network, rows))
 
 
-def predicting(network: Denoiser, prediction: Prediction) -> Predicting:
-    """Say that a network predicts the noise, v, the data or a flow velocity.
+def predicting(network: Function, prediction: Prediction) -> Predicting:
+    """Say what a function ``(x, t) -> [B, ...]`` predicts, which makes a denoiser of it.
+
+    Args:
+        network: the function; states ``[B, ...]`` are float64, times ``[B]``.
+        prediction: a kind from the table of :mod:`invlib.denoisers`.
 
     Raises:
         ValueError: if the prediction type is unknown.
     """
-    _check_prediction(prediction)
+    check_prediction(prediction)
     return Predicting(network, prediction)
 
 
@@ -197,16 +379,22 @@ def convert(
               x_0 = \frac{q x - \sigma m}{\alpha q - \sigma p}, \quad
               \epsilon = \frac{\alpha m - p x}{\alpha q - \sigma p}
 
+    A score is taken as the noise :math:`\epsilon = -\sigma m` that it stands for.
+
     Args:
         output: prediction of kind ``source``, ``[B, ...]``.
         x: state, ``[B, ...]``.
         alpha: signal level of each row, ``[B]``.
         sigma: noise level of each row, ``[B]``.
         source: kind of the given prediction.
-        target: kind of the wanted prediction.
+        target: kind of the wanted prediction; a score is infinite where sigma is 0.
     """
     if source == target:
         return output
+    if source == "score":
+        return convert(-column(sigma, x) * output, x, alpha, sigma, "epsilon", target)
+    if target == "score":
+        return convert(output, x, alpha, sigma, source, "epsilon") / -column(sigma, x)
     alpha, sigma = column(alpha, x), column(sigma, x)
     p, q = parts(source, alpha, sigma)
     new_p, new_q = parts(target, alpha, sigma)
@@ -215,7 +403,10 @@ def convert(
 
 
 def parts(prediction: Prediction, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """What a prediction is made of: its weights p of the data and q of the noise."""
+    r"""What a prediction is made of: its weights p of the data and q of the noise.
+
+    That of a score, :math:`q = -1/\sigma`, is infinite where there is no noise.
+    """
     zero, one = torch.zeros_like(alpha), torch.ones_like(alpha)
     return {
         "epsilon": (zero, one),
@@ -224,10 +415,25 @@ def parts(prediction: Prediction, alpha: Tensor, sigma: Tensor) -> tuple[Tensor,
         "flow": (-one, one),
         "edm": (sigma, -alpha),
         "reverse_flow": (one, -one),
+        "score": (zero, -1 / sigma),
     }[prediction]
 
 
-def _check_prediction(prediction: str) -> None:
+def silent_without_noise(prediction: Prediction) -> bool:
+    """Whether a prediction tells nothing of the noise where there is none (sigma = 0)."""
+    return prediction in ("sample", "score")
+
+
+def _name(network: object) -> str:
+    return getattr(network, "__name__", type(network).__name__)
+
+
+def check_prediction(prediction: str) -> None:
+    """Refuse an unknown kind of prediction.
+
+    Raises:
+        ValueError: with those that are known.
+    """
     if prediction not in get_args(Prediction):
         raise ValueError(
             f"unknown prediction {prediction!r}; use one of {', '.join(get_args(Prediction))}"
@@ -278,6 +484,8 @@ class Mixture:
             logits = logits.masked_fill(~allowed, -torch.inf)
         mean = torch.softmax(logits, 1) @ means
         rest = (flat - alpha * mean) / variance
+        if self.prediction == "score":  # finite without noise, too
+            return (-rest).view_as(x)
         p, q = parts(self.prediction, alpha, sigma)
         return (p * (mean + alpha * self.std**2 * rest) + q * sigma * rest).view_as(x)
 

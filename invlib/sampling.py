@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser
+from .denoisers import Denoiser, check_rows
 from .solvers import Solver
 
 
@@ -49,11 +49,11 @@ def sample(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Trajectory:
         solver: the sampler's table.
 
     Raises:
-        ValueError: if the noise or the network's output is not finite, or shapes do not fit.
+        ValueError: if the noise or the network's output is not finite, shapes do not fit, or the
+            network does not say what it predicts.
     """
     y = as_state(noise, "noise") * solver.scale
-    if len(getattr(denoiser, "condition", y)) != len(y):
-        raise ValueError(f"{len(y)} rows of noise: give one condition per row")
+    check_rows(denoiser, y, "noise")
     rows = torch.arange(len(y), device=y.device)
     states, outputs = [y], []
     for i in range(solver.steps):

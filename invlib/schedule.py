@@ -1,7 +1,9 @@
 r"""Noise schedules: how much signal and how much noise a state holds at time t.
 
-A state is :math:`x_t = \alpha_t x_0 + \sigma_t \epsilon` with
-:math:`\alpha_t^2 + \sigma_t^2 = 1` (variance preserving). Everything is float64.
+A state is :math:`x_t = \alpha_t x_0 + \sigma_t \epsilon`. The rest of the library asks a schedule
+for its :class:`Levels` and assumes no more of them than that lambda falls with the noise:
+:math:`\alpha_t^2 + \sigma_t^2 = 1` holds for :class:`Schedule` (variance preserving), not for
+:class:`~invlib.continuous.ContinuousSchedule`. Everything is float64.
 """
 
 from __future__ import annotations
@@ -22,8 +24,13 @@ class Levels(Protocol):
     """Anything that tells signal and noise level at a time."""
 
     @property
-    def times(self) -> int:
+    def times(self) -> float:
         """Length of the schedule in time labels."""
+        ...
+
+    @property
+    def image(self) -> float:
+        """Time label of the image."""
         ...
 
     def alpha_t(self, t: Tensor | float) -> Tensor:
@@ -54,7 +61,7 @@ class Grid:
     def __post_init__(self) -> None:
         if len(self.t) < 2:
             raise ValueError("a grid needs at least one step; ask for steps >= 1")
-        if (self.lambda_.diff() <= 0).any():
+        if not (self.lambda_.diff() > 0).all():
             raise ValueError(
                 "the signal-to-noise ratio must rise at every step; "
                 "ask for fewer steps or another spacing"
@@ -69,6 +76,19 @@ class Grid:
     def lambda_(self) -> Tensor:
         r"""Half log-SNR :math:`\lambda = \log(\alpha/\sigma)`, ``[N+1]``; infinite at sigma 0."""
         return torch.log(self.alpha) - torch.log(self.sigma)
+
+    @property
+    def scale(self) -> float:
+        r"""What standard normal noise is multiplied by to be a first state.
+
+        .. math:: s = \begin{cases} \sigma_0 & \alpha_0 = \alpha_N \text{ or } \sigma_0 > 1
+                  \\ 1 & \text{otherwise} \end{cases}
+
+        Where the signal keeps its size the noise has to drown it (variance exploding); elsewhere
+        the first state has variance 1, or nearly so.
+        """
+        exploding = self.alpha[0] == self.alpha[-1] or self.sigma[0] > 1
+        return self.sigma[0].item() if exploding else 1.0
 
 
 @dataclass(frozen=True)
@@ -99,10 +119,12 @@ class AngleSchedule:
     Attributes:
         angle: the formula of the angle :math:`\varphi_t`.
         times: number of training times.
+        image: time label of the image.
     """
 
     angle: Callable[[Tensor], Tensor]
     times: int = 1000
+    image: float = 0.0
 
     def alpha_t(self, t: Tensor | float) -> Tensor:
         """Signal level at time t, any shape."""
@@ -130,6 +152,11 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.lambdas.dtype != torch.float64 or self.lambdas.ndim != 1 or len(self.lambdas) < 2:
             raise ValueError("lambdas must be a float64 vector with at least two entries")
+        if not self.lambdas.isfinite().all():
+            raise ValueError(
+                "lambdas must be finite, so there must be signal and noise at every time; leave "
+                "out a time without noise and land there by grid(..., final='zero')"
+            )
         if not (self.lambdas.diff() < 0).all():
             raise ValueError("lambdas must decrease strictly: more noise at later times")
 
@@ -171,7 +198,8 @@ class Schedule:
     def from_scheduler(cls, scheduler: object) -> Schedule:
         """Read ``alphas_cumprod`` of a diffusers scheduler.
 
-        Zero terminal signal is read as an alpha of 1e-10, so that lambda stays finite.
+        Zero terminal signal is read as an alpha of 1e-10, and no noise at the image as a sigma of
+        1e-10, so that lambda stays finite.
 
         Raises:
             ValueError: if it has none (flow matching and pure-sigma schedulers).
@@ -182,13 +210,18 @@ class Schedule:
                 f"{type(scheduler).__name__} has no alphas_cumprod, so it is not variance "
                 "preserving; use invlib.from_scheduler, which reads any deterministic scheduler"
             )
-        log_abar = torch.as_tensor(abar).double().clamp(min=1e-20).log()
+        log_abar = torch.as_tensor(abar).double().clamp(min=1e-20).log().clamp(max=-1e-20)
         return cls(0.5 * (log_abar - torch.log(-torch.expm1(log_abar))))
 
     @property
     def times(self) -> int:
         """The number T of integer times."""
         return len(self.lambdas)
+
+    @property
+    def image(self) -> float:
+        """Time label of the image: 0."""
+        return 0.0
 
     def lambda_t(self, t: Tensor | float) -> Tensor:
         r"""Half log-SNR at (fractional) time t, any shape."""

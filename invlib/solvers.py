@@ -9,6 +9,7 @@ read the same table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser, Nodal, Prediction, convert, select
+from .denoisers import Denoiser, Nodal, Prediction, convert, evaluated, prediction_of, select
 from .schedule import Grid, Levels
 
 Kind = Literal["midpoint", "heun"]
@@ -68,16 +69,17 @@ class Solver:
             nodes: index i of each state, ``[k]``.
             rows: which sample (condition) each state belongs to, ``[k]``.
         """
-        raw = self.raw(denoiser, y, nodes, rows)
+        kind = prediction_of(denoiser)
         levels = self.alpha.to(y)[nodes], self.sigma.to(y)[nodes]
-        return convert(raw, y, *levels, getattr(denoiser, "prediction", "epsilon"), self.prediction)
+        return convert(self.raw(denoiser, y, nodes, rows), y, *levels, kind, self.prediction)
 
     def raw(self, denoiser: Denoiser, y: Tensor, nodes: Tensor, rows: Tensor) -> Tensor:
         """What the network itself predicts at states ``y``; arguments as :meth:`output`."""
         chosen = select(denoiser, rows)
         if isinstance(chosen, Nodal):
             return chosen.at(y, nodes).to(y.dtype)
-        return chosen(y, self.t.to(y)[nodes]).to(y.dtype)
+        t = self.t.to(y)[nodes]
+        return evaluated(lambda x: chosen(x, t), y).to(y.dtype)
 
     def step(self, i: int, y: Tensor, outputs: list[Tensor]) -> Tensor:
         """State i+1 from state i and the outputs m_0 ... m_i."""
@@ -88,30 +90,40 @@ class Solver:
         return y
 
 
-def ddim(grid: Grid) -> Solver:
+def ddim(grid: Grid, *, scale: float | None = None) -> Solver:
     r"""DDIM, the first-order exponential integrator, in noise prediction.
 
     .. math:: x_{i+1} = \frac{\alpha_{i+1}}{\alpha_i} x_i
               + \Bigl(\sigma_{i+1} - \frac{\alpha_{i+1}}{\alpha_i}\sigma_i\Bigr)\epsilon_i
 
+    Args:
+        grid: time points.
+        scale: the first state is ``scale`` times the noise; by default :attr:`Grid.scale`.
+
     Source: Song, Meng, Ermon, ICLR 2021.
     """
     a = grid.alpha[1:] / grid.alpha[:-1]
     b = torch.diag(grid.sigma[1:] - a * grid.sigma[:-1])
-    return _solver("DDIM", grid, a, b, "epsilon")
+    return _solver("DDIM", grid, a, b, "epsilon", scale)
 
 
-def dpm_solver_pp_1(grid: Grid) -> Solver:
+def dpm_solver_pp_1(grid: Grid, *, scale: float | None = None) -> Solver:
     r"""DPM-Solver++(1): DDIM in data prediction.
 
     .. math:: x_{i+1} = \frac{\sigma_{i+1}}{\sigma_i} x_i
               - \alpha_{i+1}(e^{-h_i} - 1)\,x_\theta(x_i)
+
+    Arguments as :func:`ddim`.
     """
-    return _multistep("DPM-Solver++(1)", grid, 1, "midpoint", True, _data_row)
+    return _multistep("DPM-Solver++(1)", grid, 1, "midpoint", True, _data_row, scale)
 
 
 def dpm_solver_pp_2m(
-    grid: Grid, *, kind: Kind = "midpoint", lower_order_final: bool | None = None
+    grid: Grid,
+    *,
+    kind: Kind = "midpoint",
+    lower_order_final: bool | None = None,
+    scale: float | None = None,
 ) -> Solver:
     r"""DPM-Solver++(2M), second-order multistep in data prediction.
 
@@ -122,14 +134,19 @@ def dpm_solver_pp_2m(
         grid: time points.
         kind: ``midpoint`` (as above) or ``heun`` weights of the difference.
         lower_order_final: last step of order 1; by default as in diffusers, when N < 15.
+        scale: as for :func:`ddim`.
 
     Source: Lu et al., DPM-Solver++, arXiv 2211.01095.
     """
-    return _multistep("DPM-Solver++(2M)", grid, 2, kind, lower_order_final, _data_row)
+    return _multistep("DPM-Solver++(2M)", grid, 2, kind, lower_order_final, _data_row, scale)
 
 
 def dpm_solver_pp_3m(
-    grid: Grid, *, kind: Kind3 = "diffusers", lower_order_final: bool | None = None
+    grid: Grid,
+    *,
+    kind: Kind3 = "diffusers",
+    lower_order_final: bool | None = None,
+    scale: float | None = None,
 ) -> Solver:
     r"""DPM-Solver++(3M), multistep with three outputs in data prediction.
 
@@ -145,19 +162,27 @@ def dpm_solver_pp_3m(
         grid: time points.
         kind: ``diffusers``, the usual formula, or ``taylor``, with the factor and of order 3.
         lower_order_final: as for :func:`dpm_solver_pp_2m`.
+        scale: as for :func:`ddim`.
     """
     if kind not in ("diffusers", "taylor"):
         raise ValueError(f"unknown kind {kind!r}; use 'diffusers' or 'taylor'")
-    return _multistep("DPM-Solver++(3M)", grid, 3, kind, lower_order_final, _data_row)
+    return _multistep("DPM-Solver++(3M)", grid, 3, kind, lower_order_final, _data_row, scale)
 
 
-def dpm_solver_1(grid: Grid) -> Solver:
-    r"""DPM-Solver-1: DDIM written with :math:`e^{h}`, in noise prediction."""
-    return _multistep("DPM-Solver-1", grid, 1, "midpoint", True, _noise_row)
+def dpm_solver_1(grid: Grid, *, scale: float | None = None) -> Solver:
+    r"""DPM-Solver-1: DDIM written with :math:`e^{h}`, in noise prediction.
+
+    Arguments as :func:`ddim`.
+    """
+    return _multistep("DPM-Solver-1", grid, 1, "midpoint", True, _noise_row, scale)
 
 
 def dpm_solver_2m(
-    grid: Grid, *, kind: Kind = "midpoint", lower_order_final: bool | None = None
+    grid: Grid,
+    *,
+    kind: Kind = "midpoint",
+    lower_order_final: bool | None = None,
+    scale: float | None = None,
 ) -> Solver:
     r"""DPM-Solver-2, second-order multistep in noise prediction.
 
@@ -166,7 +191,7 @@ def dpm_solver_2m(
 
     Arguments as :func:`dpm_solver_pp_2m`. Source: Lu et al., NeurIPS 2022.
     """
-    return _multistep("DPM-Solver-2M", grid, 2, kind, lower_order_final, _noise_row)
+    return _multistep("DPM-Solver-2M", grid, 2, kind, lower_order_final, _noise_row, scale)
 
 
 Row = Callable[[Grid, Tensor, int, int, Kind | Kind3], tuple[Tensor, Tensor]]
@@ -179,6 +204,7 @@ def _multistep(
     kind: Kind | Kind3,
     lower_order_final: bool | None,
     row: Row,
+    scale: float | None,
 ) -> Solver:
     if order == 2 and kind not in ("midpoint", "heun"):
         raise ValueError(f"unknown kind {kind!r}; use 'midpoint' or 'heun'")
@@ -194,7 +220,7 @@ def _multistep(
         a[i], weights = row(grid, h, i, p, kind)
         b[i, i + 1 - p : i + 1] = weights.flip(0)
     prediction: Prediction = "sample" if row is _data_row else "epsilon"
-    return _solver(name, grid, a, b, prediction)
+    return _solver(name, grid, a, b, prediction, scale)
 
 
 def _data_row(grid: Grid, h: Tensor, i: int, p: int, kind: Kind | Kind3) -> tuple[Tensor, Tensor]:
@@ -242,7 +268,18 @@ def _differences(h: Tensor, i: int, p: int) -> Tensor:
     return torch.stack([d0, first + r0 * d2, d2])
 
 
-def _solver(name: str, grid: Grid, a: Tensor, b: Tensor, prediction: Prediction) -> Solver:
-    return Solver(
-        f"{name}-{grid.steps}", a, b, grid.t[:-1], grid.alpha, grid.sigma, prediction, grid.schedule
-    )
+def _solver(
+    name: str, grid: Grid, a: Tensor, b: Tensor, prediction: Prediction, scale: float | None
+) -> Solver:
+    name = f"{name}-{grid.steps}"
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise ValueError(
+            f"{name} divides by a signal or noise level that is 0 on this grid: from pure noise "
+            "take a solver in data prediction, such as dpm_solver_pp_2m"
+        )
+    if scale is None:
+        scale = grid.scale
+    elif not 0 < scale < math.inf:
+        raise ValueError(f"scale must be a positive number, got {scale}")
+    levels = grid.t[:-1], grid.alpha, grid.sigma
+    return Solver(name, a, b, *levels, prediction, grid.schedule, scale)

@@ -162,7 +162,7 @@ def test_exact_inversion_of_the_embedded_models(pipe: object) -> None:
 
 
 def test_the_network_keeps_its_dtype_and_the_state_is_float64(pipe: object) -> None:
-    network = UNet(pipe.unet)
+    network = UNet(pipe.unet, "epsilon")
     assert network.dtype == torch.float32
     solver = ddim(Schedule.scaled_linear().grid(2))
     with torch.no_grad():

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, Guided, Prediction, select
+from ..denoisers import Denoiser, Guided, Prediction, prediction_of, select
 from ..solvers import Solver
 from .attention import attention_weights, processors
 
@@ -32,7 +32,7 @@ class Mixed:
     @property
     def prediction(self) -> Prediction:
         """What both denoisers predict."""
-        return _prediction(self.network)
+        return prediction_of(self.network)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """The prediction of the denoiser whose step is nearest to each time ``t [B]``."""
@@ -77,8 +77,8 @@ def mixed(source: Denoiser, target: Denoiser, solver: Solver, *, start: int, sto
     """
     if not 0 <= start <= stop <= solver.steps:
         raise ValueError(f"need 0 <= start <= stop <= {solver.steps}, got {start} and {stop}")
-    if _prediction(source) != _prediction(target):
-        raise ValueError(f"{_prediction(source)} cannot be mixed with {_prediction(target)}")
+    if prediction_of(source) != prediction_of(target):
+        raise ValueError(f"{prediction_of(source)} cannot be mixed with {prediction_of(target)}")
     steps = torch.arange(solver.steps)
     return Mixed(source, target, solver.t, (steps >= start) & (steps < stop))
 
@@ -101,7 +101,7 @@ class KeysAndValues:
     @property
     def prediction(self) -> Prediction:
         """What the network predicts."""
-        return _prediction(self.network)
+        return prediction_of(self.network)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -178,7 +178,3 @@ def values_of(source: Denoiser, target: Denoiser) -> Guided:
         condition=torch.cat([keys, values], 1),
         null=torch.cat([source.null, target.null], 1),
     )
-
-
-def _prediction(denoiser: Any) -> Prediction:
-    return cast(Prediction, getattr(denoiser, "prediction", "epsilon"))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..denoisers import predicting
 from ..reversible import Pair, edict, invert_reversible
 from ..schedule import Schedule
 from . import told, unlike
@@ -151,7 +152,8 @@ def _measured(p: float, steps: int) -> float:
     grid = Schedule.scaled_linear().grid(steps)
     ones = torch.ones(1, 1, dtype=torch.float64)
     end = Pair(ones, 0 * ones)
-    start = invert_reversible(lambda x, t: torch.zeros_like(x), end, edict(grid, p=p)).start
+    zero = predicting(lambda x, t: torch.zeros_like(x), "epsilon")
+    start = invert_reversible(zero, end, edict(grid, p=p)).start
     gap = (start.state - start.companion) / grid.alpha[0]
     return (gap * grid.alpha[-1]).item()
 

@@ -41,6 +41,7 @@ def flow_euler(grid: Grid) -> Solver:
     Source: Liu, Gong, Liu, ICLR 2023; FlowMatchEulerDiscreteScheduler of diffusers.
     """
     b = torch.diag(grid.sigma.diff())
+    _check_straight(grid)
     a, alpha = torch.ones(grid.steps, dtype=torch.float64), 1 - grid.sigma
     name = f"Flow-Euler-{grid.steps}"
     return Solver(name, a, b, grid.t[:-1], alpha, grid.sigma, "flow", grid.schedule)
@@ -101,8 +102,17 @@ def flow_fireflow(grid: Grid) -> FlowSolver:
 
 
 def _staged(name: str, grid: Grid, b: Tensor, t: Tensor, sigma: Tensor) -> FlowSolver:
+    _check_straight(grid)
     a, name = torch.ones(len(t), dtype=torch.float64), f"{name}-{grid.steps}"
     return FlowSolver(name, a, b, t, 1 - sigma, sigma, "flow", grid.schedule, grid=grid)
+
+
+def _check_straight(grid: Grid) -> None:
+    if not torch.allclose(grid.alpha, 1 - grid.sigma, rtol=0, atol=1e-6):
+        raise ValueError(
+            "flow matching steps on the straight path alpha = 1 - sigma, and this grid is not on "
+            "it: take flow_grid or straight_grid, or a sampler such as invlib.ddim"
+        )
 
 
 def _half(values: Tensor) -> Tensor:

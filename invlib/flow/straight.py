@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, Prediction, convert, select
+from ..denoisers import Denoiser, Prediction, convert, prediction_of, select
 from ..schedule import FlowSchedule, Grid, Schedule
 from ..shapes import column
 from ..solvers import Solver
@@ -57,7 +57,7 @@ class Straight:
         alpha, sigma = (1 - s) / size, s / size
         state = x / column(size, x)
         output = self.network(state, self.schedule.t_lambda(torch.log(alpha / sigma)))
-        kind: Prediction = getattr(self.network, "prediction", "epsilon")
+        kind = prediction_of(self.network)
         return convert(output.to(x.dtype), state, alpha, sigma, kind, self.prediction)
 
     def select(self, rows: Tensor) -> Straight:

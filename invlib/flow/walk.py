@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, Prediction, convert, parts, select
+from ..denoisers import Denoiser, convert, parts, prediction_of, select
 from ..inversion import Inversion, Tally
 from ..schedule import Grid
 from ..solvers import Solver
@@ -47,7 +47,7 @@ class Field:
         low = min(math.floor(place), len(self.t) - 2)
         t, sigma = (v[low] + (place - low) * (v[low + 1] - v[low]) for v in (self.t, self.sigma))
         levels = y.new_full((len(y),), 1 - sigma), y.new_full((len(y),), sigma)
-        kind: Prediction = getattr(self.tally.denoiser, "prediction", "epsilon")
+        kind = prediction_of(self.tally.denoiser)
         p, q = parts(kind, *levels)
         if (levels[0] * q == levels[1] * p).any():
             raise ValueError(

@@ -72,7 +72,10 @@ def split(
         ValueError: if the call contains what is looked for.
     """
     if not hasattr(pipe, "scheduler"):
-        raise TypeError(f"{type(pipe).__name__} is no diffusers pipeline with a scheduler")
+        raise TypeError(
+            f"{type(pipe).__name__} is no diffusers pipeline with a scheduler; invlib.invert "
+            "takes a network of your own and a sampler such as invlib.ddim"
+        )
     parameters = inspect.signature(type(pipe).__call__).parameters
     names = [n for n, p in parameters.items() if n != "self" and p.kind is not p.VAR_KEYWORD]
     if isinstance(options, Options):

@@ -22,7 +22,7 @@ class UNet:
     """
 
     module: Any
-    prediction: Prediction = "epsilon"
+    prediction: Prediction
 
     @property
     def dtype(self) -> torch.dtype:

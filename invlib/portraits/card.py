@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..denoisers import predicting
 from ..pipelines import UNet, decode
 from ..sampling import sample
 from ..schedule import Schedule
@@ -148,7 +147,7 @@ def pixel_sheet(pixel: Any, count: int = 20) -> Image.Image:
     solver = dpm_solver_pp_2m(
         schedule.grid(20, spacing="logsnr", t_max=0.9946 * (schedule.times - 1))
     )
-    denoiser = predicting(UNet(pixel.unet), "v_prediction")
+    denoiser = UNet(pixel.unet, "v_prediction")
     with torch.no_grad():
         states = sample(denoiser, noise_for(count, (3, 32, 32)), solver).image
     return _enlarged(grid_of(_pixels((states / 2 + 0.5).clamp(0, 1)), 10), 4)

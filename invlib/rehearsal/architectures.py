@@ -80,4 +80,4 @@ def random_network(arch: str, *, dtype: str = "float32", device: str = "cpu") ->
     torch.nn.Module.to(module, DTYPES[dtype])  # diffusers' own warns about nothing here
     module.eval().requires_grad_(False)
     sized = module.config.addition_embed_type == "text_time"
-    return SizedUNet(module) if sized else UNet(module)
+    return SizedUNet(module, "epsilon") if sized else UNet(module, "epsilon")

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ..denoisers import Prediction
 from ..schedule import Schedule
 
 HEADS = 4
@@ -30,7 +31,7 @@ class ImageNet64:
     """
 
     module: Any
-    prediction: str = "epsilon"
+    prediction: Prediction = "epsilon"
 
     @property
     def dtype(self) -> torch.dtype:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from ..denoisers import Denoiser, Prediction, select
+from ..denoisers import Denoiser, Prediction, prediction_of, select
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Watched:
     @property
     def prediction(self) -> Prediction:
         """What the denoiser predicts."""
-        return getattr(self.network, "prediction", "epsilon")
+        return prediction_of(self.network)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """The prediction at states ``x [k, ...]``; the call is noted."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser
+from ..denoisers import Denoiser, check_rows
 from ..sampling import as_state
 from .pair import Pair, ReversibleRun
 from .shear import Reversible, Shear, predict_noise
@@ -31,10 +31,16 @@ def sample_reversible(
 
     Raises:
         ValueError: if the start is not a finite batch, its parts or the conditions do not fit,
-            or the network fails at its first call.
+            the network fails at its first call, or the noise is not the first state, as it is
+            not on a variance exploding grid.
     """
     z, calls = _slots(denoiser, start, "noise"), 0
     if not isinstance(start, Pair):
+        if sampler.grid.scale != 1:
+            raise ValueError(
+                f"on this grid the first state is {sampler.grid.scale:g} times the noise: give "
+                "that state, and its companion, as a Pair"
+            )
         z, calls = _walk(denoiser, z, sampler, (sampler.opening,))
     end, more = _walk(denoiser, z, sampler, sampler.shears)
     nfe = torch.full((len(z[0]),), calls + more)
@@ -97,8 +103,7 @@ def _walk(
 def _slots(denoiser: Denoiser, given: Tensor | Pair, name: str) -> list[Tensor]:
     """The given state and its companion, checked; without one, the state twice."""
     state = as_state(given.state if isinstance(given, Pair) else given, name)
-    if len(getattr(denoiser, "condition", state)) != len(state):
-        raise ValueError(f"{len(state)} rows of {name}: give one condition per row")
+    check_rows(denoiser, state, name)
     if not isinstance(given, Pair):
         return [state, state]
     companion = as_state(given.companion, f"the companion of the {name}")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..denoisers import Denoiser, convert
+from ..denoisers import Denoiser, convert, prediction_of
 from ..schedule import Grid
 
 
@@ -102,4 +102,4 @@ def predict_noise(denoiser: Denoiser, z: Tensor, grid: Grid, node: int) -> Tenso
     raw = denoiser(z, t).to(z.dtype)
     if raw.shape != z.shape:
         raise ValueError(f"the network returned {tuple(raw.shape)} for states {tuple(z.shape)}")
-    return convert(raw, z, alpha, sigma, getattr(denoiser, "prediction", "epsilon"), "epsilon")
+    return convert(raw, z, alpha, sigma, prediction_of(denoiser), "epsilon")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..denoisers import Denoiser, Prediction, convert, select
+from ..denoisers import Denoiser, convert, prediction_of, select
 from ..inversion import Inversion, Tally
 from ..inverters.naive import time_of, walk
 from ..solvers import Solver
@@ -35,7 +35,7 @@ def ife(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
     solver = first_order(solver)
     tally, image = Tally.start(denoiser, image, solver)
     rows = all_rows(image)
-    kind: Prediction = getattr(denoiser, "prediction", "epsilon")
+    kind = prediction_of(denoiser)
     states = [image]
     for i in reversed(range(solver.steps)):
         y = states[-1]

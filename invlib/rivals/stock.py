@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, select
+from ..denoisers import Denoiser, prediction_of, select
 from ..inversion import Inversion, Tally
 from ..schedule import Schedule
 from ..solvers import Solver
@@ -65,7 +65,7 @@ def dpm_inverse(
 
 def _config(solver: Solver, denoiser: Denoiser, **options: object) -> dict[str, object]:
     """A config with the table's schedule and the network's prediction."""
-    schedule, kind = solver.schedule, getattr(denoiser, "prediction", "epsilon")
+    schedule, kind = solver.schedule, prediction_of(denoiser)
     if not isinstance(schedule, Schedule) or solver.t[0].round() != schedule.times - 1:
         raise ValueError(f"{solver.name}: give the scheduler that made the image, scheduler=...")
     if kind not in ("epsilon", "sample", "v_prediction"):
