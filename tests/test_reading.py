@@ -551,6 +551,46 @@ def test_an_argument_that_is_the_pipelines_is_not_ours() -> None:
     assert result.call == {"prompt": "cat", "budget": 2.0}
 
 
+class Picky(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
+    """Refuses to return latents, where it checks its call or where it makes its result."""
+
+    early = False
+
+    def __call__(self, latents: Any = None, output_type: str = "pil") -> Any:
+        if self.early and output_type == "latent":
+            raise ValueError("`output_type` must be `pil`")
+        result = super().__call__(**CAT, latents=latents, output_type=output_type)
+        if output_type == "latent":
+            raise ValueError("Only the output type `pil` is supported")
+        return result
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_pipeline_that_refuses_to_return_latents_is_asked_for_its_picture(early: bool) -> None:
+    pipe, noise = build(tiny.stable_diffusion, DDIM), draw(1, 4, 8, 8)
+    target = clean(pipe, CAT, noise)
+    pipe.__class__ = type("Picky", (Picky,), {"early": early})
+    result = invert_latents(pipe, target)
+    assert gap(result.latents, noise) < 1e-20
+    assert any("returns no latents" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(("failing", "runs"), [(0, 1), (2, 3), (3, 8)])
+def test_what_fails_between_two_steps_is_not_run_again(failing: int, runs: int) -> None:
+    """Only before the first step and after the last one may the kind of output be the reason."""
+    pipe, calls = build(tiny.stable_diffusion, DDIM), []
+    pipe.unet.register_forward_hook(lambda *args: calls.append(1))
+
+    def fail(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if step == failing:
+            raise ValueError("the disk of previews is full")
+        return {}
+
+    with pytest.raises(ValueError, match="itself fails .*the disk of previews is full"):
+        invert_latents(pipe, draw(1, 4, 8, 8), **CAT, callback_on_step_end=fail)
+    assert len(calls) == runs
+
+
 def test_prompts_that_a_pipeline_does_not_take() -> None:
     for asked in ({"prompt": "cat"}, {"negative_prompt": "bad"}, {"guidance_scale": 2.0}):
         with pytest.raises(TypeError, match="is no argument of DDPMPipeline"):

@@ -60,7 +60,9 @@ def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None
     Raises:
         NotInvertible: if the call makes no step of its scheduler, or changes its latents between
             the steps.
-        ValueError: if its state has another size, with what to do.
+        WrongSize: if its state has another size.
+        OutsideLoop: if the pipeline fails before its first step or after its last one.
+        ValueError: if it fails otherwise, with what it says itself.
     """
     _refuse_replaced(pipe.scheduler)
     notes = _Notes(pipe, numbers)
@@ -72,8 +74,8 @@ def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None
     except Exception as error:  # whatever a pipeline makes of a call that it does not take
         if is_full(error):
             raise
-        kind = NetworkFails if notes.broken is error else ValueError
-        raise kind(_own_error(pipe, error)) from error
+        outside = notes.outside and notes.broken is not error
+        raise (OutsideLoop if outside else ValueError)(_own_error(pipe, error)) from error
     if not notes.outputs:
         raise NotInvertible(
             f"{type(pipe).__name__} made no step of its scheduler with this call, so there is no "
@@ -167,11 +169,13 @@ class _Notes:
         self.latest: list[str] = []
         self.answers: list[Any] = []
         self.broken: Exception | None = None
+        self.outside = True
         self._since: list[tuple[str, Any]] = []
 
     def step(
         self, scheduler: Any, real: Any, output: Tensor, time: Any, x: Tensor, options: Any
     ) -> Any:
+        self.outside = False
         if not self.outputs:
             self.scheduler, self.options = copy.deepcopy(scheduler), dict(options)
             self.states.append(x.detach().clone())
@@ -194,6 +198,8 @@ class _Notes:
         self.outputs.append(output.detach().clone())
         self.times.append(torch.as_tensor(time).detach().cpu().reshape(()))
         self.states.append(result[0].detach().clone())
+        last = torch.as_tensor(scheduler.timesteps)[-1].cpu()
+        self.outside = bool(self.times[-1] == last)
         return result
 
     def scale(self, real: Any, sample: Tensor) -> Tensor:
@@ -241,8 +247,8 @@ class _Notes:
             )
 
 
-class NetworkFails(ValueError):  # noqa: N818 - it names the fact
-    """A module of the pipeline raised an error, so that no other kind of output helps."""
+class OutsideLoop(ValueError):  # noqa: N818 - it names the fact
+    """The pipeline, but none of its modules, failed before its first step or after its last."""
 
 
 class WrongSize(ValueError):  # noqa: N818 - it names the fact
