@@ -18,7 +18,7 @@ from stock import SIZE, clean, draw, gap, there_and_back
 from tiny_pipelines import SD, build, dpm
 from torch import Tensor
 
-from invlib.pipelines import invert_image, invert_latents, read
+from invlib.pipelines import Options, invert_image, invert_latents, read
 from invlib.pipelines.entrance import stock
 from invlib.pipelines.images import Pictures
 from invlib.pipelines.recording import record
@@ -521,6 +521,20 @@ def test_sizes_that_do_not_fit() -> None:
         ({"decoder": "magic"}, ValueError, "unknown decoder 'magic'"),
         ({"options": {"metod": "naive"}}, TypeError, "did you mean method"),
         ({"options": {"prompt": "cat"}}, TypeError, "'prompt' is no option of invlib"),
+        ({"options": {3: "cat"}}, TypeError, "3 is no option of invlib"),
+        ({"options": "exact"}, TypeError, r"a dictionary such as {'method': 'exact'} .* not str"),
+        ({"options": 3}, TypeError, "options must be a dictionary .* not int"),
+        ({"options": ["naive"]}, TypeError, "options must be a dictionary .* not list"),
+        ({"options": Options}, TypeError, "options must be a dictionary .* not type"),
+        *(
+            ({"options": options, "vectors": 3}, TypeError, "vectors is given twice: 3 .* and 5 in")
+            for options in ({"vectors": 5}, Options(vectors=5))
+        ),
+        (
+            {"options": {"method": "naive"}, "method": "naive"},
+            TypeError,
+            "'naive' in options; give it once",
+        ),
     ],
 )
 def test_arguments(asked: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -528,6 +542,13 @@ def test_arguments(asked: dict[str, Any], error: type[Exception], message: str) 
     given = RGB if "decoder" in asked else draw(1, 4, 8, 8)
     with pytest.raises(error, match=message):
         find(sd(), given, **{**CAT, **asked})
+
+
+@pytest.mark.parametrize("options", [{"seed": 5}, Options(seed=5)])
+def test_options_stand_in_either_place(options: Any) -> None:
+    target = clean(sd(), CAT, draw(1, 4, 8, 8))
+    found = invert_latents(sd(), target, options=options, method="naive", **CAT)
+    assert (found.inversion.reason, found.seed) == (("explicit",), 5)
 
 
 def test_an_argument_that_is_the_pipelines_is_not_ours() -> None:
