@@ -470,6 +470,21 @@ def test_images_that_are_none(image: Any, error: type[Exception], message: str) 
         invert_image(sd(), image, **CAT)
 
 
+def test_a_picture_of_a_decoder_of_colour_and_depth_is_a_part_of_what_it_decodes() -> None:
+    """As the message says, its last latents can be had, and inverted."""
+    recipe = RECIPES["StableDiffusionLDM3DPipeline"]
+    pipe, noise, seen = build(recipe.make), draw(1, 4, 8, 8), []
+    with pytest.raises(ValueError, match="decodes 6 in one tensor, such as colour and depth"):
+        invert_image(pipe, RGB, **recipe.call)
+
+    def look(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        seen.append(tensors["latents"])
+        return {}
+
+    pipe(**recipe.call, latents=noise.clone(), callback_on_step_end=look)
+    assert gap(invert_latents(pipe, seen[-1], **recipe.call).latents, noise) < 1e-11
+
+
 @pytest.mark.parametrize(
     ("latents", "error", "message"),
     [
