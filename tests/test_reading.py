@@ -337,6 +337,56 @@ def test_a_network_in_training_mode_is_named() -> None:
     assert gap(invert_latents(pipe, clean(pipe, CAT, noise), **CAT).latents, noise) < 1e-20
 
 
+def restless(module: Any, rate: float = 0.1) -> None:
+    """In training mode, with dropout."""
+    for part in module.train().modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = rate
+        elif isinstance(vars(part).get("dropout"), float):  # of CLIP's attention
+            part.dropout = rate
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["text_encoder"], r"pipe\.text_encoder is in .* call pipe\.text_encoder\.eval\(\) first"),
+        (["text_encoder_2", "unet"], r"pipe\.text_encoder_2 and pipe\.unet are in training mode"),
+    ],
+)
+def test_encoders_in_training_mode_are_named(names: list[str], said: str) -> None:
+    """Those that draw, not the decoder, which is no part of it."""
+    pipe = build(tiny.stable_diffusion_xl, DDIM)
+    target = clean(pipe, CAT, noise := draw(1, 4, 8, 8))
+    for name in names:
+        restless(getattr(pipe, name))
+    restless(pipe.vae)
+    with pytest.raises(NotInvertible, match=f"does not repeat itself: {said}"):
+        invert_latents(pipe, target, **CAT)
+    for name in names:
+        restless(getattr(pipe, name), rate=0.0)
+    result = invert_latents(pipe, target, **CAT)  # training mode alone does no harm
+    assert gap(result.latents, noise) < 1e-20
+    assert not any("training mode" in note for note in result.notes)
+
+
+def test_an_encoder_of_pictures_in_training_mode_is_noted() -> None:
+    """What it draws shows in the first state only, so that is found, and the seed matters."""
+    recipe = RECIPES["StableDiffusionImg2ImgPipeline"]
+    pipe, call = build(recipe.make), {**recipe.call, "num_inference_steps": 4}
+    restless(pipe.vae)
+    result = invert_latents(pipe, draw(1, 4, 8, 8), method="naive", **call)
+    assert any(r"call pipe.vae.eval() before" in note for note in result.notes)
+
+
+def test_a_decoder_in_training_mode_is_named() -> None:
+    pipe = build(tiny.stable_diffusion, DDIM)
+    restless(pipe.vae)
+    with pytest.raises(ValueError, match=r"AutoencoderKL draws .* call its eval\(\) first"):
+        invert_image(pipe, RGB, **CAT)
+    restless(pipe.vae, rate=0.0)
+    invert_image(pipe, RGB, **CAT, method="naive", decoder="encoder")
+
+
 def test_a_random_network_is_refused() -> None:
     pipe = build(tiny.stable_diffusion, DDIM)
     pipe.unet.conv_in.register_forward_hook(lambda m, a, out: Dropped()(out))

@@ -320,18 +320,22 @@ def _roundoff(network: PipelineNetwork) -> float:
 def _unrepeatable(stage: Stage, gaps: Mapping[str, str]) -> str:
     name = type(stage.pipe).__name__
     how = "; ".join(f"{mode}: {gap}" for mode, gap in gaps.items())
-    asleep = training(stage.pipe, stage.recording.inner)
-    if asleep:
-        modules = ", ".join(f"pipe.{n}" for n in asleep)
+    drawing = stage.recording.drawing
+    if drawing:
+        modules = " and ".join(f"pipe.{n}" for n in drawing)
+        calls = " and ".join(f"pipe.{n}.eval()" for n in drawing)
         return (
-            f"{name} does not repeat itself: {modules} is in training mode, so that dropout makes "
-            f"it random; call {modules.split(', ')[0]}.eval() first ({how})"
+            f"{name} does not repeat itself: {modules} {'is' if len(drawing) == 1 else 'are'} in "
+            f"training mode, so that dropout makes it random; call {calls} first ({how})"
         )
+    asleep = training(stage.pipe)
+    # a pipeline that calls a method of an encoder goes around our hands on it
+    perhaps = f", or it uses what is in training mode ({', '.join(asleep)})" if asleep else ""
     return (
         f"{name} gives other outputs at the same states ({how}): its network is random, keeps "
         "something from call to call (a cache such as DeepCache or MagCache), or the call draws "
         "random numbers beside its noise (give generator= as in the call that made the image, or "
-        "options={'seed': N} if torch.manual_seed(N) stood before it)"
+        f"options={{'seed': N}} if torch.manual_seed(N) stood before it){perhaps}"
     )
 
 
@@ -351,6 +355,11 @@ def _notes(stage: Stage, network: PipelineNetwork) -> tuple[str, ...]:
         notes.append(
             f"{type(stage.pipe).__name__} returns no latents: those that are inverted are the last "
             "state of its loop"
+        )
+    for name in stage.recording.drawing:
+        notes.append(
+            f"pipe.{name} draws random numbers, as it is in training mode: the same seed alone "
+            f"makes the same call again; call pipe.{name}.eval() before pictures are made"
         )
     if network.joint:
         notes.append("the rows of this pipeline's batch depend on each other: they are one sample")
