@@ -215,6 +215,21 @@ def test_a_network_that_mixes_its_rows_is_one_sample() -> None:
     assert result.inversion.noise.shape == (1, 2, 3, 8, 8)
     assert result.latents.shape == noise.shape and gap(result.latents, noise) < 1e-20
     assert gap(clean(pipe, TWO, result.latents), target) < 1e-20
+    assert torch.equal(result.target, target)
+    assert result.certificate is not None and result.certificate.verdict == ("exact",)
+    assert result.evaluations.shape == result.inversion.nfe.shape == (1,)
+
+
+def test_pictures_of_a_network_that_mixes_its_rows_are_decoded_one_by_one() -> None:
+    pipe, two = build(tiny.stable_diffusion, DDIM), {**TEXTS, "guidance_scale": 1.0}
+    pipe.unet.register_forward_hook(lambda m, a, out: (out[0] + 0.1 * out[0].flip(0),))
+    result = invert_image(pipe, [RGB, RGB], **two, decoder="encoder", method="naive")
+    assert result.decoding is not None and result.certificate is not None
+    assert len(result.decoding.reason) == len(result.latents) == len(result.target) == 2
+    assert torch.equal(result.target, result.decoding.latents)
+    assert len(result.certificate.verdict) == len(result.inversion.reason) == 1
+    with pytest.raises(ValueError, match="refine=True is not possible"):
+        invert_image(pipe, [RGB, RGB], **two, refine=True)
 
 
 # ---- encoders are remembered for one inversion only --------------------------------------------

@@ -31,6 +31,10 @@ from .running import known_seed, untouched
 class ImageInversion:
     """The noise of a picture, in the form that its pipeline takes.
 
+    ``latents``, ``target`` and ``decoding`` are about the B pictures. ``inversion``,
+    ``certificate`` and ``evaluations`` are about samples: as many, but where the rows of the
+    pipeline's batch depend on each other they are one sample ``[1, B, ...]`` with one verdict.
+
     Attributes:
         inversion: what :func:`invlib.invert` found, in float64.
         latents: the noise as ``pipe(**call, latents=latents)`` takes it.
