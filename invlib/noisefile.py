@@ -59,8 +59,9 @@ class NoiseFile:
         kind: how the noise gets into the pipeline; see
             :class:`~invlib.pipelines.entrance.Entrance`.
         number: which of the random tensors that the pipeline draws the noise is.
-        verdict: of the certificate, one per image; empty if there was none.
-        round_trip_db: round-trip NMSE of each image in dB; empty if there was no certificate.
+        verdict: of the certificate, one per sample: per image, or one for a batch whose rows
+            depend on each other; empty if there was none.
+        round_trip_db: round-trip NMSE of each sample in dB; empty if there was no certificate.
         pictures: fingerprint of each picture that was inverted; see :func:`fingerprint`.
         notes: what the inversion had to say.
         version: version of invlib that wrote the file.

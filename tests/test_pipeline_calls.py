@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import pytest
 import tiny_pipelines as tiny
 import torch
+from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 from stock import FAR, SIZE, clean, draw, gap, there_and_back
 from tiny_pipelines import SD, build, dpm
@@ -231,6 +233,58 @@ def test_low_rank_updates(scale: float) -> None:
     call = {**CAT, "cross_attention_kwargs": {"lora_scale": scale}}
     there_and_back(pipe, SHAPE, call)
     felt(pipe, call, {**call, "cross_attention_kwargs": {"lora_scale": 0.25}})
+
+
+def with_lora() -> Any:
+    """A pipeline whose UNet has a LoRA of random weights, as ``load_lora_weights`` adds one."""
+    pipe = sd()
+    config = LoraConfig(
+        r=2,
+        lora_alpha=2,
+        init_lora_weights=False,
+        target_modules=["to_q", "to_k", "to_v", "to_out.0"],
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipe.unet.add_adapter(config)
+    pipe.unet.double().requires_grad_(False)
+    return pipe
+
+
+@pytest.mark.parametrize("guidance", [{}, {"guidance_rescale": 0.7}])  # replayed, and run in steps
+@pytest.mark.parametrize("scale", [0.5, 1.0])
+def test_a_lora_at_a_scale_in_the_call(scale: float, guidance: dict[str, float]) -> None:
+    pipe = with_lora()
+    call = {**CAT, **guidance, "cross_attention_kwargs": {"scale": scale}}
+    there_and_back(pipe, SHAPE, call)
+    felt(pipe, call, {**call, "cross_attention_kwargs": {"scale": 0.0}})
+    felt(pipe, call, {**call, "cross_attention_kwargs": {"scale": 0.75}})
+
+
+def test_a_lora_at_a_scale_that_the_pipeline_was_given() -> None:
+    """By ``set_adapters``, beside the call; it is as before afterwards."""
+    pipe, noise = with_lora(), draw(*SHAPE)
+    whole = clean(pipe, CAT, noise)
+    pipe.set_adapters("default", 0.5)
+    there_and_back(pipe, SHAPE, CAT)
+    half = clean(pipe, CAT, noise)
+    assert gap(half, clean(pipe, {**CAT, "cross_attention_kwargs": {"scale": 1.0}}, noise)) < FAR
+    assert gap(half, whole) > 10 * FAR
+
+
+def test_a_lora_from_a_file(tmp_path: Path) -> None:
+    """Loaded under a name, switched off and on: what is inverted is what is on now."""
+    pipe, noise = with_lora(), draw(*SHAPE)
+    weights = get_peft_model_state_dict(pipe.unet)
+    diffusers.StableDiffusionPipeline.save_lora_weights(tmp_path, weights)
+    loaded = sd()
+    loaded.load_lora_weights(tmp_path, adapter_name="mine")
+    loaded.unet.double().requires_grad_(False)
+    assert gap(clean(loaded, CAT, noise), target := clean(pipe, CAT, noise)) < FAR
+    assert gap(invert_latents(loaded, target, **CAT).latents, noise) < FAR
+    loaded.disable_lora()
+    assert gap(invert_latents(loaded, clean(sd(), CAT, noise), **CAT).latents, noise) < FAR
+    assert gap(clean(loaded, CAT, noise), target) > 10 * FAR
 
 
 def adapted() -> Any:

@@ -18,7 +18,7 @@ from stock import SIZE, clean, draw, gap, there_and_back
 from tiny_pipelines import SD, build, dpm
 from torch import Tensor
 
-from invlib.pipelines import invert_image, invert_latents, read
+from invlib.pipelines import Options, invert_image, invert_latents, read
 from invlib.pipelines.entrance import stock
 from invlib.pipelines.images import Pictures
 from invlib.pipelines.recording import record
@@ -215,6 +215,21 @@ def test_a_network_that_mixes_its_rows_is_one_sample() -> None:
     assert result.inversion.noise.shape == (1, 2, 3, 8, 8)
     assert result.latents.shape == noise.shape and gap(result.latents, noise) < 1e-20
     assert gap(clean(pipe, TWO, result.latents), target) < 1e-20
+    assert torch.equal(result.target, target)
+    assert result.certificate is not None and result.certificate.verdict == ("exact",)
+    assert result.evaluations.shape == result.inversion.nfe.shape == (1,)
+
+
+def test_pictures_of_a_network_that_mixes_its_rows_are_decoded_one_by_one() -> None:
+    pipe, two = build(tiny.stable_diffusion, DDIM), {**TEXTS, "guidance_scale": 1.0}
+    pipe.unet.register_forward_hook(lambda m, a, out: (out[0] + 0.1 * out[0].flip(0),))
+    result = invert_image(pipe, [RGB, RGB], **two, decoder="encoder", method="naive")
+    assert result.decoding is not None and result.certificate is not None
+    assert len(result.decoding.reason) == len(result.latents) == len(result.target) == 2
+    assert torch.equal(result.target, result.decoding.latents)
+    assert len(result.certificate.verdict) == len(result.inversion.reason) == 1
+    with pytest.raises(ValueError, match="refine=True is not possible"):
+        invert_image(pipe, [RGB, RGB], **two, refine=True)
 
 
 # ---- encoders are remembered for one inversion only --------------------------------------------
@@ -335,6 +350,56 @@ def test_a_network_in_training_mode_is_named() -> None:
     pipe.unet.eval()
     noise = draw(1, 4, 8, 8)
     assert gap(invert_latents(pipe, clean(pipe, CAT, noise), **CAT).latents, noise) < 1e-20
+
+
+def restless(module: Any, rate: float = 0.1) -> None:
+    """In training mode, with dropout."""
+    for part in module.train().modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = rate
+        elif isinstance(vars(part).get("dropout"), float):  # of CLIP's attention
+            part.dropout = rate
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["text_encoder"], r"pipe\.text_encoder is in .* call pipe\.text_encoder\.eval\(\) first"),
+        (["text_encoder_2", "unet"], r"pipe\.text_encoder_2 and pipe\.unet are in training mode"),
+    ],
+)
+def test_encoders_in_training_mode_are_named(names: list[str], said: str) -> None:
+    """Those that draw, not the decoder, which is no part of it."""
+    pipe = build(tiny.stable_diffusion_xl, DDIM)
+    target = clean(pipe, CAT, noise := draw(1, 4, 8, 8))
+    for name in names:
+        restless(getattr(pipe, name))
+    restless(pipe.vae)
+    with pytest.raises(NotInvertible, match=f"does not repeat itself: {said}"):
+        invert_latents(pipe, target, **CAT)
+    for name in names:
+        restless(getattr(pipe, name), rate=0.0)
+    result = invert_latents(pipe, target, **CAT)  # training mode alone does no harm
+    assert gap(result.latents, noise) < 1e-20
+    assert not any("training mode" in note for note in result.notes)
+
+
+def test_an_encoder_of_pictures_in_training_mode_is_noted() -> None:
+    """What it draws shows in the first state only, so that is found, and the seed matters."""
+    recipe = RECIPES["StableDiffusionImg2ImgPipeline"]
+    pipe, call = build(recipe.make), {**recipe.call, "num_inference_steps": 4}
+    restless(pipe.vae)
+    result = invert_latents(pipe, draw(1, 4, 8, 8), method="naive", **call)
+    assert any(r"call pipe.vae.eval() before" in note for note in result.notes)
+
+
+def test_a_decoder_in_training_mode_is_named() -> None:
+    pipe = build(tiny.stable_diffusion, DDIM)
+    restless(pipe.vae)
+    with pytest.raises(ValueError, match=r"AutoencoderKL draws .* call its eval\(\) first"):
+        invert_image(pipe, RGB, **CAT)
+    restless(pipe.vae, rate=0.0)
+    invert_image(pipe, RGB, **CAT, method="naive", decoder="encoder")
 
 
 def test_a_random_network_is_refused() -> None:
@@ -470,6 +535,21 @@ def test_images_that_are_none(image: Any, error: type[Exception], message: str) 
         invert_image(sd(), image, **CAT)
 
 
+def test_a_picture_of_a_decoder_of_colour_and_depth_is_a_part_of_what_it_decodes() -> None:
+    """As the message says, its last latents can be had, and inverted."""
+    recipe = RECIPES["StableDiffusionLDM3DPipeline"]
+    pipe, noise, seen = build(recipe.make), draw(1, 4, 8, 8), []
+    with pytest.raises(ValueError, match="decodes 6 in one tensor, such as colour and depth"):
+        invert_image(pipe, RGB, **recipe.call)
+
+    def look(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        seen.append(tensors["latents"])
+        return {}
+
+    pipe(**recipe.call, latents=noise.clone(), callback_on_step_end=look)
+    assert gap(invert_latents(pipe, seen[-1], **recipe.call).latents, noise) < 1e-11
+
+
 @pytest.mark.parametrize(
     ("latents", "error", "message"),
     [
@@ -521,6 +601,20 @@ def test_sizes_that_do_not_fit() -> None:
         ({"decoder": "magic"}, ValueError, "unknown decoder 'magic'"),
         ({"options": {"metod": "naive"}}, TypeError, "did you mean method"),
         ({"options": {"prompt": "cat"}}, TypeError, "'prompt' is no option of invlib"),
+        ({"options": {3: "cat"}}, TypeError, "3 is no option of invlib"),
+        ({"options": "exact"}, TypeError, r"a dictionary such as {'method': 'exact'} .* not str"),
+        ({"options": 3}, TypeError, "options must be a dictionary .* not int"),
+        ({"options": ["naive"]}, TypeError, "options must be a dictionary .* not list"),
+        ({"options": Options}, TypeError, "options must be a dictionary .* not type"),
+        *(
+            ({"options": options, "vectors": 3}, TypeError, "vectors is given twice: 3 .* and 5 in")
+            for options in ({"vectors": 5}, Options(vectors=5))
+        ),
+        (
+            {"options": {"method": "naive"}, "method": "naive"},
+            TypeError,
+            "'naive' in options; give it once",
+        ),
     ],
 )
 def test_arguments(asked: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -528,6 +622,13 @@ def test_arguments(asked: dict[str, Any], error: type[Exception], message: str) 
     given = RGB if "decoder" in asked else draw(1, 4, 8, 8)
     with pytest.raises(error, match=message):
         find(sd(), given, **{**CAT, **asked})
+
+
+@pytest.mark.parametrize("options", [{"seed": 5}, Options(seed=5)])
+def test_options_stand_in_either_place(options: Any) -> None:
+    target = clean(sd(), CAT, draw(1, 4, 8, 8))
+    found = invert_latents(sd(), target, options=options, method="naive", **CAT)
+    assert (found.inversion.reason, found.seed) == (("explicit",), 5)
 
 
 def test_an_argument_that_is_the_pipelines_is_not_ours() -> None:
@@ -549,6 +650,46 @@ def test_an_argument_that_is_the_pipelines_is_not_ours() -> None:
     result = invert_latents(pipe, target, prompt="cat", budget=2.0)
     assert gap(result.latents, noise) < 1e-20
     assert result.call == {"prompt": "cat", "budget": 2.0}
+
+
+class Picky(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
+    """Refuses to return latents, where it checks its call or where it makes its result."""
+
+    early = False
+
+    def __call__(self, latents: Any = None, output_type: str = "pil") -> Any:
+        if self.early and output_type == "latent":
+            raise ValueError("`output_type` must be `pil`")
+        result = super().__call__(**CAT, latents=latents, output_type=output_type)
+        if output_type == "latent":
+            raise ValueError("Only the output type `pil` is supported")
+        return result
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_pipeline_that_refuses_to_return_latents_is_asked_for_its_picture(early: bool) -> None:
+    pipe, noise = build(tiny.stable_diffusion, DDIM), draw(1, 4, 8, 8)
+    target = clean(pipe, CAT, noise)
+    pipe.__class__ = type("Picky", (Picky,), {"early": early})
+    result = invert_latents(pipe, target)
+    assert gap(result.latents, noise) < 1e-20
+    assert any("returns no latents" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(("failing", "runs"), [(0, 1), (2, 3), (3, 8)])
+def test_what_fails_between_two_steps_is_not_run_again(failing: int, runs: int) -> None:
+    """Only before the first step and after the last one may the kind of output be the reason."""
+    pipe, calls = build(tiny.stable_diffusion, DDIM), []
+    pipe.unet.register_forward_hook(lambda *args: calls.append(1))
+
+    def fail(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if step == failing:
+            raise ValueError("the disk of previews is full")
+        return {}
+
+    with pytest.raises(ValueError, match="itself fails .*the disk of previews is full"):
+        invert_latents(pipe, draw(1, 4, 8, 8), **CAT, callback_on_step_end=fail)
+    assert len(calls) == runs
 
 
 def test_prompts_that_a_pipeline_does_not_take() -> None:

@@ -99,7 +99,7 @@ class Autoencoder:
             raw = latents / self.scale + self.shift
         else:
             raw = self.to_decoder(latents)
-        with draws_nothing(f"the decoder {type(self.vae).__name__}", raw.device, self.options):
+        with draws_nothing(self.vae, raw.device, self.options):
             output = self.vae.decode(raw.to(self.dtype), **self.options)
         picture = _picture(output).double()
         return picture if self.from_decoder is None else self.from_decoder(picture)

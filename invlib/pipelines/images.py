@@ -90,11 +90,16 @@ class Pictures:
 
 def _misfit(given: tuple[int, ...], made: tuple[int, ...]) -> str:
     """What to do about pictures of another shape than the call makes."""
+    if given[1] != made[1] and made[1] not in MODES:
+        return (
+            f"the image has {given[1]} colour channels, but this pipeline decodes {made[1]} in one "
+            "tensor, such as colour and depth together: a picture is a part of them only, and does "
+            "not tell the latents; take these from a callback of the last step, and invert latents"
+        )
     if given[1] != made[1]:
-        mode = MODES.get(made[1], "RGB")
         return (
             f"the image has {given[1]} colour channels, the pipeline {made[1]}; convert it first, "
-            f"as PIL's image.convert({mode!r}) does"
+            f"as PIL's image.convert({MODES[made[1]]!r}) does"
         )
     if given[-2:] != made[-2:]:
         return (

@@ -31,6 +31,10 @@ from .running import known_seed, untouched
 class ImageInversion:
     """The noise of a picture, in the form that its pipeline takes.
 
+    ``latents``, ``target`` and ``decoding`` are about the B pictures. ``inversion``,
+    ``certificate`` and ``evaluations`` are about samples: as many, but where the rows of the
+    pipeline's batch depend on each other they are one sample ``[1, B, ...]`` with one verdict.
+
     Attributes:
         inversion: what :func:`invlib.invert` found, in float64.
         latents: the noise as ``pipe(**call, latents=latents)`` takes it.
@@ -86,7 +90,7 @@ def invert_image(
             video pipeline a list of frames, ``[B, F, H, W, C]`` or ``[B, F, C, H, W]``; 8-bit
             (uint8), or floating point in [0, 1].
         options: how to invert: :class:`Options` or a dictionary of them. Names that the
-            pipeline's call does not have may stand in ``call``, too.
+            pipeline's call does not have may stand in ``call`` instead.
         call: what was passed to ``pipe``, by the same names; what is left out has the pipeline's
             own defaults, but height and width are those of the picture.
 
@@ -94,7 +98,8 @@ def invert_image(
         An :class:`ImageInversion`; its ``latents`` go into ``pipe(**call, latents=...)``.
 
     Raises:
-        TypeError: if an argument is neither the pipeline's nor an option.
+        TypeError: if an argument is neither the pipeline's nor an option, or an option is given
+            twice.
         ValueError: if the image is none of this call's.
         NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
     """
@@ -154,7 +159,8 @@ def invert_latents(
         call: what was passed to ``pipe``, by the same names.
 
     Raises:
-        TypeError: if an argument is neither the pipeline's nor an option.
+        TypeError: if an argument is neither the pipeline's nor an option, or an option is given
+            twice.
         ValueError: if the latents are none of this call's.
         NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
     """

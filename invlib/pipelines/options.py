@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..autoencoder import DecoderInverter
@@ -67,8 +67,8 @@ def split(
     A name that the pipeline's call has, too, is the pipeline's; in ``options`` it is ours.
 
     Raises:
-        TypeError: if it is no pipeline with a scheduler, or a name is neither the pipeline's nor
-            ours, with those that are near.
+        TypeError: if it is no pipeline with a scheduler, a name is neither the pipeline's nor ours
+            (with those that are near), or an option is given twice.
         ValueError: if the call contains what is looked for.
     """
     if not hasattr(pipe, "scheduler"):
@@ -78,26 +78,46 @@ def split(
         )
     parameters = inspect.signature(type(pipe).__call__).parameters
     names = [n for n, p in parameters.items() if n != "self" and p.kind is not p.VAR_KEYWORD]
-    if isinstance(options, Options):
-        own = options
-    else:
-        asked = dict(options or {})
-        _check_names(asked, OPTIONS, "option of invlib")
-        own = Options(**asked)
+    asked = _asked(options)
     flat = {name: value for name, value in call.items() if name in OPTIONS and name not in names}
     rest = {name: value for name, value in call.items() if name not in flat}
     _check_names(rest, [*names, *OPTIONS], f"argument of {type(pipe).__name__}")
+    for name in flat.keys() & asked.keys():
+        raise TypeError(
+            f"{name} is given twice: {flat[name]!r} beside the call and {asked[name]!r} in "
+            "options; give it once"
+        )
     if "latents" in rest:
         raise ValueError("latents is what is looked for: leave it out of the call")
     for name in ("output_type", "return_dict"):
         rest.pop(name, None)
-    return replace(own, **flat), {name: same_again(value) for name, value in rest.items()}
+    return Options(**asked, **flat), {name: same_again(value) for name, value in rest.items()}
+
+
+def _asked(options: Options | Mapping[str, Any] | None) -> dict[str, Any]:
+    """The options that are given: of an :class:`Options` those that are not the default.
+
+    Raises:
+        TypeError: if it is neither that nor a mapping, or has a name that is none of ours.
+    """
+    if options is None:
+        return {}
+    if isinstance(options, Options):
+        values = {name: getattr(options, name) for name in OPTIONS}
+        return {n: v for n, v in values.items() if v is not getattr(Options, n)}
+    if not isinstance(options, Mapping):
+        raise TypeError(
+            "options must be a dictionary such as {'method': 'exact'} or an invlib.Options, not "
+            f"{type(options).__name__}"
+        )
+    _check_names(options, OPTIONS, "option of invlib")
+    return dict(options)
 
 
 def _check_names(given: Mapping[str, Any], known: Any, what: str) -> None:
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise TypeError(f"{name!r} is no {what}{hint}")
 

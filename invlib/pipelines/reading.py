@@ -17,7 +17,7 @@ from ..probing import NotInvertible, from_scheduler, input_scales, network_predi
 from ..solvers import Solver
 from .entrance import Entrance, entrances, identity, read_map
 from .network import Mode, PipelineNetwork
-from .recording import NetworkFails, Recording, WrongSize, advised, record, relative_gap, training
+from .recording import OutsideLoop, Recording, advised, record, relative_gap, training
 from .replay import NotReplayable, Replay, read_replay
 from .stage import Stage
 
@@ -101,16 +101,8 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
         NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
         recording.WrongSize: if the state has another size.
     """
-    takes = inspect.signature(type(pipe).__call__).parameters
-    asked = {**call, **({"output_type": "latent"} if "output_type" in takes else {})}
     with torch.no_grad():
-        try:
-            recording = record(pipe, asked, seed=SEED, numbers=numbers)
-        except (NotInvertible, WrongSize, NetworkFails):
-            raise
-        except ValueError:  # perhaps of a pipeline that does not return latents
-            asked = dict(call)
-            recording = record(pipe, asked, seed=SEED, numbers=numbers)
+        asked, recording = _recorded(pipe, call, numbers)
         solver = table(recording)
         stage = Stage(pipe, call, recording)
         gap = check_states(stage, solver)
@@ -122,6 +114,25 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
         solver = replace(solver, scale=factor * stage.scales[0].item())
     notes = _notes(stage, network)
     return Reading(stage, solver, network, exit_, gap, recording.steps + spent, notes)
+
+
+def _recorded(
+    pipe: Any, call: Mapping[str, Any], numbers: int | None
+) -> tuple[dict[str, Any], Recording]:
+    """A stock run and its arguments: those of the call, and that it return latents if it can.
+
+    A kind of output is refused where a pipeline checks its call (Marigold) or where it makes its
+    result (Kandinsky). What fails between two steps fails with any kind of output, so that a
+    second run would only cost as many evaluations again.
+    """
+    takes = inspect.signature(type(pipe).__call__).parameters
+    if "output_type" in takes:
+        asked = {**call, "output_type": "latent"}
+        try:
+            return asked, record(pipe, asked, seed=SEED, numbers=numbers)
+        except OutsideLoop:
+            pass
+    return dict(call), record(pipe, call, seed=SEED, numbers=numbers)
 
 
 def table(recording: Recording) -> Solver:
@@ -309,18 +320,22 @@ def _roundoff(network: PipelineNetwork) -> float:
 def _unrepeatable(stage: Stage, gaps: Mapping[str, str]) -> str:
     name = type(stage.pipe).__name__
     how = "; ".join(f"{mode}: {gap}" for mode, gap in gaps.items())
-    asleep = training(stage.pipe, stage.recording.inner)
-    if asleep:
-        modules = ", ".join(f"pipe.{n}" for n in asleep)
+    drawing = stage.recording.drawing
+    if drawing:
+        modules = " and ".join(f"pipe.{n}" for n in drawing)
+        calls = " and ".join(f"pipe.{n}.eval()" for n in drawing)
         return (
-            f"{name} does not repeat itself: {modules} is in training mode, so that dropout makes "
-            f"it random; call {modules.split(', ')[0]}.eval() first ({how})"
+            f"{name} does not repeat itself: {modules} {'is' if len(drawing) == 1 else 'are'} in "
+            f"training mode, so that dropout makes it random; call {calls} first ({how})"
         )
+    asleep = training(stage.pipe)
+    # a pipeline that calls a method of an encoder goes around our hands on it
+    perhaps = f", or it uses what is in training mode ({', '.join(asleep)})" if asleep else ""
     return (
         f"{name} gives other outputs at the same states ({how}): its network is random, keeps "
         "something from call to call (a cache such as DeepCache or MagCache), or the call draws "
         "random numbers beside its noise (give generator= as in the call that made the image, or "
-        "options={'seed': N} if torch.manual_seed(N) stood before it)"
+        f"options={{'seed': N}} if torch.manual_seed(N) stood before it){perhaps}"
     )
 
 
@@ -340,6 +355,11 @@ def _notes(stage: Stage, network: PipelineNetwork) -> tuple[str, ...]:
         notes.append(
             f"{type(stage.pipe).__name__} returns no latents: those that are inverted are the last "
             "state of its loop"
+        )
+    for name in stage.recording.drawing:
+        notes.append(
+            f"pipe.{name} draws random numbers, as it is in training mode: the same seed alone "
+            f"makes the same call again; call pipe.{name}.eval() before pictures are made"
         )
     if network.joint:
         notes.append("the rows of this pipeline's batch depend on each other: they are one sample")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..autoencoder.chance import in_training, random_states
 from ..memory import is_full
 from ..probing import Loop, NotInvertible, check_steps
 from .running import HELD, Hands, Stop, is_held, modules_of, run
@@ -28,6 +29,7 @@ class Recording:
         loop: how the pipeline drives its scheduler.
         scheduler: the scheduler as the pipeline had set it before the first step, on the CPU.
         inner: names of the modules that are called in the loop.
+        drawing: names of the modules that drew random numbers, as they are in training mode.
         answers: what those modules returned in the last round, in the order of their calls.
         result: the tensor that the call returned, if there is one.
         copies: how many equal copies of the states lie in the pipeline's batch; one is kept here.
@@ -38,6 +40,7 @@ class Recording:
     loop: Loop
     scheduler: Any
     inner: frozenset[str]
+    drawing: tuple[str, ...]
     answers: tuple[Any, ...]
     result: Tensor | None
     copies: int = 1
@@ -60,11 +63,13 @@ def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None
     Raises:
         NotInvertible: if the call makes no step of its scheduler, or changes its latents between
             the steps.
-        ValueError: if its state has another size, with what to do.
+        WrongSize: if its state has another size.
+        OutsideLoop: if the pipeline fails before its first step or after its last one.
+        ValueError: if it fails otherwise, with what it says itself.
     """
     _refuse_replaced(pipe.scheduler)
     notes = _Notes(pipe, numbers)
-    hands = Hands(step=notes.step, scale=notes.scale, module=notes.module)
+    hands = Hands(step=notes.step, scale=notes.scale, module=notes.module, method=notes.method)
     try:
         result = run(pipe, call, hands, seed=seed)
     except (NotInvertible, WrongSize):
@@ -72,8 +77,8 @@ def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None
     except Exception as error:  # whatever a pipeline makes of a call that it does not take
         if is_full(error):
             raise
-        kind = NetworkFails if notes.broken is error else ValueError
-        raise kind(_own_error(pipe, error)) from error
+        outside = notes.outside and notes.broken is not error
+        raise (OutsideLoop if outside else ValueError)(_own_error(pipe, error)) from error
     if not notes.outputs:
         raise NotInvertible(
             f"{type(pipe).__name__} made no step of its scheduler with this call, so there is no "
@@ -90,6 +95,7 @@ def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None
         loop=Loop(torch.stack(notes.times), options, notes.scaled),
         scheduler=_on_cpu(notes.scheduler),
         inner=frozenset(notes.inner or notes.latest[-1:]),
+        drawing=tuple(notes.drawing),
         answers=tuple(notes.answers if notes.inner else notes.answers[-1:]),
         result=returned,
         copies=copies,
@@ -157,6 +163,7 @@ class _Notes:
 
     def __init__(self, pipe: Any, numbers: int | None) -> None:
         self.name, self.numbers = type(pipe).__name__, numbers
+        self.device = torch.device(pipe._execution_device)
         self.states: list[Tensor] = []
         self.outputs: list[Tensor] = []
         self.times: list[Tensor] = []
@@ -164,14 +171,17 @@ class _Notes:
         self.scheduler: Any = None
         self.scaled = False
         self.inner: set[str] = set()
+        self.drawing: dict[str, None] = {}  # an ordered set
         self.latest: list[str] = []
         self.answers: list[Any] = []
         self.broken: Exception | None = None
+        self.outside = True
         self._since: list[tuple[str, Any]] = []
 
     def step(
         self, scheduler: Any, real: Any, output: Tensor, time: Any, x: Tensor, options: Any
     ) -> Any:
+        self.outside = False
         if not self.outputs:
             self.scheduler, self.options = copy.deepcopy(scheduler), dict(options)
             self.states.append(x.detach().clone())
@@ -194,6 +204,8 @@ class _Notes:
         self.outputs.append(output.detach().clone())
         self.times.append(torch.as_tensor(time).detach().cpu().reshape(()))
         self.states.append(result[0].detach().clone())
+        last = torch.as_tensor(scheduler.timesteps)[-1].cpu()
+        self.outside = bool(self.times[-1] == last)
         return result
 
     def scale(self, real: Any, sample: Tensor) -> Tensor:
@@ -205,11 +217,22 @@ class _Notes:
         self, name: str, module: Any, real: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         try:
-            answer = real(*args, **kwargs)
+            answer = self.method(name, module, real, args, kwargs)
         except Exception as error:
             self.broken = error
             raise
         self._since.append((name, answer))
+        return answer
+
+    def method(
+        self, name: str, module: Any, real: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if not in_training(module):
+            return real(*args, **kwargs)
+        before = random_states(self.device)
+        answer = real(*args, **kwargs)
+        if not all(map(torch.equal, before, random_states(self.device))):
+            self.drawing[name.split(".")[0]] = None
         return answer
 
     def _refuse_chance(self, scheduler: Any) -> None:
@@ -241,8 +264,8 @@ class _Notes:
             )
 
 
-class NetworkFails(ValueError):  # noqa: N818 - it names the fact
-    """A module of the pipeline raised an error, so that no other kind of output helps."""
+class OutsideLoop(ValueError):  # noqa: N818 - it names the fact
+    """The pipeline, but none of its modules, failed before its first step or after its last."""
 
 
 class WrongSize(ValueError):  # noqa: N818 - it names the fact
@@ -319,6 +342,6 @@ def _on_cpu(scheduler: Any) -> Any:
     return scheduler
 
 
-def training(pipe: Any, names: frozenset[str]) -> list[str]:
-    """Those of the named modules that are in training mode."""
-    return [n for n, m in modules_of(pipe).items() if n in names and m.training]
+def training(pipe: Any) -> list[str]:
+    """Names of a pipeline's modules that are in training mode, in whole or in part."""
+    return [name for name, module in modules_of(pipe).items() if in_training(module)]
