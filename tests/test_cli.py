@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
+from diffusers import DDIMScheduler
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -24,7 +25,7 @@ from invlib import autoencoder
 from invlib.autoencoder import Autoencoder, Box, DecoderInversion
 from invlib.autoencoder.inversion import judge
 from invlib.cli import app
-from invlib.cli.invert import Decoder, Method
+from invlib.cli.invert import Decoder, Method, summary
 from invlib.cli.model import folder_hash, open_model
 from invlib.inverters import METHODS
 from invlib.memory import is_full
@@ -96,8 +97,6 @@ def test_models_are_listed() -> None:
 
 def test_the_stock_pipeline_makes_the_sample(made: Made) -> None:
     """What `sample` writes is what diffusers makes of the noise beside it."""
-    from diffusers import DDIMScheduler
-
     pipe, noise = invlib.load("portraits"), load_noise(made.noise)
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
     call = {"guidance_scale": 1.0, "num_inference_steps": 4}
@@ -147,8 +146,6 @@ def test_a_reproduced_picture_is_certified(
 ) -> None:
     """With the true latents the noise is exact, and the picture comes back bit for bit."""
     opened, noise = open_model("portraits"), load_noise(made.noise)
-    from diffusers import DDIMScheduler
-
     opened.pipe.scheduler = DDIMScheduler.from_config(noise.scheduler_config)
     clean = regenerate(opened.pipe, noise.latents, noise.call, output_type="latent").double()
 
@@ -552,6 +549,127 @@ def test_a_pipeline_that_takes_no_noise_is_sampled_and_repeated(tmp_path: Path) 
         assert run("certify", noise, "--picture", picture).exit_code == 0
         files[seed] = picture.read_bytes()
     assert files[0] != files[1]
+
+
+@dataclass(frozen=True)
+class Film:
+    """A small video pipeline in a folder, a call of it, and the clip that it made of a noise."""
+
+    model: Path
+    call: Path
+    noise: torch.Tensor
+    last: torch.Tensor
+    frames: list[Image.Image]
+
+    def saved(self, folder: Path, kind: str) -> Path:
+        """The clip as one file, or as a folder of frames."""
+        if kind != "folder":
+            path = folder / f"clip.{kind}"
+            self.frames[0].save(path, save_all=True, append_images=self.frames[1:])
+            return path
+        path = folder / "frames"
+        path.mkdir()
+        for i, frame in enumerate(self.frames):
+            frame.save(path / f"{8 + i}.png")  # 10 comes after 9
+        (path / "notes.txt").write_text("no frame")
+        return path
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Film:
+    from invlib.pipelines.entrance import Entrance, stock
+    from invlib.rehearsal.zoo.parts import build
+    from invlib.rehearsal.zoo.video_recipes import RECIPES
+
+    folder = tmp_path_factory.mktemp("film")
+    recipe = RECIPES["LTXPipeline"]
+    pipe = build(recipe.make, dtype=torch.float32)
+    pipe.save_pretrained(folder / "model")
+    for module in (pipe.transformer, pipe.vae, pipe.text_encoder):
+        module.double()
+    (folder / "call.json").write_text(json.dumps(recipe.call))
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(1, 32, 4, generator=generator, dtype=torch.float64)
+    states: list[torch.Tensor] = []
+    with torch.no_grad():
+        made = stock(pipe, recipe.call, Entrance.argument(noise), noise, note=states.append)
+    return Film(folder / "model", folder / "call.json", noise, states[-1].double(), made.frames[0])
+
+
+@pytest.mark.parametrize("kind", ["png", "folder"])
+def test_a_clip_is_inverted_and_made_again(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """As an animated PNG or a folder of frames; all its frames come back bit for bit."""
+    monkeypatch.setitem(autoencoder.DECODERS, "encoder", oracle(film.last))
+    clip, noise = film.saved(tmp_path, kind), tmp_path / "n.safetensors"
+    more = ["--call", film.call, "--decoder", "encoder", "--dtype", "float64", "-o", noise]
+    result = run("invert", clip, "--model", film.model, *more, "--json")
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    assert (values["verdict"], values["values_reproduced"]) == ("exact", 1)
+    assert invlib.decibel(invlib.nmse(load_noise(noise).latents, film.noise)).item() < -80
+
+    again, single = tmp_path / "again", tmp_path / "single.png"
+    again.mkdir()
+    for output in (again, single):
+        assert run("regenerate", noise, "-o", output).exit_code == 0
+    assert "0.png exists; add --force" in refused("regenerate", noise, "-o", again)
+    for names in ([again / f"{i}.png" for i in range(5)], [*tmp_path.glob("single-*.png")]):
+        pixels = [np.array(Image.open(name)) for name in sorted(names)]
+        assert np.array_equal(pixels, [np.array(frame) for frame in film.frames])
+    for options in ([], ["--picture", again], ["--picture", clip]):
+        assert run("certify", noise, *options).exit_code == 0
+    (again / "3.png").unlink()
+    assert run("certify", noise, "--picture", again).exit_code == 3
+
+
+def test_clips_that_are_none(film: Film, made: Made, tmp_path: Path) -> None:
+    clip = film.saved(tmp_path, "folder")
+    model = ["--model", film.model, "--call", film.call, "-o", tmp_path / "n.safetensors"]
+    (clip / "12.png").unlink()
+    assert "clips of 5 frames, but 4 were given" in refused("invert", clip, *model)
+    assert "clips of 5 frames, but 1 were given" in refused("invert", clip / "8.png", *model)
+    still = [*SETTING, *DDIM, "-o", tmp_path / "n.safetensors"]
+    assert "but the call makes" in refused("invert", film.saved(tmp_path, "png"), *still)
+    Image.new("RGB", (24, 16)).save(clip / "12.png")
+    assert "differ in size" in refused("invert", clip, *model)
+    (clip / "12.png").write_text("no picture")
+    assert "12.png is no picture that can be read" in refused("invert", clip, *model)
+    (tmp_path / "empty").mkdir()
+    assert "holds no pictures" in refused("invert", tmp_path / "empty", *model)
+
+
+def test_frames_that_are_samples_of_their_own_are_as_good_as_the_worst() -> None:
+    pipe = invlib.load("portraits-pixel")
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    call: dict[str, Any] = {"batch_size": 2, "num_inference_steps": 2, "method": "naive"}
+    result = invlib.invert_latents(pipe, torch.rand(2, 3, 32, 32), **call)
+    proof = result.certificate
+    assert proof is not None
+    trips = torch.tensor([1e-30, 1e-2], dtype=torch.float64)
+    proof = replace(proof, round_trip=trips, verdict=("exact", "failed"), flags=("", "so far off"))
+    for order in (proof, replace(proof, round_trip=trips.flip(0), verdict=("failed", "exact"))):
+        values = summary(replace(result, certificate=order), 1.0)
+        assert (values["verdict"], values["flags"]) == ("failed", "so far off")
+        assert values["round_trip_db"] == pytest.approx(-20)
+
+
+def test_a_clip_in_few_colours_is_noted(film: Film, tmp_path: Path) -> None:
+    """A GIF has the frames, but not their values."""
+    more = ["--method", "naive", "--decoder", "encoder", "-o", tmp_path / "n.safetensors"]
+    clip = film.saved(tmp_path, "gif")
+    result = run("invert", clip, "--model", film.model, "--call", film.call, *more)
+    assert result.exit_code == 3
+    assert "GIF may be lossy" in result.stdout
+
+
+def test_a_clip_is_no_picture_of_a_call(control: Call, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames[0].save(control.file.parent / "moving.png", save_all=True, append_images=frames[1:])
+    path = control.changed(image={"picture": "moving.png"})
+    command = ["sample", "--model", control.model, "--call", path, "-o", tmp_path / "a.png"]
+    assert "moving.png has 2 frames; give one picture" in refused(*command)
 
 
 def test_a_budget_ends_the_search(made: Made, tmp_path: Path) -> None:

@@ -669,8 +669,9 @@ class Picky(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
 @pytest.mark.parametrize("early", [True, False])
 def test_a_pipeline_that_refuses_to_return_latents_is_asked_for_its_picture(early: bool) -> None:
     pipe, noise = build(tiny.stable_diffusion, DDIM), draw(1, 4, 8, 8)
-    target = clean(pipe, CAT, noise)
+    target, cost = clean(pipe, CAT, noise), read(pipe, CAT).evaluations
     pipe.__class__ = type("Picky", (Picky,), {"early": early})
+    assert read(pipe, {}).evaluations == cost + (0 if early else CAT["num_inference_steps"])
     result = invert_latents(pipe, target)
     assert gap(result.latents, noise) < 1e-20
     assert any("returns no latents" in note for note in result.notes)

@@ -147,7 +147,7 @@ def _value(value: Any, path: Path, name: str, device: Any) -> Any:
         return value
     match value:
         case {"picture": str(file), **rest} if not rest:
-            return read_picture(_beside(path, name, file))[0]
+            return read_picture(_beside(path, name, file))
         case {"tensors": str(file), "name": str(entry), **rest} if not rest:
             return _read_tensor(_beside(path, name, file), entry).to(device)
         case {"seed": int(seed), **rest} if not rest:

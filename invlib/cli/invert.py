@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 
 from ..metrics import decibel
@@ -27,7 +29,7 @@ from .call import (
     with_prompt,
 )
 from .errors import NOT_EXACT
-from .files import as_bytes, flat, free, read_picture
+from .files import as_bytes, flat, free, read_pictures
 from .model import Dtype, check_words, open_model, use_scheduler
 from .report import show
 
@@ -59,7 +61,12 @@ class Decoder(StrEnum):
 
 
 def invert(
-    picture: Annotated[Path, typer.Argument(help="the picture, as the pipeline wrote it")],
+    picture: Annotated[
+        Path,
+        typer.Argument(
+            help="the picture, as the pipeline wrote it; a clip as an animated PNG or a folder"
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="noise file to write")],
     model: Annotated[
         str, typer.Option(help="portraits, portraits-pixel, or the folder of a pipeline")
@@ -90,13 +97,13 @@ def invert(
     force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Find the noise that a picture was made from, and say how exact it is.
+    """Find the noise that a picture or clip was made from, and say how exact it is.
 
     Exit code 0 means: certified exact, and the stock pipeline makes the same picture from it.
     Exit code 3 means: the search ended, and the file was written, but that does not hold.
     """
     free(output, force=force, suffix=".safetensors")
-    image, notes = read_picture(picture)
+    frames, notes = read_pictures(picture)
     opened = open_model(model, dtype=dtype, device=device)
     use_scheduler(opened, scheduler)
     pipe = opened.pipe
@@ -122,11 +129,11 @@ def invert(
     )
     began = time.perf_counter()
     try:
-        result = invert_image(pipe, image, options=options, **asked)
+        result = invert_image(pipe, frames, options=options, **asked)
     except NotInvertible as error:
         raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
     result = replace(result, notes=(*notes, *result.notes))
-    pixels = as_bytes([image])
+    pixels = as_bytes(frames)
     noise = save_noise(output, result, opened, pictures=fingerprint(pixels))
     again = as_bytes(flat(regenerate(pipe, result)))
     share = (again == pixels).double().mean().item()
@@ -145,7 +152,7 @@ def invert(
 
 def _hint(values: dict[str, Any], method: Method) -> str:
     """What may help a search that did not converge."""
-    reasons = {values["search"], values["decoder_search"]}
+    reasons = {values["search"], *values["decoder_search"].split(", ")}
     if "interrupted" in reasons:
         return "; the search was interrupted"
     if "budget" in reasons:
@@ -156,22 +163,31 @@ def _hint(values: dict[str, Any], method: Method) -> str:
 
 
 def summary(result: ImageInversion, share: float) -> dict[str, Any]:
-    """The evidence about one picture; ``share`` of its values came back from the pipeline."""
+    """The evidence about one picture or clip; ``share`` of its values came back from the pipeline.
+
+    Where the frames of a clip are samples of their own, the worst of them counts.
+    """
     proof = result.certificate
     if proof is None:
         raise ValueError("the inversion has no certificate")
-    verdict = proof.verdict[0]
+    worst = int(proof.round_trip.nan_to_num(nan=torch.inf).argmax())
+    verdict = min(proof.verdict, key=("failed", "approximate", "exact").index)
     if verdict == "exact" and share < 1:
         verdict = "exact for the latents, not for the picture"
     decoding = result.decoding
     return {
         "verdict": verdict,
-        "round_trip_db": decibel(proof.round_trip)[0].item(),
+        "round_trip_db": decibel(proof.round_trip)[worst].item(),
         "values_reproduced": share,
-        "network_evaluations": int(result.inversion.nfe[0]),
-        "evaluations_in_all": int(result.evaluations[0]),
-        "decoder_evaluations": 0 if decoding is None else int(decoding.evaluations[0]),
-        "search": result.inversion.reason[0],
-        "decoder_search": "none" if decoding is None else decoding.reason[0],
-        "flags": proof.flags[0] or "none",
+        "network_evaluations": int(result.inversion.nfe.max()),
+        "evaluations_in_all": int(result.evaluations.max()),
+        "decoder_evaluations": 0 if decoding is None else int(decoding.evaluations.max()),
+        "search": result.inversion.reason[worst],
+        "decoder_search": "none" if decoding is None else _each(decoding.reason),
+        "flags": _each(proof.flags) or "none",
     }
+
+
+def _each(texts: Sequence[str]) -> str:
+    """All that is said of several samples, each once."""
+    return ", ".join(dict.fromkeys(text for text in texts if text))

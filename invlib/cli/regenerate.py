@@ -10,7 +10,7 @@ import typer
 from ..noisefile import NoiseFile, fingerprint, load_noise
 from ..pipelines import regenerate as run
 from .errors import NOT_EXACT
-from .files import as_bytes, flat, free, names_for, read_picture, write_picture
+from .files import as_bytes, flat, free, names_for, read_pictures, write_picture
 from .model import open_model, use_scheduler
 from .report import counting, described, show
 
@@ -24,15 +24,19 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object"
 
 def regenerate(
     noise: NoiseArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="picture to write, a PNG")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="PNG to write; for frames numbered ones, or a folder"),
+    ],
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     force: Annotated[bool, typer.Option("--force", help="replace existing files")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the picture of a noise file again, with the stock pipeline."""
+    """Make the picture of a noise file, or the frames of a clip, again with the stock pipeline."""
     stored = load_noise(noise, device=device)
-    names = _free_names(output, len(stored.latents), force=force)
+    count = len(stored.pictures) or len(stored.latents)
+    names = _free_names(output, count, force=force)
     pictures = pictures_of(stored, model, device, quiet=as_json)
     if len(pictures) != len(names):  # clips of several frames
         names = _free_names(output, len(pictures), force=force)
@@ -44,7 +48,9 @@ def regenerate(
 
 def certify(
     noise: NoiseArgument,
-    picture: Annotated[Path | None, typer.Option(help="the picture, to compare values")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="the picture or clip, to compare values")
+    ] = None,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
@@ -58,7 +64,7 @@ def certify(
         raise ValueError(f"{noise} does not say what its picture was; give --picture")
     wanted, given = stored.pictures, None
     if picture is not None:
-        given = as_bytes([read_picture(picture)[0]])
+        given = as_bytes(read_pictures(picture)[0])
         wanted = fingerprint(given)
     pixels = as_bytes(pictures_of(stored, model, device, quiet=as_json))
     same = fingerprint(pixels) == wanted

@@ -77,6 +77,13 @@ class Pictures:
             single = pixels.ndim == 4 and shape[0] == len(pixels) > 1  # clips of one frame
             if pixels.ndim == 4:
                 pixels = pixels[:, None] if single else pixels[None]
+            frames, colours = pixels.shape[1:3]
+            made = shape[1] + shape[2] - colours
+            if colours in shape[1:3] and frames != made:
+                raise ValueError(
+                    f"the call makes clips of {made} frames, but {frames} were given: give all "
+                    "frames of the clip, and their number in the call as it made them"
+                )
             told = shape[1] != shape[2]
             if pixels.shape[1:3] != shape[1:3] if told else not frames_first:
                 pixels = pixels.transpose(1, 2)

@@ -88,9 +88,9 @@ class Reading:
 def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> Reading:
     """Read a pipeline's call as a table and a network, by running it.
 
-    One stock run from random noise is recorded. Its states must satisfy the table to round-off,
-    and the network must give the same outputs at the recorded states once more, in the way in
-    which the inversion will call it.
+    One stock run from random noise is recorded; another one only where the pipeline refuses to
+    return latents. Its states must satisfy the table to round-off, and the network must give the
+    same outputs at the recorded states once more, in the way in which the inversion will call it.
 
     Args:
         pipe: the pipeline.
@@ -102,7 +102,7 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
         recording.WrongSize: if the state has another size.
     """
     with torch.no_grad():
-        asked, recording = _recorded(pipe, call, numbers)
+        asked, recording, cost = _recorded(pipe, call, numbers)
         solver = table(recording)
         stage = Stage(pipe, call, recording)
         gap = check_states(stage, solver)
@@ -113,26 +113,29 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
         factor = scale[0].item() if (scale == scale[0]).all() else 1.0
         solver = replace(solver, scale=factor * stage.scales[0].item())
     notes = _notes(stage, network)
-    return Reading(stage, solver, network, exit_, gap, recording.steps + spent, notes)
+    return Reading(stage, solver, network, exit_, gap, cost + spent, notes)
 
 
 def _recorded(
     pipe: Any, call: Mapping[str, Any], numbers: int | None
-) -> tuple[dict[str, Any], Recording]:
-    """A stock run and its arguments: those of the call, and that it return latents if it can.
+) -> tuple[dict[str, Any], Recording, int]:
+    """A stock run, its arguments (the call, returning latents if it can), and what it all cost.
 
     A kind of output is refused where a pipeline checks its call (Marigold) or where it makes its
     result (Kandinsky). What fails between two steps fails with any kind of output, so that a
     second run would only cost as many evaluations again.
     """
     takes = inspect.signature(type(pipe).__call__).parameters
+    lost = 0
     if "output_type" in takes:
         asked = {**call, "output_type": "latent"}
         try:
-            return asked, record(pipe, asked, seed=SEED, numbers=numbers)
-        except OutsideLoop:
-            pass
-    return dict(call), record(pipe, call, seed=SEED, numbers=numbers)
+            recording = record(pipe, asked, seed=SEED, numbers=numbers)
+            return asked, recording, recording.steps
+        except OutsideLoop as refused:
+            lost = refused.steps
+    recording = record(pipe, call, seed=SEED, numbers=numbers)
+    return dict(call), recording, lost + recording.steps
 
 
 def table(recording: Recording) -> Solver:

@@ -77,8 +77,10 @@ def record(pipe: Any, call: Mapping[str, Any], *, seed: int, numbers: int | None
     except Exception as error:  # whatever a pipeline makes of a call that it does not take
         if is_full(error):
             raise
-        outside = notes.outside and notes.broken is not error
-        raise (OutsideLoop if outside else ValueError)(_own_error(pipe, error)) from error
+        said = _own_error(pipe, error)
+        if notes.outside and notes.broken is not error:
+            raise OutsideLoop(said, len(notes.outputs)) from error
+        raise ValueError(said) from error
     if not notes.outputs:
         raise NotInvertible(
             f"{type(pipe).__name__} made no step of its scheduler with this call, so there is no "
@@ -265,7 +267,15 @@ class _Notes:
 
 
 class OutsideLoop(ValueError):  # noqa: N818 - it names the fact
-    """The pipeline, but none of its modules, failed before its first step or after its last."""
+    """The pipeline, but none of its modules, failed before its first step or after its last.
+
+    Attributes:
+        steps: the steps that it had made.
+    """
+
+    def __init__(self, said: str, steps: int) -> None:
+        super().__init__(said)
+        self.steps = steps
 
 
 class WrongSize(ValueError):  # noqa: N818 - it names the fact
