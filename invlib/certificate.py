@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .denoisers import Denoiser, select
-from .inversion import Inversion, floor
+from .evaluator import Tally, sampled
+from .inversion import Inversion
 from .metrics import decibel, nmse
 from .newton import forward_mode
-from .sampling import as_state
+from .precision import MOST, ROUGH, roundoff
+from .sampling import as_state, steps
 from .solvers import Solver
-
-EXACT = {"float64": 1e-20, "float32": 1e-10}  # round-trip NMSE at round-off: -200 and -100 dB
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class Certificate:
 
     Attributes:
         round_trip: NMSE between the image and the one sampled again from the noise, ``[B]``.
+        limit: below which it is at round-off, ``[B]``: that of the network
+            (:attr:`invlib.precision.Roundoff.limit`), or that with which the sampler repeats
+            itself if the noise changes in its last place, where that is up to 20 dB more.
         equations: largest relative residual of the sampler's equations, ``[B]``.
         norm_score: standard scores of the noise's squared norm under N(0, I), ``[B]``.
         sigma_min: estimated smallest singular value of the Jacobian (an upper bound), ``[B]``.
@@ -41,6 +44,7 @@ class Certificate:
     """
 
     round_trip: Tensor
+    limit: Tensor
     equations: Tensor
     norm_score: Tensor
     sigma_min: Tensor
@@ -84,10 +88,8 @@ def certify(
         gap: relative round-off of the steps of what made ``again``, where that is not float64's.
     """
     image, noise = inversion.states[-1], inversion.noise
-    limit = EXACT["float64" if max(floor(denoiser), gap) < 1e-10 else "float32"]
     with torch.no_grad():
-        again = sample_image(denoiser, noise, solver) if again is None else again.to(image)
-        trip = nmse(again, image)
+        trip, limit = _round_trip(denoiser, inversion, solver, again, gap)
     rows = trip.isfinite().nonzero().flatten()
     size = noise[0].numel()
     score = (noise.flatten(1).square().sum(1) - size) / (2 * size) ** 0.5
@@ -101,13 +103,15 @@ def certify(
     roots = torch.zeros_like(trip, dtype=torch.bool)
     if other is not None:
         with torch.no_grad():
-            also = nmse(sample_image(denoiser, other.noise, solver), image) < limit
-        roots = also & (trip < limit) & (nmse(other.noise, noise) > limit**0.5)
+            also = _round_trip(denoiser, other, solver, None, gap)
+        roots = (also[0] < also[1]) & (trip < limit) & (nmse(other.noise, noise) > limit**0.5)
     verdict = tuple(
-        "failed" if not v < 0.1 else "exact" if v < limit else "approximate" for v in trip.tolist()
+        "failed" if not v < 0.1 else "exact" if v < most else "approximate"
+        for v, most in zip(trip.tolist(), limit.tolist(), strict=True)
     )
     return Certificate(
         round_trip=trip,
+        limit=limit,
         equations=inversion.residuals.amax(1),
         norm_score=score,
         sigma_min=small,
@@ -120,6 +124,41 @@ def certify(
             for v, *numbers in zip(verdict, score.tolist(), error.tolist(), roots, strict=True)
         ),
     )
+
+
+def _round_trip(
+    denoiser: Denoiser, inversion: Inversion, solver: Solver, again: Tensor | None, gap: float
+) -> tuple[Tensor, Tensor]:
+    """NMSE of the round trip, and the one that round-off makes, ``[B]`` each.
+
+    What the search has found out already is not evaluated again.
+    """
+    image, noise = inversion.states[-1], inversion.noise
+    rows = torch.arange(len(noise), device=noise.device)
+    tally = Tally(denoiser, solver, [0] * len(noise))
+    precision, own = inversion.roundoff, again is None
+    again = inversion.again if again is None else again.to(image)
+    todo = rows if again is None else rows[again.flatten(1).isnan().any(1) & own]
+    again = torch.full_like(image, torch.nan) if again is None else again.clone()
+    if len(todo):
+        states, m, again[todo] = sampled(tally, noise[todo] * solver.scale, todo)
+        if precision is None and len(todo) == len(rows):
+            precision = roundoff(tally, states.nan_to_num(), rows, m.nan_to_num())
+    if precision is None:
+        precision = roundoff(tally, inversion.states[:-1].transpose(0, 1).nan_to_num(), rows)
+    trip, limit = nmse(again, image), precision.limit
+    if gap >= 1e-10:
+        limit = limit.clamp(min=max(1e-10, (4 * gap) ** 2))
+    doubtful = rows[(trip >= limit) & (trip < MOST * limit) & own]
+    if len(doubtful):
+        known = None if inversion.repeat is None else inversion.repeat[doubtful]
+        if known is None or known.isnan().any():
+            begin = noise[doubtful] * solver.scale * (1 + precision.change)
+            known = nmse(sampled(tally, begin, doubtful)[2], again[doubtful])
+        limit[doubtful] = torch.minimum(
+            torch.maximum(limit[doubtful], ROUGH * known), MOST * limit[doubtful]
+        )
+    return trip, limit
 
 
 def _flags(verdict: str, score: float, error: float, root: bool) -> str:
@@ -183,11 +222,13 @@ def singular_values(
 
 def sample_image(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Tensor:
     """The image as a differentiable function of the noise, without checks."""
-    y, outputs = noise * solver.scale, []
-    rows = torch.arange(len(noise), device=noise.device)
-    for i in range(solver.steps):
-        outputs.append(solver.output(denoiser, y, torch.full_like(rows, i), rows))
-        y = solver.step(i, y, outputs)
+    rows, y = torch.arange(len(noise), device=noise.device), noise * solver.scale
+
+    def output(y: Tensor, i: int) -> Tensor:
+        return solver.output(denoiser, y, torch.full_like(rows, i), rows)
+
+    for _, _, after in steps(solver, output, y):
+        y = after
     return y
 
 

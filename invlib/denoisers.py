@@ -17,7 +17,7 @@ reverse_flow  :math:`x_0 - \epsilon`
 ============  =========================================================================
 
 What else a denoiser may have: ``select`` (:class:`Selectable`), ``condition``
-(:class:`Conditional`), ``at`` (:class:`Nodal`), ``dtype`` (:class:`Precise`), ``network``
+(:class:`Conditional`), ``at`` (:class:`Nodal`), ``roundoff`` (:class:`Measured`), ``network``
 (:class:`Wrapping`), derivatives that are differences (:class:`Differences`).
 """
 
@@ -115,6 +115,16 @@ class Precise(Protocol):
 
 
 @runtime_checkable
+class Measured(Protocol):
+    """A denoiser whose round-off was measured when it was made."""
+
+    @property
+    def roundoff(self) -> float | None:
+        """Relative round-off of an output; None if it was not measured."""
+        ...
+
+
+@runtime_checkable
 class Wrapping(Protocol):
     """A denoiser around another function; the library's own wrappers are such."""
 
@@ -196,6 +206,12 @@ def dtype_of(denoiser: object) -> torch.dtype | None:
             if found:
                 return found[0]
     return None
+
+
+def roundoff_of(denoiser: object) -> float | None:
+    """The relative round-off that a denoiser, or one inside it, has measured, or None."""
+    measured = (part.roundoff for part in layers(denoiser) if isinstance(part, Measured))
+    return next((value for value in measured if value is not None), None)
 
 
 def nodewise(denoiser: object) -> bool:

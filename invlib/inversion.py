@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser, Guided
-from .newton import forward_mode
-from .sampling import as_state
+from .denoisers import Denoiser
+from .precision import Roundoff
 from .solvers import Solver
-from .watch import Budget, Callback, Watch, count, samples, stopped, watching
-
-FLOORS = {torch.float64: 1e-13, torch.float32: 5e-7, torch.bfloat16: 1e-2, torch.float16: 2e-3}
+from .watch import Budget, Callback, Watch, samples, stopped, watching
 
 
 @dataclass(frozen=True)
@@ -34,10 +29,16 @@ class Inversion:
         nfe: network evaluations that each sample paid for, ``[B]``.
         reason: why each sample's search ended: ``converged``, ``stalled``, ``diverged``,
             ``budget`` (iterations, evaluations or seconds are used up), ``interrupted`` (by Ctrl-C
-            or a callback), or ``explicit`` for methods that do not search. Where budget or
+            or a callback), ``round-off`` (the equations hold to round-off, and yet the sampler
+            misses the image), or ``explicit`` for methods that do not search. Where budget or
             interruption left steps over, the states of these continue those that were found
             without an evaluation, and their residuals are NaN.
         method: name of the method.
+        roundoff: that of the network, where the method has measured it.
+        again: the image sampled again from the noise, ``[B, ...]``, where the method has done so,
+            else NaN; the certificate does not repeat it.
+        repeat: NMSE between two images sampled from the noise and from the noise changed in its
+            last place, ``[B]``, where the method has looked, else NaN.
     """
 
     noise: Tensor
@@ -47,6 +48,9 @@ class Inversion:
     nfe: Tensor
     reason: tuple[str, ...]
     method: str
+    roundoff: Roundoff | None = field(default=None, repr=False)
+    again: Tensor | None = field(default=None, repr=False)
+    repeat: Tensor | None = field(default=None, repr=False)
 
     @property
     def converged(self) -> Tensor:
@@ -60,109 +64,6 @@ class Inverter(Protocol):
     def __call__(self, denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
         """Invert ``image``."""
         ...
-
-
-@dataclass
-class Tally:
-    """A denoiser, a solver, and the evaluations that every sample paid for.
-
-    One evaluation is one call on one sample; with guidance the conditional and the empty prompt
-    go in one batch and count once. A forward-mode derivative counts as two, a reverse-mode one
-    as three.
-    """
-
-    denoiser: Denoiser
-    solver: Solver
-    counts: list[int]
-    max_batch: int | None = None
-    cost: int = field(default=1, init=False)
-
-    @classmethod
-    def start(
-        cls, denoiser: Denoiser, image: Tensor, solver: Solver, *, max_batch: int | None = None
-    ) -> tuple[Tally, Tensor]:
-        """Check the image and begin a count."""
-        image = as_state(image, "image")
-        if solver.sigma[0] <= solver.sigma[-1]:
-            raise ValueError(f"{solver.name} goes from image to noise: give the sampler itself")
-        if len(getattr(denoiser, "condition", image)) != len(image):
-            raise ValueError(f"{len(image)} images: give one condition per image")
-        return cls(denoiser, solver, [0] * len(image), max_batch), image
-
-    @property
-    def nfe(self) -> Tensor:
-        """Evaluations that each sample paid for, ``[B]``."""
-        return torch.tensor(self.counts)
-
-    def output(self, y: Tensor, node: int | Tensor, rows: Tensor) -> Tensor:
-        """Outputs of the network at states ``y [k, ...]`` of samples ``rows``, nodes counted."""
-        nodes = torch.full_like(rows, node) if isinstance(node, int) else node
-        return self.call(partial(self.solver.output, self.denoiser), y, nodes, rows)
-
-    def call(self, function: Callable[..., Tensor], y: Tensor, *more: Tensor) -> Tensor:
-        """``function(y, *more, rows)``, rows last, in parts of ``max_batch`` and counted."""
-        self.count(more[-1])
-        size = self.max_batch or max(len(y), 1)
-        parts = zip(*[v.split(size) for v in (y, *more)], strict=True)
-        return torch.cat([function(*part) for part in parts])
-
-    def count(self, rows: Tensor) -> None:
-        """Note one evaluation of each of the samples ``rows``."""
-        times = Counter(rows.tolist())  # no tensors: may run inside a derivative
-        paid = {row: self.cost * number for row, number in times.items()}
-        for row, number in paid.items():
-            self.counts[row] += number
-        count(paid)
-
-    @contextmanager
-    def derivative(self, cost: int) -> Iterator[None]:
-        """Count evaluations ``cost`` times: 2 with a forward-mode, 3 with a reverse-mode pass."""
-        self.cost = cost
-        try:
-            yield
-        finally:
-            self.cost = 1
-
-    def jvp(self, function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
-        """A forward-mode product through the network, at the cost of two evaluations."""
-        with self.derivative(2):
-            return forward_mode(function, x, v)
-
-
-def floor(denoiser: Denoiser) -> float:
-    """Relative residual at round-off of the network's dtype.
-
-    The dtype is what the denoiser, or a ``network`` inside it, calls its ``dtype``, or that of
-    its parameters; else float64. A denoiser that has measured its ``roundoff`` to be far coarser
-    than its dtype (parts in a lower precision, autocast) is taken at its word.
-    """
-    network: object = denoiser
-    while network is not None:
-        dtype = getattr(network, "dtype", None)
-        if dtype is None and isinstance(network, torch.nn.Module):
-            dtype = next((p.dtype for p in network.parameters()), None)
-        if dtype is not None:
-            measured = 2 * cast(float, getattr(network, "roundoff", 0.0))
-            return measured if measured > 10 * FLOORS[dtype] else FLOORS[dtype]
-        network = getattr(network, "network", None)
-    return FLOORS[torch.float64]
-
-
-def step_tolerance(denoiser: Denoiser) -> float:
-    r"""Relative residual at which one step of many is solved.
-
-    .. math:: \frac{\mathrm{floor}}{5}\,\max\Bigl(1, \frac{2w - 1}{5}\Bigr)
-
-    A fifth of :func:`floor`, since the errors of the steps add up. Guidance multiplies the
-    round-off of the two outputs by up to :math:`w + |1 - w| = 2w - 1`, so that above w = 3 no
-    search would get there.
-    """
-    scale, network = 1.0, cast(object, denoiser)
-    while network is not None:
-        if isinstance(network, Guided):
-            scale = network.scale
-        network = getattr(network, "network", None)
-    return floor(denoiser) / 5 * max(1.0, (2 * scale - 1) / 5)
 
 
 def merge(first: Inversion, second: Inversion, rows: Sequence[int]) -> Inversion:
@@ -183,7 +84,7 @@ def merge(first: Inversion, second: Inversion, rows: Sequence[int]) -> Inversion
         put[name] = value.index_copy_(axis, index[kept].to(value.device), part)
     for name in ("iterations", "nfe"):
         put[name] = getattr(first, name).index_add(0, index, getattr(second, name))
-    return replace(first, reason=tuple(reason), **put)
+    return replace(first, reason=tuple(reason), again=None, repeat=None, **put)
 
 
 def retry(result: Inversion, attempt: Callable[[Tensor], Inversion]) -> Inversion:

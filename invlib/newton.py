@@ -31,7 +31,7 @@ def newton_krylov(
     x: Tensor,
     *,
     slope: float = 1.0,
-    tol: float = 1e-12,
+    tol: float | Tensor = 1e-12,
     max_iterations: int = 20,
     krylov: int = 30,
     forcing: float = 0.1,

@@ -66,7 +66,7 @@ class Finder(Protocol):
         x: Tensor,
         *,
         slope: float = ...,
-        tol: float = ...,
+        tol: float | Tensor = ...,
         max_iterations: int = ...,
     ) -> Root:
         """Solve ``residual(x, rows) = 0`` from ``x``."""
@@ -77,23 +77,26 @@ class Finder(Protocol):
 class Search:
     """The bookkeeping of an iteration: active samples, best iterates, reasons to stop.
 
-    ``goal`` is the residual at which a sample counts as solved for who watches, if not ``tol``.
+    ``tol`` and ``goal`` are one number or ``[B]``. ``goal`` is the residual at which a sample
+    counts as solved for who watches, if not ``tol``.
     """
 
     x: Tensor
-    tol: float
-    max_iterations: int
+    tol: float | Tensor
+    max_iterations: int | Tensor
     patience: int
-    goal: float | None = None
+    goal: float | Tensor | None = None
     residual: Tensor = field(init=False)
     iterations: Tensor = field(init=False)
     reason: list[str] = field(init=False)
     rows: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.tol <= 0 or self.max_iterations < 1 or self.patience < 1:
+        batch, device = len(self.x), self.x.device
+        self._tol = torch.as_tensor(self.tol, dtype=torch.float64, device=device).expand(batch)
+        self._most = torch.as_tensor(self.max_iterations, device=device).expand(batch)
+        if not (self._tol > 0).all() or (self._most < 1).any() or self.patience < 1:
             raise ValueError("tol, max_iterations and patience must be positive")
-        batch = len(self.x)
         self.x = self.x.clone()
         self.rows = torch.arange(batch, device=self.x.device)
         self.residual = torch.full((batch,), math.inf, dtype=torch.float64, device=self.x.device)
@@ -118,10 +121,10 @@ class Search:
         self._since[rows] = torch.where(progress, 0, self._since[rows] + 1)
         self.iterations[rows.cpu()] += 1
         done = {
-            "converged": size <= self.tol,
+            "converged": size <= self._tol[rows],
             "diverged": ~size.isfinite() | (size > 1e6 * self._first[rows]),
             "stalled": self._since[rows] >= self.patience,
-            "budget": self.iterations.to(rows.device)[rows] >= self.max_iterations,
+            "budget": self.iterations.to(rows.device)[rows] >= self._most[rows],
         }
         go_on = torch.ones_like(better)
         for reason, mask in done.items():
@@ -157,7 +160,7 @@ def fixed_point(
     x: Tensor,
     *,
     slope: float = 1.0,
-    tol: float = 1e-12,
+    tol: float | Tensor = 1e-12,
     max_iterations: int = 100,
     patience: int = 20,
 ) -> Root:
@@ -178,7 +181,7 @@ def forward_step(
     x: Tensor,
     *,
     slope: float = 1.0,
-    tol: float = 2.5e-4,
+    tol: float | Tensor = 2.5e-4,
     max_iterations: int = 500,
     rho: float = 0.5,
     warm_up: int = 20,
@@ -219,7 +222,7 @@ def gradient_descent(
     x: Tensor,
     *,
     slope: float = 1.0,
-    tol: float = 2.5e-4,
+    tol: float | Tensor = 2.5e-4,
     max_iterations: int = 100,
     rho: float = 0.05,
 ) -> Root:
@@ -244,7 +247,7 @@ def anderson(
     x: Tensor,
     *,
     slope: float = 1.0,
-    tol: float = 1e-12,
+    tol: float | Tensor = 1e-12,
     max_iterations: int = 100,
     patience: int = 25,
     memory: int = 5,

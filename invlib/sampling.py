@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -55,8 +56,8 @@ def sample(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Trajectory:
     y = as_state(noise, "noise") * solver.scale
     check_rows(denoiser, y, "noise")
     rows = torch.arange(len(y), device=y.device)
-    states, outputs = [y], []
-    for i in range(solver.steps):
+
+    def output(y: Tensor, i: int) -> Tensor:
         m = solver.output(denoiser, y, torch.full_like(rows, i), rows)
         if m.shape != y.shape:
             raise ValueError(f"the network returned {tuple(m.shape)} for states {tuple(y.shape)}")
@@ -64,11 +65,32 @@ def sample(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Trajectory:
             raise ValueError(
                 f"the network's output is not finite at step {i} (t = {solver.t[i]:g})"
             )
+        return m
+
+    states, outputs = [y], []
+    for _, m, after in steps(solver, output, y):
         outputs.append(m)
-        y = solver.step(i, y, outputs)
-        states.append(y)
+        states.append(after)
     nfe = torch.full((len(y),), solver.steps)
     return Trajectory(torch.stack(states), torch.stack(outputs), nfe, solver.scale)
+
+
+def steps(
+    solver: Solver, output: Callable[[Tensor, int], Tensor], y: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The loop of every sampler: state, output and next state of each step.
+
+    Args:
+        solver: the sampler's table.
+        output: the network, ``(y_i, i) -> m_i``.
+        y: the first state, ``[B, ...]``.
+    """
+    outputs: list[Tensor] = []
+    for i in range(solver.steps):
+        outputs.append(output(y, i))
+        after = solver.step(i, y, outputs)
+        yield y, outputs[-1], after
+        y = after
 
 
 def as_state(x: Tensor, name: str) -> Tensor:

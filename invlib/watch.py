@@ -121,12 +121,14 @@ def count(evaluations: dict[int, int]) -> None:
         run.count(evaluations)
 
 
-def observe(residual: Tensor, tol: float | None = None, solved: int | None = None) -> str | None:
+def observe(
+    residual: Tensor, tol: float | Tensor | None = None, solved: int | None = None
+) -> str | None:
     """A round is done: note it, and say as :func:`stopped` whether to go on.
 
     Args:
         residual: relative residuals of the best iterates of all samples of this search, ``[B]``.
-        tol: where a sample is solved; None if the residual does not say.
+        tol: where a sample is solved, one number or ``[B]``; None if the residual does not say.
         solved: how many samples are solved; by default those whose residual is at most ``tol``.
     """
     for run in _runs():
@@ -190,7 +192,7 @@ class _Run:
             self.counts[row if self.rows is None else self.rows[row]] += number
         self.draw()
 
-    def observe(self, residual: Tensor, tol: float | None, solved: int | None) -> None:
+    def observe(self, residual: Tensor, tol: float | Tensor | None, solved: int | None) -> None:
         if not self.bar.shown and self.watch.callback is None:
             return
         worst = residual.nan_to_num(math.inf, posinf=math.inf).max().item()
@@ -204,7 +206,7 @@ class _Run:
             residual_db=20 * math.log10(max(worst, 1e-20)),
             solved=solved,
             samples=len(residual),
-            seconds_left=self._left(worst, tol),
+            seconds_left=self._left(worst, tol.max().item() if isinstance(tol, Tensor) else tol),
         )
         self.draw()
         if self.watch.callback is not None:

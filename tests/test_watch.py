@@ -33,7 +33,8 @@ from invlib.autoencoder import (
     to_bytes,
 )
 from invlib.denoisers import Denoiser, select
-from invlib.inversion import Inversion, Tally, invert, retry
+from invlib.evaluator import Tally
+from invlib.inversion import Inversion, invert, retry
 from invlib.inverters import METHODS, exact, naive
 from invlib.inverters.naive import straight
 from invlib.inverters.whole_trajectory import whole_anderson

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..inversion import Inversion, Tally
+from ..evaluator import Tally
+from ..inversion import Inversion
 from ..sampling import Trajectory, as_state
 from ..solvers import Solver
 from .grid import step_grid

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, convert, parts, prediction_of, select
-from ..inversion import Inversion, Tally
+from ..evaluator import Tally
+from ..inversion import Inversion
 from ..schedule import Grid
 from ..solvers import Solver
 from .grid import step_grid

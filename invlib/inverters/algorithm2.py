@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..inversion import Inversion, Tally
+from ..evaluator import Tally
+from ..inversion import Inversion
 from ..rootfind import Finder, Root, forward_step
 from ..solvers import Solver
 from ..watch import enter, stopped
@@ -16,6 +17,7 @@ from .naive import time_of, walk
 from .stepwise import StepProblem, collect
 
 
+@torch.no_grad()
 def algorithm2(
     denoiser: Denoiser,
     image: Tensor,

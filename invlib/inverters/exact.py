@@ -1,67 +1,301 @@
-"""The default: step by step where that is possible, the whole trajectory where it is not."""
+"""The default: one search for the noise, judged by sampling again, within one budget."""
 
 from __future__ import annotations
 
-import warnings
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, select
-from ..inversion import Inversion, Inverter, retry
+from ..denoisers import Denoiser, in_float64, nodewise
+from ..evaluator import Tally, sampled
+from ..inversion import Inversion
+from ..precision import MOST, ROUGH, Roundoff, roundoff
+from ..rootfind import relative_size
 from ..solvers import Solver
-from .multisecant import multisecant
-from .persistent import random_states
+from ..watch import enter, stopped
+from .rounds import NEAR, Attempt, Rounds, converge, join
+from .starts import jump, random_states
 from .stepwise import stepwise
-from .whole_trajectory import second_start, whole_trajectory
+from .trajectory import equation_sizes, residual
+
+GAIN = 0.5  # a sampling run that ends no nearer than this times the one before gains nothing
+CLOSE = 1e-2  # relative residual of a stalled search that float64 may finish
+FINER = 1e-3  # how much smaller the round-off of the copy in float64 has to be
 
 
+@torch.no_grad()
 def exact(
-    denoiser: Denoiser, image: Tensor, solver: Solver, *, max_batch: int | None = None
+    denoiser: Denoiser,
+    image: Tensor,
+    solver: Solver,
+    *,
+    max_rounds: int = 600,
+    starts: int = 4,
+    patience: int = 150,
+    memory: int = 100,
+    double: bool = True,
+    max_batch: int | None = None,
 ) -> Inversion:
-    """Invert any deterministic solver to the round-off of the network.
+    r"""Invert any deterministic solver to the round-off of the network.
 
-    First-order samplers are inverted step by step. What that leaves unsolved, and every other
-    sampler, is solved as one system, by :func:`multisecant`, where that fails by
-    :func:`whole_trajectory`, and what is still unsolved once more from another start.
+    .. math:: \text{find } y_0:\quad \frac{\|\Phi(y_0) - y_n\|}{\|y_n\|} \le
+              \max(10^{-5},\ 4\rho)
+
+    with the round-off :math:`\rho` of the network, measured. First-order samplers are inverted
+    step by step; what that leaves over, and every other sampler, by the rounds of
+    :func:`multisecant`. Near round-off the sampler runs again from the first state. Where it does
+    not end at the image, the search goes on from what it passed through, with all that was learnt
+    about derivatives; where float32 does not suffice, with a copy of the network in float64; where
+    it makes no progress, from the image noised at random.
 
     Args:
         denoiser: the network.
         image: image, ``[B, ...]``.
         solver: the sampler's table.
+        max_rounds: most rounds a sample, all attempts together; a round is one evaluation a step.
+        starts: most starts of a sample.
+        patience: rounds without 10 % progress after which a start is given up.
+        memory: pairs that every node keeps.
+        double: whether a copy of the network in float64 may be made.
         max_batch: most states in one network call; by default all steps of all images.
+
+    Returns:
+        An :class:`~invlib.inversion.Inversion`. The sampling run whose end is in ``again`` is not
+        in ``nfe``: it is the certificate's.
+
+    Raises:
+        NotRepeatableError: if the network is random or depends on earlier calls.
     """
-    other = second_start if getattr(denoiser, "any_time", True) else random_start
-    attempts: list[Inverter] = [
-        partial(multisecant, max_batch=max_batch),
-        partial(whole_trajectory, max_batch=max_batch),
-        partial(other, max_batch=max_batch),
-    ]
-    if solver.order_one and getattr(denoiser, "nodewise", True):
-        attempts.insert(0, stepwise)
-    result = attempts[0](denoiser, image, solver)
-    for attempt in attempts[1:]:
-        try:
-            result = retry(result, partial(_part, attempt, denoiser, image, solver))
-        except (RuntimeError, NotImplementedError) as error:  # keep what is solved
-            warnings.warn(
-                f"a further attempt at the unsolved samples failed ({type(error).__name__}: "
-                f"{' '.join(str(error).split())[:200]}); the best so far is kept",
-                stacklevel=2,
-            )
-    return result
+    tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
+    first = None
+    if solver.order_one and nodewise(denoiser):
+        first = stepwise(denoiser, image, solver, max_batch=max_batch)
+        tally.counts[:] = first.nfe.tolist()
+        rounds = Rounds.start(tally, image, first.states, memory=memory)
+        precision = first.roundoff
+        assert precision is not None
+    else:
+        rounds = Rounds.start(tally, image, jump(tally, image), memory=memory)
+        r = rounds.evaluate()
+        precision = roundoff(tally, rounds.y, rounds.rows, rounds.outputs)
+    search = _Search.start(rounds, precision, max_rounds, starts, patience, double)
+    if first is not None:
+        search.know(first)
+    enter("exact")
+    groups = search.advance(rounds, r) if first is None else search.judge(rounds)
+    while groups and not stopped():
+        groups += search.advance(*groups.pop())
+    return search.result(groups)
 
 
-def random_start(
-    denoiser: Denoiser, image: Tensor, solver: Solver, *, max_batch: int | None = None
-) -> Inversion:
-    """:func:`multisecant` from the image noised at random; needs no times but the solver's own."""
-    start = random_states(image, solver, 0)
-    return multisecant(denoiser, image, solver, start=start, max_batch=max_batch)
+Group = tuple[Rounds, Tensor | None]  # a search, and the residual where it stands, if known
 
 
-def _part(
-    inverter: Inverter, denoiser: Denoiser, image: Tensor, solver: Solver, rows: Tensor
-) -> Inversion:
-    """Invert the samples ``rows`` only."""
-    return inverter(select(denoiser, rows), image[rows], solver)
+@dataclass
+class _Search:
+    """What is known about every sample, and what is still to be tried.
+
+    Attributes:
+        tally: the given network, which judges.
+        image: the images, ``[B, ...]``.
+        roundoff: that of the given network.
+        y: the best states before the image, ``[B, N, ...]``: those whose run ended nearest to the
+            image, or those with the smallest residual where none has run yet.
+        residual: that residual, relative, ``[B]``.
+        sizes: the same for every equation, ``[B, N]``.
+        trip: relative distance between the image and the end of the run, ``[B]``.
+        again: where it ended, ``[B, ...]``.
+        repeat: NMSE between two runs from noises that differ in their last place, ``[B]``.
+        spent: rounds, ``[B]``.
+        left: starts left, ``[B]``.
+        reason: why each search ended.
+    """
+
+    tally: Tally
+    image: Tensor
+    roundoff: Roundoff
+    y: Tensor
+    residual: Tensor
+    sizes: Tensor
+    trip: Tensor
+    again: Tensor
+    repeat: Tensor
+    spent: Tensor
+    left: Tensor
+    reason: list[str]
+    max_rounds: int
+    patience: int
+    finer: Tally | None
+    double: bool
+
+    @classmethod
+    def start(
+        cls,
+        rounds: Rounds,
+        precision: Roundoff,
+        max_rounds: int,
+        starts: int,
+        patience: int,
+        double: bool,
+    ) -> _Search:
+        """Nothing is known yet but the round-off."""
+        count = len(rounds.rows)
+        none = rounds.y.new_full((count,), torch.inf)
+        return cls(
+            tally=rounds.tally,
+            image=rounds.image,
+            roundoff=precision,
+            y=rounds.y.clone(),
+            residual=none.clone(),
+            sizes=none[:, None].repeat(1, rounds.y.shape[1]),
+            trip=none.clone(),
+            again=torch.full_like(rounds.image, torch.nan),
+            repeat=none * torch.nan,
+            spent=torch.zeros_like(rounds.rows),
+            left=torch.full_like(rounds.rows, starts - 1),
+            reason=["budget"] * count,
+            max_rounds=max_rounds,
+            patience=patience,
+            finer=None,
+            double=double,
+        )
+
+    def advance(self, rounds: Rounds, r: Tensor | None) -> list[Group]:
+        """Make rounds until they end, and judge them; what is to be tried next."""
+        rows, given = rounds.rows, rounds.tally is self.tally
+        floor = self.roundoff.equations[rows] * (1 if given else FINER)
+        found = converge(
+            rounds,
+            rounds.evaluate() if r is None else r,
+            tol=floor,
+            goal=NEAR * floor,
+            max_iterations=(self.max_rounds - self.spent[rows]).clamp(min=1),
+            patience=self.patience,
+        )
+        self.spent[rows] += found.iterations.to(rows.device)
+        self.note(found)
+        why = stopped()
+        if why:
+            return self.end(rows, [why] * len(rows))
+        near = torch.tensor([reason == "converged" for reason in found.reason])
+        parts = [part for part, ok in zip(found.learnt, near.tolist(), strict=True) if ok]
+        following = []
+        if parts:
+            states = found.y[near.to(rows.device)]
+            together = join(parts)
+            together.go_to(states)
+            following += self.judge(together)
+        for k in (~near).nonzero().flatten().tolist():
+            part, at = found.learnt[k], found.y[k : k + 1]
+            close = given and found.reason[k] == "stalled" and found.residual[k] < CLOSE
+            following += self.another(part, at, found.reason[k], close=bool(close))
+        return following
+
+    def know(self, first: Inversion) -> None:
+        """Begin with what another method has found."""
+        self.sizes, self.spent = first.residuals.to(self.sizes), self.spent * 0
+        self.residual = self.sizes.nan_to_num(torch.inf).amax(1)
+
+    def note(self, found: Attempt) -> None:
+        """Keep the states of an attempt where they are the best and no run has judged yet."""
+        rows = found.rows
+        better = (found.residual < self.residual[rows]) & self.trip[rows].isinf()
+        at = rows[better]
+        self.y[at], self.residual[at] = found.y[better], found.residual[better]
+        self.sizes[at] = found.sizes[better]
+
+    def judge(self, rounds: Rounds) -> list[Group]:
+        """Run the sampler from the first states, and say what to do where it misses the image."""
+        rows, given = rounds.rows, rounds.tally is self.tally
+        states, m, end = sampled(self.tally, rounds.y[:, 0], rows)
+        trip = relative_size(end - rounds.image, rounds.image)
+        before, limit = self.trip[rows].clone(), self.roundoff.limit[rows].sqrt()
+        self.keep_best(rows, states, m, end, trip)
+        solved = trip <= limit
+        self.end(rows[solved], ["converged"] * int(solved.sum()))
+        gained = ~solved & (trip < GAIN * before) & given
+        following: list[Group] = []
+        if gained.any():
+            part = rounds.part(gained)
+            part.y = states[gained]
+            following.append((part, part.learn(m[gained])))
+        for k in (~solved & ~gained).nonzero().flatten().tolist():
+            this = torch.arange(len(rows), device=rows.device) == k
+            if not self.repeats(rows[this], trip[this], end[this]):
+                at = rounds.y[this]
+                following += self.another(rounds.part(this), at, "round-off", close=given)
+        return following
+
+    def keep_best(self, rows: Tensor, states: Tensor, m: Tensor, end: Tensor, trip: Tensor) -> None:
+        """Keep the runs that end nearer to the image than all before."""
+        better = trip < self.trip[rows]
+        at, y = rows[better], states[better]
+        r = residual(self.tally.solver, self.image[at], y, m[better])
+        self.y[at], self.again[at], self.trip[at] = y, end[better], trip[better]
+        self.sizes[at] = equation_sizes(self.image[at], y, r)
+        self.residual[at] = self.sizes[at].amax(1)
+
+    def repeats(self, row: Tensor, trip: Tensor, end: Tensor) -> bool:
+        """Whether the sampler itself repeats itself to no better than this ``trip``, ``[1]``."""
+        if trip**2 > MOST * self.roundoff.limit[row]:
+            return False
+        first = self.y[row, 0] * (1 + self.roundoff.change)
+        _, _, other = sampled(self.tally, first, row)
+        self.repeat[row] = relative_size(other - end, end) ** 2
+        solved = bool(trip**2 <= ROUGH * self.repeat[row])
+        if solved:
+            self.end(row, ["converged"])
+        return solved
+
+    def another(self, part: Rounds, at: Tensor, reason: str, *, close: bool) -> list[Group]:
+        """What to try next with one sample: float64 from where it stands, or another start."""
+        row = part.rows
+        if self.spent[row] >= self.max_rounds or reason in ("budget", "interrupted"):
+            return self.end(row, [reason if reason != "stalled" else "budget"])
+        finer = self.in_float64(row, at) if close else None
+        if finer is not None:
+            part.go_to(at, finer)
+            return [(part, None)]
+        if not self.left[row]:
+            return self.end(row, [reason])
+        seed = int(self.left[row])
+        self.left[row] -= 1
+        states = random_states(part.image, self.tally.solver, seed)[:-1]
+        part.go_to(states.transpose(0, 1).contiguous(), self.tally)
+        return [(part, None)]
+
+    def in_float64(self, row: Tensor, at: Tensor) -> Tally | None:
+        """The network in float64, where that is possible and rounds less."""
+        if self.double and self.finer is None:
+            other = replace(self.tally, denoiser=in_float64(self.tally.denoiser))
+            rough = roundoff(other, at, row).outputs.amax()
+            self.double = bool(rough < FINER * self.roundoff.outputs[row].amax())
+            self.finer = other if self.double else None
+        return self.finer if self.double else None
+
+    def end(self, rows: Tensor, reasons: Sequence[str]) -> list[Group]:
+        """Samples that are not tried again, and why."""
+        for row, reason in zip(rows.tolist(), reasons, strict=True):
+            self.reason[row] = reason
+        return []
+
+    def result(self, unfinished: Sequence[Group]) -> Inversion:
+        """The best of every sample."""
+        judged, solver = self.trip.isfinite(), self.tally.solver
+        states = torch.cat([self.y.transpose(0, 1), self.image[None]])
+        for rounds, _ in unfinished:
+            self.end(rounds.rows, [stopped() or "budget"] * len(rounds.rows))
+        return Inversion(
+            noise=states[0] / solver.scale,
+            states=states,
+            residuals=self.sizes.cpu(),
+            iterations=self.spent.cpu(),
+            nfe=self.tally.nfe - solver.steps * judged.long().cpu(),
+            reason=tuple(self.reason),
+            method="exact",
+            roundoff=self.roundoff,
+            again=self.again,
+            repeat=self.repeat,
+        )

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, Prediction, convert, select
-from ..inversion import Inversion, Tally
+from ..evaluator import Tally
+from ..inversion import Inversion
 from ..solvers import Solver
 from ..watch import enter, stopped
 
 
+@torch.no_grad()
 def naive(
     denoiser: Denoiser,
     image: Tensor,

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, in_float64, select
-from ..inversion import Inversion, floor, retry
+from ..evaluator import Tally
+from ..inversion import Inversion, retry
+from ..precision import roundoff
 from ..solvers import Solver
 from .multisecant import multisecant
+from .rounds import NEAR
+from .starts import random_states
 
 
+@torch.no_grad()
 def persistent(
     denoiser: Denoiser,
     image: Tensor,
@@ -44,8 +49,8 @@ def persistent(
         starts: most searches of a sample.
         double: whether to search with a copy of the network in float64; it takes the memory of
             two copies in float32, and several times as long.
-        tol: relative residual at which a sample is solved; by default 1e-4 of the round-off of
-            the given network, or that round-off itself if ``double`` is off.
+        tol: relative residual at which a sample is solved; by default what :func:`multisecant`
+            takes for the given network, and 1e-4 of that with a copy in float64.
         max_iterations: rounds of a search.
         patience: rounds without 10 % progress before a search counts as stalled.
         memory: pairs that every node keeps.
@@ -57,10 +62,14 @@ def persistent(
     if starts < 1:
         raise ValueError(f"starts must be at least 1, got {starts}")
     network = in_float64(denoiser) if double else denoiser
-    finer = floor(network) < floor(denoiser)
+    if tol is None:
+        tally, target = Tally.start(denoiser, image, solver, max_batch=max_batch)
+        noised = random_states(target, solver, 0)[:-1].transpose(0, 1)
+        floor = roundoff(tally, noised, torch.arange(len(target), device=target.device)).equations
+        tol = NEAR * (1e-4 if network is not denoiser else 1) * max(floor.tolist(), default=1.0)
     search = partial(
         multisecant,
-        tol=floor(denoiser) * (1e-4 if finer else 1) if tol is None else tol,
+        tol=tol,
         max_iterations=max_iterations,
         patience=patience,
         memory=memory,
@@ -75,15 +84,3 @@ def persistent(
 
         result = retry(result, again)
     return replace(result, method="persistent")
-
-
-def random_states(image: Tensor, solver: Solver, seed: int) -> Tensor:
-    r"""The image, noised to every level, ``[n+1, B, ...]``.
-
-    .. math:: y_i = \alpha_i x / \alpha_n + \sigma_i n_i, \quad y_n = x
-    """
-    draw = torch.Generator().manual_seed(seed)
-    noise = torch.randn(image.shape, generator=draw, dtype=torch.float64).to(image.device)
-    levels = (solver.alpha / solver.alpha[-1], solver.sigma)
-    alpha, sigma = (v.to(noise).view(-1, *[1] * image.ndim) for v in levels)
-    return torch.cat([alpha[:-1] * image + sigma[:-1] * noise, image[None].double()])

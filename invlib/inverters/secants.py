@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -41,12 +42,40 @@ class Pairs:
             self.dm = [dm / size, *self.dm][: self.memory]
         self.last = y, m
 
+    @property
+    def count(self) -> int:
+        """The number of samples."""
+        assert self.last is not None
+        return len(self.last[0])
+
     def keep(self, rows: Tensor) -> None:
         """Forget the other samples."""
-        if self.last is not None and not rows.all():
+        if rows.all():
+            return
+        if self.last is not None:
             self.last = self.last[0][rows], self.last[1][rows]
-            self.dy = [v[rows] for v in self.dy]
-            self.dm = [v[rows] for v in self.dm]
+        self.dy = [v[rows] for v in self.dy]
+        self.dm = [v[rows] for v in self.dm]
+
+    @classmethod
+    def join(cls, parts: Sequence[Pairs]) -> Pairs:
+        """The pairs of several samples as one; those who know fewer get pairs of zero length."""
+
+        def gathered(lists: list[list[Tensor]]) -> list[Tensor]:
+            known = next((v for own in lists for v in own), torch.empty(0))
+            empty = [known.new_zeros(part.count, *known.shape[1:]) for part in parts]
+            return [
+                torch.cat(
+                    [
+                        own[k] if k < len(own) else zero
+                        for own, zero in zip(lists, empty, strict=True)
+                    ]
+                )
+                for k in range(max(map(len, lists)))
+            ]
+
+        dy, dm = ([getattr(part, name) for part in parts] for name in ("dy", "dm"))
+        return replace(parts[0], dy=gathered(dy), dm=gathered(dm), last=None)
 
     def step(self, r: Tensor) -> Tensor:
         r"""The step :math:`\delta` for the preconditioned residual r, ``[k, N, D]``.

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, Prediction, convert
-from ..inversion import Inversion, Tally, step_tolerance
+from ..evaluator import Tally
+from ..inversion import Inversion
+from ..precision import Roundoff, roundoff, step_tolerance
 from ..rootfind import Finder, Root, anderson, forward_step
 from ..solvers import Solver
 from ..watch import enter, stopped
 from .naive import straight, walk
+from .starts import random_states
 
 
+@torch.no_grad()
 def algorithm1(
     denoiser: Denoiser,
     image: Tensor,
@@ -41,6 +46,7 @@ def algorithm1(
     return _stepwise(denoiser, image, solver, finder, tol, False, "algorithm1")
 
 
+@torch.no_grad()
 def stepwise(
     denoiser: Denoiser,
     image: Tensor,
@@ -48,15 +54,15 @@ def stepwise(
     *,
     finder: Finder = anderson,
     tol: float | None = None,
+    max_batch: int | None = None,
 ) -> Inversion:
     """Exact step-by-step inversion: Anderson from an extrapolated start, to round-off.
 
     The start of each step extrapolates, linearly in lambda, the noise predictions at the states
     that are already found, which costs no evaluation. Arguments as :func:`algorithm1`; ``tol`` is
-    :func:`invlib.inversion.step_tolerance` by default.
+    :func:`invlib.precision.step_tolerance` of the measured round-off by default.
     """
-    tol = step_tolerance(denoiser) if tol is None else tol
-    return _stepwise(denoiser, image, solver, finder, tol, True, "stepwise")
+    return _stepwise(denoiser, image, solver, finder, tol, True, "stepwise", max_batch)
 
 
 def _stepwise(
@@ -64,17 +70,22 @@ def _stepwise(
     image: Tensor,
     solver: Solver,
     finder: Finder,
-    tol: float,
+    tol: float | None,
     extrapolate: bool,
     method: str,
+    max_batch: int | None = None,
 ) -> Inversion:
     if not solver.order_one:
         raise ValueError(
             f"{solver.name} uses older network outputs, so it cannot be inverted step by step; "
             "use algorithm2 (approximate) or whole_trajectory (exact)"
         )
-    tally, image = Tally.start(denoiser, image, solver)
+    tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
     rows = torch.arange(len(image), device=image.device)
+    precision, goals = None, torch.full((len(image), solver.steps), tol or 0.0, device=image.device)
+    if tol is None:
+        precision = _precision(tally, image)
+        goals = step_tolerance(precision.outputs)
     states, roots = [image], list[Root]()
     noises: list[Tensor] = []
     for k, i in enumerate(reversed(range(solver.steps))):
@@ -87,11 +98,25 @@ def _stepwise(
             start = step.solve_linear(_extrapolated(solver, i, noises))
         else:
             start = walk(tally, target, i + 1, i, 1, rows)
-        root = finder(step, start, slope=step.slope, tol=tol)
+        root = finder(step, start, slope=step.slope, tol=goals[:, i])
         states.append(root.x)
         noises.append(step.noise(root.x))
         roots.append(root)
-    return collect(states, roots, tally, method)
+    return replace(collect(states, roots, tally, method), roundoff=precision)
+
+
+def _precision(tally: Tally, image: Tensor) -> Roundoff:
+    """The round-off of the network, measured where the image is noised at random."""
+    noised = random_states(image, tally.solver, 0)[:-1].transpose(0, 1)
+    rows = torch.arange(len(image), device=image.device)
+    return roundoff(tally, noised, rows, nodes=2)
+
+
+@torch.no_grad()
+def solved_to(denoiser: Denoiser, image: Tensor, solver: Solver) -> float:
+    """The tolerance of a step as :func:`stepwise` takes it, the largest of all; not counted."""
+    tally, image = Tally.start(denoiser, image, solver)
+    return step_tolerance(_precision(tally, image).outputs).max().item()
 
 
 class StepProblem:

@@ -11,17 +11,20 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, select
-from ..inversion import Inversion, Tally, floor, retry
+from ..evaluator import Tally
+from ..inversion import Inversion, retry
 from ..newton import newton_krylov
+from ..precision import roundoff
 from ..rootfind import Finder, anderson, relative_size
 from ..solvers import Solver
 from ..watch import enter
 from .naive import naive
-from .secants import gaussian_derivative
+from .trajectory import along_time, equation_sizes, gaussian_matrix, outputs, residual
 
 whole_anderson: Finder = partial(anderson, memory=16, max_iterations=150, patience=30)
 
 
+@torch.no_grad()
 def whole_trajectory(
     denoiser: Denoiser,
     image: Tensor,
@@ -52,15 +55,22 @@ def whole_trajectory(
             walk does: the finer one follows the differential equation instead.
         finder: root finder for the whole system.
         finish: finder for the samples that the first one leaves unsolved, or None.
-        tol: relative residual at which a sample is done; round-off of the network by default.
+        tol: relative residual at which a sample is done; by default twice what the round-off
+            of the network makes, measured.
         max_batch: most states in one network call.
         variance: variance of the Gaussian data; only the number of rounds depends on it.
     """
-    tol = floor(denoiser) if tol is None else tol
-    cost = None
+    cost = torch.zeros(len(image), dtype=torch.long)
     if start is None:
         rough = naive(denoiser, image, solver, max_batch=max_batch)
         start, cost = rough.states, rough.nfe
+    precision, least = None, image.new_full((len(image),), tol or 0.0)
+    if tol is None:
+        tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
+        every = torch.arange(len(image), device=image.device)
+        precision = roundoff(tally, start[:-1].transpose(0, 1), every)
+        cost = cost + tally.nfe
+        least = 2 * precision.equations
 
     def solve(rows: Tensor, start: Tensor, finder: Finder) -> Inversion:
         tally, target = Tally.start(
@@ -69,7 +79,7 @@ def whole_trajectory(
         begin = start[:-1].transpose(0, 1).contiguous()
         problem = TrajectoryProblem(tally, target, begin, variance)
         enter("whole_trajectory")
-        root = finder(problem, begin, tol=tol)
+        root = finder(problem, begin, tol=least[rows])
         states = torch.cat([root.x.transpose(0, 1), target[None]])
         return Inversion(
             noise=states[0] / solver.scale,
@@ -82,8 +92,7 @@ def whole_trajectory(
         )
 
     result = solve(torch.arange(len(image), device=image.device), start, finder)
-    if cost is not None:
-        result = replace(result, nfe=result.nfe + cost)
+    result = replace(result, nfe=result.nfe + cost, roundoff=precision)
     if finish is None:
         return result
     return retry(result, lambda rows: solve(rows, result.states[:, rows], finish))
@@ -156,43 +165,3 @@ class TrajectoryProblem:
         self._best[rows[better]] = size[better]
         self.sizes[rows[better].cpu()] = sizes[better].cpu()
         return r
-
-
-def gaussian_matrix(solver: Solver, variance: float) -> Tensor:
-    r"""The N x N matrix of the trajectory equations for Gaussian data of the given variance.
-
-    The derivative of the network's output with respect to its state is then a number, for
-    data prediction :math:`\alpha s^2/(\alpha^2 s^2+\sigma^2)`.
-    """
-    return (
-        torch.diag(torch.ones(solver.steps - 1, dtype=torch.float64), 1)
-        - torch.diag(solver.a)
-        - solver.b * gaussian_derivative(solver, variance)
-    )
-
-
-def outputs(tally: Tally, y: Tensor, rows: Tensor) -> Tensor:
-    """The network's outputs at states ``y [k, N, ...]`` of samples ``rows``, in one call."""
-    k, n = y.shape[:2]
-    nodes = torch.arange(n, device=y.device).repeat(k)
-    return tally.output(y.flatten(0, 1), nodes, rows.repeat_interleave(n)).view_as(y)
-
-
-def residual(solver: Solver, image: Tensor, y: Tensor, m: Tensor) -> Tensor:
-    """The residual R ``[k, N, ...]`` at states y with outputs m."""
-    weights = solver.a.to(y).view(1, -1, *[1] * (y.ndim - 2))
-    return _after(image, y) - weights * y - along_time(solver.b, m)
-
-
-def equation_sizes(image: Tensor, y: Tensor, r: Tensor) -> Tensor:
-    """The size of R in each equation, relative to the state after it, ``[k, N]``."""
-    return relative_size(r.flatten(0, 1), _after(image, y).flatten(0, 1)).view(y.shape[:2])
-
-
-def _after(image: Tensor, y: Tensor) -> Tensor:
-    return torch.cat([y[:, 1:], image[:, None]], 1)
-
-
-def along_time(matrix: Tensor, states: Tensor) -> Tensor:
-    """Multiply the time axis of ``states [k, N, ...]`` by ``matrix [N, N]``."""
-    return torch.einsum("ij,bj...->bi...", matrix.to(states), states)

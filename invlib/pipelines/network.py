@@ -28,8 +28,8 @@ class PipelineNetwork:
             pipeline's loop over the wanted steps only) or ``whole runs``.
         prediction: what the outputs are.
         times: time labels of the nodes, ``[N]``.
-        roundoff: relative round-off of an output, measured; see
-            :func:`~invlib.pipelines.reading.read`.
+        roundoff: relative round-off of an output, measured where runs are costly (see
+            :func:`~invlib.pipelines.reading.read`); else None.
         rows: the rows of the pipeline's batch that this network is about.
         joint: the rows depend on each other, so all of them are one sample ``[1, B, ...]``.
         replay: the network called directly, where that is possible.
@@ -39,19 +39,10 @@ class PipelineNetwork:
     mode: Mode
     prediction: Prediction
     times: Tensor
-    roundoff: float
+    roundoff: float | None
     rows: Tensor
     joint: bool = False
     replay: Replay | None = field(default=None, repr=False)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The coarsest dtype of the loop."""
-        if self.roundoff == 0.0 and self.replay is not None:
-            return torch.float64
-        recording = self.stage.recording
-        dtypes = {v.dtype for v in (*recording.states, *recording.outputs)}
-        return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
     @property
     def nodewise(self) -> bool:
@@ -66,7 +57,7 @@ class PipelineNetwork:
         """The same with a copy of the network in float64, where it is called directly."""
         if self.replay is None:
             return self
-        return replace(self, replay=self.replay.double(), roundoff=0.0)
+        return replace(self, replay=self.replay.double(), roundoff=None)
 
     @property
     def any_time(self) -> bool:

@@ -9,11 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..certificate import EXACT, certify
+from ..certificate import certify
 from ..denoisers import Denoiser
-from ..inversion import Inversion, Inverter, Tally, floor, invert
+from ..evaluator import Tally
+from ..inversion import Inversion, Inverter, invert
 from ..inverters import algorithm1, algorithm2, exact, stepwise
 from ..metrics import nmse
+from ..precision import SINGLE
 from ..reversible import Reversible, bdia, edict, invert_reversible, sample_reversible
 from ..rivals import aidi_a
 from ..rivals.steps import explicit
@@ -74,7 +76,7 @@ def own(
         "round_trip": trip,
         "noise": outgrown(nmse(alone.noise, problem.noise)),
         "noise_pair": outgrown(nmse(paired.noise, problem.noise)),
-        "exact": trip < EXACT["float64" if floor(denoiser) < 1e-10 else "float32"],
+        "exact": trip < SINGLE,
         "nfe": alone.nfe,
     }
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ..certificate import certify
 from ..denoisers import Denoiser
-from ..inversion import Inversion, Inverter, invert, step_tolerance
+from ..inversion import Inversion, Inverter, invert
 from ..inverters import algorithm1, exact, multisecant, naive, stepwise, whole_trajectory
+from ..inverters.stepwise import solved_to
 from ..metrics import decibel, nmse
 from ..newton import newton_krylov
 from ..rootfind import Root, anderson
@@ -66,7 +67,9 @@ def method(solver: Solver, guidance: float) -> Inverter:
 def second_opinion(denoiser: Denoiser, image: Tensor, solver: Solver, guidance: float) -> Inversion:
     """The same inversion from another start: for DDIM, each step from the naive one."""
     if solver.order_one:
-        return algorithm1(denoiser, image, solver, finder=anderson, tol=step_tolerance(denoiser))
+        return algorithm1(
+            denoiser, image, solver, finder=anderson, tol=solved_to(denoiser, image, solver)
+        )
     start = naive(denoiser, image, solver, steps=10 * solver.steps).states
     if guidance <= 3:
         return multisecant(denoiser, image, solver, start=start)

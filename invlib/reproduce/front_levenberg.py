@@ -21,7 +21,7 @@ def levenberg_marquardt(
     x: Tensor,
     *,
     slope: float = 1.0,
-    tol: float = 1e-12,
+    tol: float | Tensor = 1e-12,
     max_iterations: int = 6,
     inner: int = 10,
     damping: float = 1e-2,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, Guided, convert
-from ..inversion import Tally
+from ..evaluator import Tally
 from ..inverters.secants import gaussian_derivative, orthogonal
 from ..inverters.whole_trajectory import gaussian_matrix, outputs, residual
 from ..solvers import Solver

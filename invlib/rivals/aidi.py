@@ -7,8 +7,8 @@ from functools import partial
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..inversion import Inversion, step_tolerance
-from ..inverters.stepwise import StepProblem
+from ..inversion import Inversion
+from ..inverters.stepwise import StepProblem, solved_to
 from ..rootfind import Finder, Residual, Root, Search, anderson
 from ..solvers import Solver
 from .steps import naive_start, step_by_step
@@ -68,7 +68,7 @@ def averaged(
     x: Tensor,
     *,
     slope: float = 1.0,
-    tol: float = 1e-12,
+    tol: float | Tensor = 1e-12,
     max_iterations: int = 100,
     patience: int = 20,
 ) -> Root:
@@ -92,7 +92,7 @@ def _aidi(
     tol: float | None,
     method: str,
 ) -> Inversion:
-    goal = step_tolerance(denoiser) if tol is None else tol
+    goal = solved_to(denoiser, image, solver) if tol is None else tol
 
     def solve(step: StepProblem) -> Root:
         start = naive_start(step)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..inversion import Inversion, step_tolerance
-from ..inverters.stepwise import StepProblem
+from ..inversion import Inversion
+from ..inverters.stepwise import StepProblem, solved_to
 from ..rootfind import Root, fixed_point
 from ..solvers import Solver
 from .steps import naive_start, step_by_step
@@ -36,7 +36,7 @@ def fpi(
 
     Source: Meiri et al., arXiv 2312.12540 (version 1), algorithm 1; 20 to 30 iterations.
     """
-    goal = step_tolerance(denoiser) if tol is None else tol
+    goal = solved_to(denoiser, image, solver) if tol is None else tol
 
     def solve(step: StepProblem) -> Root:
         start = naive_start(step)

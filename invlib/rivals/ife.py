@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..denoisers import Denoiser, convert, prediction_of, select
-from ..inversion import Inversion, Tally
+from ..evaluator import Tally
+from ..inversion import Inversion
 from ..inverters.naive import time_of, walk
 from ..solvers import Solver
 from .steps import all_rows, explicit, first_order

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..inversion import Inversion, step_tolerance
-from ..inverters.stepwise import StepProblem
+from ..inversion import Inversion
+from ..inverters.stepwise import StepProblem, solved_to
 from ..newton import newton_krylov
 from ..rootfind import Root
 from ..solvers import Solver
@@ -40,7 +40,7 @@ def newton(
 
     Source: Knoll and Keyes, J. Comput. Phys. 2004; the step equation is Hong et al.'s.
     """
-    goal = step_tolerance(denoiser) if tol is None else tol
+    goal = solved_to(denoiser, image, solver) if tol is None else tol
 
     def solve(step: StepProblem) -> Root:
         return newton_krylov(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ class NullInversion(Inversion):
         nulls: the empty prompt of each step, ``[n, B, ...]``.
     """
 
-    nulls: Tensor
+    nulls: Tensor = field(kw_only=True)
 
 
 @dataclass(frozen=True)

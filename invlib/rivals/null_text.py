@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, Guided
-from ..inversion import Tally
+from ..evaluator import Tally
 from ..inverters.naive import naive
 from ..rootfind import relative_size
 from ..solvers import Solver

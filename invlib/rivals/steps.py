@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..inversion import Inversion, Tally
+from ..evaluator import Tally
+from ..inversion import Inversion
 from ..inverters.stepwise import StepProblem, collect
 from ..rootfind import Root
 from ..solvers import Solver

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, prediction_of, select
-from ..inversion import Inversion, Tally
+from ..evaluator import Tally
+from ..inversion import Inversion
 from ..schedule import Schedule
 from ..solvers import Solver
 from .steps import all_rows, explicit

@@ -1,0 +1,178 @@
+"""Rounds of a multisecant search: N states a sample, evaluated together, and the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..evaluator import Tally
+from ..rootfind import Search
+from .secants import Pairs, gaussian_derivative
+from .trajectory import along_time, equation_sizes, gaussian_matrix, outputs, residual
+
+NEAR = 10  # times round-off: a residual from which on a search looks whether it gains any more
+
+
+@dataclass
+class Rounds:
+    """Where a multisecant search stands, and what it has learnt.
+
+    Attributes:
+        tally: network, solver and count.
+        image: the fixed last states of the samples at work, ``[k, ...]``.
+        rows: which samples these are, ``[k]``.
+        y: their other states, ``[k, N, ...]``.
+        inverse: the inverse of the equations' matrix for Gaussian data, ``[N, N]``.
+        pairs: what is known of the derivative at every node.
+        cap: longest step, relative to the states.
+    """
+
+    tally: Tally
+    image: Tensor
+    rows: Tensor
+    y: Tensor
+    inverse: Tensor
+    pairs: Pairs
+    cap: float
+
+    @classmethod
+    def start(
+        cls,
+        tally: Tally,
+        image: Tensor,
+        states: Tensor,
+        *,
+        memory: int,
+        drop: float = 0.3,
+        cap: float = 0.5,
+        variance: float = 0.5,
+    ) -> Rounds:
+        """Begin at states y_0 ... y_n, ``[n+1, B, ...]`` or without the last."""
+        solver = tally.solver
+        inverse = torch.linalg.inv(gaussian_matrix(solver, variance))
+        pairs = Pairs(gaussian_derivative(solver, variance), inverse @ solver.b, memory, drop)
+        rows = torch.arange(len(image), device=image.device)
+        y = states[: solver.steps].transpose(0, 1).contiguous()
+        return cls(tally, image, rows, y, inverse, pairs, cap)
+
+    def evaluate(self) -> Tensor:
+        """Evaluate all states in one call and learn from it; the residual, ``[k, N, ...]``."""
+        return self.learn(outputs(self.tally, self.y, self.rows))
+
+    def learn(self, m: Tensor) -> Tensor:
+        """Learn from the outputs m at the states; the residual there."""
+        self.pairs.add(self.y.flatten(2), m.flatten(2))
+        return residual(self.tally.solver, self.image, self.y, m)
+
+    @property
+    def outputs(self) -> Tensor:
+        """The outputs at the states that were evaluated last, ``[k, N, ...]``."""
+        assert self.pairs.last is not None
+        return self.pairs.last[1].view_as(self.y)
+
+    def move(self, r: Tensor) -> None:
+        """Take the quasi-Newton step from where the residual is r, at most ``cap`` long."""
+        step = self.pairs.step(along_time(self.inverse, r).flatten(2))
+        size = step.flatten(1).norm(dim=1) / self.y.flatten(1).norm(dim=1).clamp(min=1e-300)
+        shorter = (self.cap / size.clamp(min=self.cap))[:, None, None]
+        self.y = self.y + (shorter * step).view_as(self.y)
+
+    def keep(self, which: Tensor) -> None:
+        """Go on with the samples ``which [k]`` only."""
+        self.pairs.keep(which)
+        self.image, self.rows, self.y = (v[which] for v in (self.image, self.rows, self.y))
+
+    def part(self, which: Tensor) -> Rounds:
+        """The samples ``which [k]`` for themselves, with what is known about them."""
+        found = replace(self, pairs=replace(self.pairs))
+        found.keep(which)
+        return found
+
+    def go_to(self, y: Tensor, tally: Tally | None = None) -> None:
+        """Continue at other states, or with another network; the pairs are kept."""
+        self.y, self.pairs.last = y, None
+        self.tally = tally or self.tally
+
+
+def join(parts: Sequence[Rounds]) -> Rounds:
+    """Several searches with one network as one; all continue at states not evaluated yet."""
+    images, rows, y = (torch.cat([getattr(p, n) for p in parts]) for n in ("image", "rows", "y"))
+    pairs = Pairs.join([part.pairs for part in parts])
+    return replace(parts[0], image=images, rows=rows, y=y, pairs=pairs)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Where rounds have ended, for every sample that took part.
+
+    Attributes:
+        rows: which samples these are, ``[k]``.
+        y: the states with the smallest residual, ``[k, N, ...]``.
+        residual: that residual, relative, ``[k]``.
+        sizes: the same for every equation, ``[k, N]``.
+        iterations: rounds, ``[k]``.
+        reason: why each ended: ``converged``, ``stalled``, ``diverged``, ``budget``,
+            ``interrupted``.
+        learnt: the search of every sample for itself, to go on from.
+    """
+
+    rows: Tensor
+    y: Tensor
+    residual: Tensor
+    sizes: Tensor
+    iterations: Tensor
+    reason: tuple[str, ...]
+    learnt: tuple[Rounds, ...]
+
+
+def converge(
+    rounds: Rounds,
+    r: Tensor,
+    *,
+    tol: Tensor | float,
+    goal: Tensor | float,
+    max_iterations: int | Tensor,
+    patience: int,
+) -> Attempt:
+    """Go from round to round until no sample is left.
+
+    Args:
+        rounds: where to start; it has no samples left afterwards.
+        r: the residual there, ``[k, N, ...]``.
+        tol: relative residual at which a sample is done.
+        goal: relative residual, above ``tol``, from which on it is done as soon as one more round
+            gains less than a factor of 3: round-off.
+        max_iterations: most rounds, one number or ``[k]``.
+        patience: rounds without 10 % progress before a sample counts as stalled.
+    """
+    rows, count = rounds.rows, len(rounds.rows)
+    search = Search(rounds.y, tol, max_iterations, patience, goal=goal)
+    goal = torch.as_tensor(goal, dtype=torch.float64, device=rows.device).expand(count)
+    sizes = torch.full((count, r.shape[1]), torch.inf, dtype=torch.float64, device=rows.device)
+    learnt: dict[int, Rounds] = {}
+    while len(rounds.rows):
+        at = search.rows
+        equations = equation_sizes(rounds.image, rounds.y, r)
+        best = search.residual[at]
+        go_on = search.observe(rounds.y, r)
+        now = search.residual[at]
+        sizes[at[now < best]] = equations[now < best]
+        settled = (best <= goal[at]) & (now > best / 3)
+        search.stop(settled[go_on], "converged")
+        go_on &= ~settled
+        for k in (~go_on).nonzero().flatten().tolist():
+            learnt[int(at[k])] = rounds.part(torch.arange(len(at), device=at.device) == k)
+        rounds.keep(go_on)
+        if len(rounds.rows):
+            rounds.move(r[go_on])
+            r = rounds.evaluate()
+    root = search.root()
+    reason = tuple(
+        "converged" if size <= most else why
+        for size, most, why in zip(root.residual.tolist(), goal.tolist(), root.reason, strict=True)
+    )
+    parts = tuple(learnt[k] for k in range(count))
+    return Attempt(rows, root.x, root.residual, sizes, root.iterations, reason, parts)

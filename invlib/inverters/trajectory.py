@@ -1,0 +1,51 @@
+"""The N equations of a trajectory, whose last state is the image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..evaluator import Tally
+from ..rootfind import relative_size
+from ..solvers import Solver
+from .secants import gaussian_derivative
+
+
+def gaussian_matrix(solver: Solver, variance: float) -> Tensor:
+    r"""The N x N matrix of the trajectory equations for Gaussian data of the given variance.
+
+    The derivative of the network's output with respect to its state is then a number, for
+    data prediction :math:`\alpha s^2/(\alpha^2 s^2+\sigma^2)`.
+    """
+    return (
+        torch.diag(torch.ones(solver.steps - 1, dtype=torch.float64), 1)
+        - torch.diag(solver.a)
+        - solver.b * gaussian_derivative(solver, variance)
+    )
+
+
+def outputs(tally: Tally, y: Tensor, rows: Tensor) -> Tensor:
+    """The network's outputs at states ``y [k, N, ...]`` of samples ``rows``, in one call."""
+    k, n = y.shape[:2]
+    nodes = torch.arange(n, device=y.device).repeat(k)
+    return tally.output(y.flatten(0, 1), nodes, rows.repeat_interleave(n)).view_as(y)
+
+
+def residual(solver: Solver, image: Tensor, y: Tensor, m: Tensor) -> Tensor:
+    """The residual R ``[k, N, ...]`` at states y with outputs m."""
+    weights = solver.a.to(y).view(1, -1, *[1] * (y.ndim - 2))
+    return _after(image, y) - weights * y - along_time(solver.b, m)
+
+
+def equation_sizes(image: Tensor, y: Tensor, r: Tensor) -> Tensor:
+    """The size of R in each equation, relative to the state after it, ``[k, N]``."""
+    return relative_size(r.flatten(0, 1), _after(image, y).flatten(0, 1)).view(y.shape[:2])
+
+
+def _after(image: Tensor, y: Tensor) -> Tensor:
+    return torch.cat([y[:, 1:], image[:, None]], 1)
+
+
+def along_time(matrix: Tensor, states: Tensor) -> Tensor:
+    """Multiply the time axis of ``states [k, N, ...]`` by ``matrix [N, N]``."""
+    return torch.einsum("ij,bj...->bi...", matrix.to(states), states)

@@ -1,0 +1,158 @@
+"""Round-off, measured: how exactly a network can be evaluated at all.
+
+Nothing is read off dtypes: a network in float32, in half precision, with TF32, under autocast,
+quantised, or behind another library is asked in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .denoisers import roundoff_of
+from .evaluator import Tally
+from .shapes import column
+
+CHANGES = (4e-16, 1e-10, 1e-6, 3e-5, 1e-3)  # relative, from float64's last place to bfloat16's
+MOST = 100.0  # NMSE, times the limit, up to which a sampler that repeats itself badly is believed
+ROUGH = 4.0  # NMSE of a round trip, times that of the sampler's repetition, that is round-off
+DOUBLE, SINGLE = 1e-20, 1e-10  # least NMSE that counts as exact, by the precision
+HOPELESS = 0.05  # a relative round-off with which no search makes sense
+
+
+class NotRepeatableError(ValueError):
+    """A network gives another output at the same state, so that there is nothing to invert."""
+
+
+def rough_changes(evaluate: Callable[[Tensor], Tensor], y: Tensor) -> tuple[float, float]:
+    r"""The smallest and the largest relative change of a state whose effect is mere round-off.
+
+    .. math:: d(h) = \frac{\|m(y + hy) - 2 m(y) + m(y - hy)\|}{\sqrt 6\,\|m(y)\|}
+
+    What is linear in m cancels in a second difference. What is curved grows as :math:`h^2`, and
+    round-off does not, so of two changes the smaller one shows round-off if :math:`d(h_1) >
+    4\,d(h_2)\,(h_1/h_2)^2`. A change that is lost when the network casts its input shows nothing.
+    Changes are tried from the last place of float64 to that of bfloat16, in one call.
+
+    Args:
+        evaluate: the network, ``[k, ...] -> [k, ...]``.
+        y: one state, ``[...]``.
+
+    Raises:
+        NotRepeatableError: if the network is random or depends on earlier calls.
+    """
+    changes = torch.tensor([0.0, *CHANGES, *(-h for h in CHANGES)], dtype=y.dtype, device=y.device)
+    m = evaluate(y * (1 + column(changes, y.expand(len(changes), *y.shape))))
+    count = len(CHANGES)
+    sizes = second_difference(m[1 : count + 1], m[:1], m[count + 1 :]).tolist()
+    if not sizes[-1] < HOPELESS and not torch.equal(evaluate(y[None]), evaluate(y[None])):
+        raise NotRepeatableError(
+            "the network does not repeat itself: it gives another output at the same state. "
+            "It is in training mode with dropout (call .eval() first), draws random numbers, "
+            "or keeps something from call to call (switch its cache off)"
+        )
+    curved = [
+        4 * d * (h / g) ** 2 for h, g, d in zip(CHANGES, CHANGES[1:], sizes[1:], strict=False)
+    ]
+    rough = [h for h, d, c in zip(CHANGES, sizes, [*curved, CHANGES[-1]], strict=True) if d > c]
+    return (rough[0], rough[-1]) if rough else (CHANGES[0], CHANGES[0])
+
+
+def second_difference(after: Tensor, at: Tensor, before: Tensor) -> Tensor:
+    r"""The size :math:`\|m_+ - 2m + m_-\| / \sqrt 6 \|m\|` of each row, float64 ``[k]``."""
+    gap = (after.double() - 2 * at.double() + before.double()).flatten(1).norm(dim=1)
+    return gap / 6**0.5 / at.double().flatten(1).norm(dim=1).clamp(min=1e-300)
+
+
+@dataclass(frozen=True)
+class Roundoff:
+    """What round-off does to the outputs of a network, and to the equations of a trajectory.
+
+    Attributes:
+        outputs: relative round-off of the output at every node, ``[B, N]``.
+        equations: relative residual of all equations together that it makes, ``[B]``.
+        change: the smallest relative change of a state that the network notices.
+    """
+
+    outputs: Tensor
+    equations: Tensor
+    change: float
+
+    @property
+    def limit(self) -> Tensor:
+        r"""Round-trip NMSE below which an inversion is exact, ``[B]``.
+
+        .. math:: \begin{cases} 10^{-20} & \rho < 10^{-10}\\
+                  \max(10^{-10},\ (4\rho)^2) & \text{else}\end{cases}
+        """
+        rho = self.outputs.amax(1)
+        return torch.where(rho < 1e-10, DOUBLE, torch.clamp((4 * rho) ** 2, min=SINGLE))
+
+
+def roundoff(
+    tally: Tally, y: Tensor, rows: Tensor, m: Tensor | None = None, *, nodes: int = 3
+) -> Roundoff:
+    r"""Measure the round-off of a network at a few nodes; the others have that of the nearest.
+
+    .. math:: \rho_j = \frac{\|m(y_j + hy_j) - 2m(y_j) + m(y_j - hy_j)\|}{\sqrt 6\,\|m(y_j)\|},
+              \qquad \Bigl(\sum_{i,j} b_{ij}^2\,\rho_j^2\,\|m_j\|^2\Bigr)^{1/2} \Big/ \|y\|
+
+    with h from :func:`rough_changes`. A denoiser that has measured it before
+    (:class:`~invlib.denoisers.Measured`) is taken at its word. It costs every sample two
+    evaluations at each of these nodes, three without ``m``, and the first sample eleven more.
+
+    Args:
+        tally: the network, the solver, and the count.
+        y: states, ``[k, N, ...]``.
+        rows: which sample each belongs to, ``[k]``.
+        m: the outputs there, ``[k, N, ...]``, where they are known.
+        nodes: how many nodes.
+
+    Raises:
+        NotRepeatableError: if the network is random or depends on earlier calls.
+    """
+    k, n = y.shape[:2]
+    if not k:
+        return Roundoff(y.new_zeros(k, n), y.new_zeros(k), 0.0)
+    some = torch.linspace(0, n - 1, min(n, nodes), device=y.device).round().long().unique()
+    nearest = (torch.arange(n, device=y.device)[:, None] - some).abs().argmin(1)
+    states, places = y[:, some].flatten(0, 1), some.repeat(k)
+    whose = rows.repeat_interleave(len(some))
+    at = tally.output(states, places, whose) if m is None else m[:, some].flatten(0, 1)
+    known = roundoff_of(tally.denoiser)
+    smallest = known or 0.0
+    if known is None:
+        middle = len(some) // 2
+
+        def evaluate(x: Tensor) -> Tensor:
+            count = (len(x),)
+            here = some[middle].expand(count), rows[0].expand(count)
+            return tally.call(partial(tally.solver.raw, tally.denoiser), x, *here)
+
+        smallest, h = rough_changes(evaluate, y[0, some[middle]])
+        both = torch.cat([states * (1 + h), states * (1 - h)])
+        after, before = tally.output(both, places.repeat(2), whose.repeat(2)).chunk(2)
+        relative = second_difference(after, at, before).view(k, len(some))
+        relative = relative.clamp(min=torch.finfo(torch.float64).eps)[:, nearest]
+    else:
+        relative = torch.full((k, n), known, dtype=torch.float64, device=y.device)
+    outputs = at.flatten(1).norm(dim=1).view(k, len(some))[:, nearest]
+    weights = tally.solver.b.to(y).square().sum(0)
+    noise = (weights * (relative * outputs).square()).sum(1).sqrt()
+    size = y.flatten(1).norm(dim=1).clamp(min=1e-300)
+    return Roundoff(relative, noise / size + torch.finfo(torch.float64).eps, smallest)
+
+
+def step_tolerance(roundoff: Tensor) -> Tensor:
+    """Relative residual at which one step of many is solved: half of the round-off.
+
+    The errors of the steps add up, so it is below; far below it nothing can be gained.
+
+    Args:
+        roundoff: relative round-off of the outputs, any shape.
+    """
+    return roundoff / 2
