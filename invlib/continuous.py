@@ -143,6 +143,8 @@ class ContinuousSchedule:
         low, high = (torch.full_like(lambda_, end) for end in (self.t_min, self.t_max))
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
+            if ((middle == low) | (middle == high)).all():
+                break
             early = self.lambda_t(middle) > lambda_
             low, high = torch.where(early, middle, low), torch.where(early, high, middle)
         return high

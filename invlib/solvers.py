@@ -69,12 +69,17 @@ class Solver:
             nodes: index i of each state, ``[k]``.
             rows: which sample (condition) each state belongs to, ``[k]``.
         """
-        kind = prediction_of(denoiser)
+        raw = self.raw(denoiser, y, nodes, rows)
         levels = self.alpha.to(y)[nodes], self.sigma.to(y)[nodes]
-        return convert(self.raw(denoiser, y, nodes, rows), y, *levels, kind, self.prediction)
+        return convert(raw, y, *levels, prediction_of(denoiser), self.prediction)
 
     def raw(self, denoiser: Denoiser, y: Tensor, nodes: Tensor, rows: Tensor) -> Tensor:
-        """What the network itself predicts at states ``y``; arguments as :meth:`output`."""
+        """What the network itself predicts at states ``y``; arguments as :meth:`output`.
+
+        Raises:
+            ValueError: if it does not say what that is.
+        """
+        prediction_of(denoiser)
         chosen = select(denoiser, rows)
         if isinstance(chosen, Nodal):
             return chosen.at(y, nodes).to(y.dtype)

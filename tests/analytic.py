@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from invlib.denoisers import Denoiser, Mixture, Prediction
+from invlib.denoisers import Denoiser, Function, Mixture, Predicting, Prediction, predicting
 from invlib.schedule import Levels, Schedule
 from invlib.solvers import Solver
 
@@ -20,6 +20,11 @@ MEAN, STD = 0.3, 0.6  # the Gaussian whose probability flow is known in closed f
 def randn(*shape: int, seed: int = 0) -> Tensor:
     """Standard normal numbers, float64."""
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def noise_prediction(function: Function) -> Predicting:
+    """Declare that a function predicts the noise; a decorator."""
+    return predicting(function, "epsilon")
 
 
 def one_gaussian(schedule: Levels, dim: int = 3, prediction: Prediction = "epsilon") -> Mixture:

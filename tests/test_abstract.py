@@ -6,7 +6,7 @@ import pickle
 
 import matplotlib.pyplot as plt
 import torch
-from analytic import mixture, randn
+from analytic import mixture, noise_prediction, randn
 
 from invlib import Schedule, algorithm1, ddim, naive, sample
 from invlib.reproduce import abstract, abstract_drawing
@@ -18,7 +18,7 @@ SHAPE = (1, 2, 2)
 def flat_mixture(schedule: Schedule):
     """A denoiser of states that look like small pictures."""
     inner = mixture(schedule)
-    return lambda x, t: inner(x.flatten(1), t).view_as(x)
+    return noise_prediction(lambda x, t: inner(x.flatten(1), t).view_as(x))
 
 
 def test_cells_are_well_formed() -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from analytic import randn
 from matplotlib.text import Annotation, Text
+from torch import Tensor
 from twelve import DIM, run, twelve
 
 from invlib.denoisers import guided
@@ -155,7 +156,11 @@ def test_null_text_is_sampled_with_its_own_prompts() -> None:
     solver = ddim(Schedule.scaled_linear().grid(10))
     network = twelve()
     null = torch.zeros(1, DIM).double()
-    denoiser = guided(lambda x, t, c: network(x - 0.3 * c, t), randn(2, DIM, seed=3), null, 3.0)
+
+    def moved(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        return network(x - 0.3 * c, t)
+
+    denoiser = guided(moved, randn(2, DIM, seed=3), null, 3.0, prediction="epsilon")
     noise = randn(2, DIM)
     image = sample(denoiser, noise, solver).image
     true = Problem(None, solver, denoiser, noise)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from analytic import one_gaussian, randn
+from analytic import noise_prediction, one_gaussian, randn
 from torch import Tensor
 from twelve import DIM, SCHEDULE, run, truth, twelve
 
@@ -76,9 +76,9 @@ def test_the_jacobian_of_a_gaussian_is_known() -> None:
 
 def test_the_jacobian_of_a_network_that_does_nothing() -> None:
     """A multiple of the identity: nothing is left for a second Lanczos vector to find."""
-    solver = ddim(SCHEDULE.grid(1))
+    solver, nothing = ddim(SCHEDULE.grid(1)), noise_prediction(lambda x, t: 0.0 * x)
     for size in range(1, 60):  # in some of them the rest is exactly zero
-        small, large = singular_values(lambda x, t: 0.0 * x, randn(1, size), solver)
+        small, large = singular_values(nothing, randn(1, size), solver)
         assert small.item() == pytest.approx(solver.a.prod().item(), rel=1e-9)
         assert large.item() == pytest.approx(solver.a.prod().item(), rel=1e-9)
 
@@ -126,7 +126,7 @@ def test_algorithm_2_is_never_called_exact() -> None:
 
 def test_what_counts_as_exact_depends_on_the_precision() -> None:
     class Single:
-        dtype = torch.float32
+        prediction, dtype = "epsilon", torch.float32
 
         def __call__(self, x: Tensor, t: Tensor) -> Tensor:
             return twelve()(x, t)
@@ -325,6 +325,8 @@ def test_all_failed() -> None:
 
 def test_singular_values_of_a_network_that_fails_are_nan() -> None:
     class Broken:
+        prediction = "epsilon"
+
         def __call__(self, x: Tensor, t: Tensor) -> Tensor:
             return torch.where((x[:, :1] > 50) & (t > 500)[:, None], math.nan, twelve()(x, t))
 

@@ -13,18 +13,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+import invlib
 from invlib.denoisers import (
+    Denoiser,
     Mixture,
     Prediction,
+    any_time,
+    check_rows,
     convert,
+    dtype_of,
     gaussian,
     guided,
     ideal,
+    layers,
+    nodewise,
     parts,
     predicting,
+    prediction_of,
     select,
+    silent_without_noise,
 )
+from invlib.reversible import edict, sample_reversible
+from invlib.sampling import sample
 from invlib.schedule import FlowSchedule, Schedule
+from invlib.solvers import ddim, dpm_solver_pp_2m
 
 SCHEDULE = Schedule.scaled_linear()
 KINDS: tuple[Prediction, ...] = get_args(Prediction)
@@ -157,6 +169,97 @@ def test_select_takes_the_conditions_of_rows() -> None:
         assert select(denoiser, rows).prediction == denoiser.prediction
     plain = mixture(SCHEDULE)
     assert select(plain, rows) is plain
+
+
+class Said:
+    """A network that says what it is asked to say."""
+
+    def __init__(self, **said: object) -> None:
+        vars(self).update(said)
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize("network", [lambda x, t: x, Said(), torch.nn.Linear(4, 4)])
+def test_a_network_that_says_nothing_is_asked(network: Callable[..., Tensor]) -> None:
+    """By every door; none takes it for a noise prediction."""
+    solver, x = ddim(SCHEDULE.grid(4)), randn(2, 4)
+    for ask in (
+        lambda: prediction_of(network),
+        lambda: sample(network, x, solver),
+        lambda: invlib.invert(network, x, solver),
+        lambda: invlib.invert(network, x, dpm_solver_pp_2m(SCHEDULE.grid(4))),
+        lambda: sample_reversible(network, x, edict(SCHEDULE.grid(4))),
+    ):
+        with pytest.raises(ValueError, match=r"does not say.*invlib\.predicting\(network"):
+            ask()
+    with pytest.raises(ValueError, match="does not say.*guided"):
+        guided(network, torch.zeros(2), torch.zeros(1), 2.0)
+    assert isinstance(predicting(network, "score"), Denoiser) and not isinstance(network, Denoiser)
+
+
+def test_a_network_that_says_something_unknown_is_told() -> None:
+    with pytest.raises(ValueError, match="unknown prediction 'x0'"):
+        sample(Said(prediction="x0"), randn(2, 4), ddim(SCHEDULE.grid(4)))
+
+
+def test_what_a_network_says_is_found_behind_wrappers() -> None:
+    inner = Said(prediction="sample", dtype=torch.bfloat16, condition=torch.zeros(3))
+    wrapped = predicting(predicting(inner, "sample"), "epsilon")
+    assert list(layers(wrapped)) == [wrapped, wrapped.network, inner]
+    assert dtype_of(wrapped) == torch.bfloat16
+    assert dtype_of(predicting(lambda x, t: x, "flow")) is None
+    module = torch.nn.Linear(3, 3)
+    module.register_parameter("first", None)
+    assert dtype_of(predicting(module.half(), "flow")) == torch.float16
+    quantised = torch.nn.Module()
+    quantised.scale = torch.nn.Parameter(torch.zeros(3, dtype=torch.uint8), requires_grad=False)
+    assert dtype_of(quantised) is None  # whole numbers say nothing of the arithmetic
+    with pytest.raises(ValueError, match="2 rows of noise but 3 conditions"):
+        check_rows(wrapped, randn(2, 4), "noise")
+    check_rows(wrapped, randn(3, 4), "noise")
+
+
+def test_what_is_known_at_nodes_only_says_so() -> None:
+    class AtNodes(Said):
+        nodewise, any_time = False, False
+
+        def at(self, y: Tensor, nodes: Tensor) -> Tensor:
+            return y
+
+    assert not nodewise(AtNodes()) and not any_time(AtNodes())
+    assert nodewise(Said()) and any_time(Said())
+
+
+@pytest.mark.parametrize("std", [0.0, 0.4])
+def test_a_score_is_the_gradient_of_the_log_density(std: float) -> None:
+    means = randn(6, 2, 3)
+    denoiser, x = Mixture(SCHEDULE, means, std, prediction="score"), randn(4, 2, 3, seed=1)
+    allowed = torch.ones(4, 6, dtype=torch.bool)
+    noise = noise_from_score(denoiser, x, TIMES, allowed)
+    score = -noise / SCHEDULE.sigma_t(TIMES)[:, None, None]
+    torch.testing.assert_close(denoiser(x, TIMES), score, rtol=1e-9, atol=1e-9)
+
+
+def test_a_score_has_no_noise_where_there_is_none() -> None:
+    one, zero, x, m = torch.ones(1).double(), torch.zeros(1).double(), randn(1, 3), randn(1, 3)
+    for kind, wanted in (("epsilon", 0 * m), ("sample", x), ("v_prediction", 0 * m)):
+        torch.testing.assert_close(convert(m, x, one, zero, "score", kind), wanted)
+    assert silent_without_noise("score") and not silent_without_noise("v_prediction")
+    assert torch.isfinite(Mixture(AtZero(), randn(3, 3), 0.4, prediction="score")(x, one)).all()
+
+
+class AtZero:
+    """Levels of data without noise."""
+
+    times, image = 1, 0.0
+
+    def alpha_t(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def sigma_t(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)
 
 
 levels = st.floats(0.05, 20)  # no level may vanish: an exact conversion divides by it

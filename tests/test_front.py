@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 import torch
-from analytic import one_gaussian, randn
+from analytic import noise_prediction, one_gaussian, randn
 from torch import Tensor
 from twelve import SCHEDULE, error_db, run
 
@@ -137,6 +137,7 @@ def test_jacobian_is_that_of_the_sampler() -> None:
     assert torch.allclose(image_jacobian(SOLVER, changed(blocks, 0)), found, rtol=1e-2, atol=1e-3)
 
 
+@noise_prediction
 def fold(x: Tensor, t: Tensor) -> Tensor:
     """A bounded noise prediction, steep enough at 0 to fold the first coordinate."""
     return torch.cat([3 * torch.tanh(5 * x[:, :1]), torch.tanh(x[:, 1:])], 1)

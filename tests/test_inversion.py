@@ -478,6 +478,8 @@ def test_a_network_that_fails_on_one_sample_hurts_no_other(make: Callable[[Grid]
     denoiser, noise, trajectory = run(3, 3.0, solver)
 
     class Broken:
+        prediction = "epsilon"
+
         def __init__(self, network: Any, rows: Tensor) -> None:
             self.network, self.rows = network, rows
 
@@ -501,7 +503,7 @@ def test_a_network_that_fails_on_one_sample_hurts_no_other(make: Callable[[Grid]
 
 def test_a_float32_network_is_inverted_to_its_round_off() -> None:
     class Single:
-        dtype = torch.float32
+        prediction, dtype = "epsilon", torch.float32
 
         def __init__(self, network: Any) -> None:
             self.network = network
@@ -542,7 +544,7 @@ def test_the_tolerance_of_a_step_grows_with_the_round_off_of_guidance() -> None:
 
 def test_at_high_guidance_no_step_searches_below_round_off() -> None:
     class Single:
-        dtype = torch.float32
+        prediction, dtype = "epsilon", torch.float32
 
         def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
             return (twelve()(x, t, condition) / 1.7e-7).round() * 1.7e-7  # as after many layers

@@ -9,7 +9,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from analytic import SD, STD, one_gaussian, randn
+from analytic import SD, STD, noise_prediction, one_gaussian, randn
 from torch import Tensor
 from twelve import DIM, SCHEDULE, counted, error_db, image_db, run, truth, twelve
 
@@ -48,6 +48,7 @@ def test_takes_fewer_rounds_than_anderson() -> None:
     """On data with 64 different variances, where one number a node is a poor derivative."""
     variances = torch.logspace(-2, 0.5, DIM, dtype=torch.float64)
 
+    @noise_prediction
     def denoiser(x: Tensor, t: Tensor) -> Tensor:
         alpha, sigma = SCHEDULE.alpha_t(t)[:, None], SCHEDULE.sigma_t(t)[:, None]
         return sigma * x / (alpha**2 * variances + sigma**2)

@@ -8,7 +8,15 @@ from functools import partial
 
 import pytest
 import torch
-from analytic import gaussian_path, mixture, mixture_end, one_gaussian, randn, slope
+from analytic import (
+    gaussian_path,
+    mixture,
+    mixture_end,
+    noise_prediction,
+    one_gaussian,
+    randn,
+    slope,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -81,6 +89,7 @@ def test_any_image_is_reproduced(make: Make) -> None:
     """Also one that the sampler did not make, with a network that is no denoiser."""
     sampler, image = make(SCHEDULE.grid(12)), randn(3, 2, 4, 4, seed=3)
 
+    @noise_prediction
     def network(x: Tensor, t: Tensor) -> Tensor:
         return torch.sin(3 * x) + torch.cos(t / 100)[:, None, None, None]
 
@@ -118,6 +127,7 @@ def test_a_float32_network_costs_no_exactness() -> None:
     """Both directions call the network at the same states, so its round-off cancels."""
     exact = twelve()
 
+    @noise_prediction
     def network(x: Tensor, t: Tensor) -> Tensor:
         return exact(x, t).float()
 
@@ -180,6 +190,7 @@ def polynomial(degree: int) -> tuple[Denoiser, Callable[[Tensor], Tensor]]:
     def level(t: Tensor) -> Tensor:
         return SCHEDULE.sigma_t(t) / SCHEDULE.alpha_t(t)
 
+    @noise_prediction
     def network(x: Tensor, t: Tensor) -> Tensor:
         return (level(t) ** degree)[:, None].expand_as(x)
 
@@ -390,9 +401,9 @@ def test_bad_input_is_refused(make: Make) -> None:
             with pytest.raises(ValueError, match=message):
                 act(network, wrong, sampler)
         with pytest.raises(ValueError, match="the network returned"):
-            act(lambda x, t: x[:, :2], x, sampler)
+            act(noise_prediction(lambda x, t: x[:, :2]), x, sampler)
         with pytest.raises(ValueError, match="not finite at its first call, t = "):
-            act(lambda x, t: x * math.nan, x, sampler)
+            act(noise_prediction(lambda x, t: x * math.nan), x, sampler)
         with pytest.raises(ValueError, match="one condition per row"):
             act(guided(network, torch.zeros(3), torch.zeros(1), 2.0), x, sampler)
 
@@ -400,6 +411,7 @@ def test_bad_input_is_refused(make: Make) -> None:
 def test_a_sample_that_outgrows_the_network_spoils_no_other() -> None:
     calls, exact, noise = [0], mixture(SCHEDULE), randn(3, 4)
 
+    @noise_prediction
     def network(x: Tensor, t: Tensor) -> Tensor:
         calls[0] += 1
         output = exact(x, t)

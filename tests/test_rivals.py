@@ -56,7 +56,8 @@ ONE = one_step(500, 450)
 def linear(rates: Tensor) -> Guided:
     """A linear network for which the step's fixed point contracts by ``rates [B, DIM]``."""
     scale = -ONE.a[0] / ONE.b[0, 0] * rates
-    return guided(lambda x, t, c: c * x, scale, torch.zeros_like(scale[:1]), 1.0)
+    null = torch.zeros_like(scale[:1])
+    return guided(lambda x, t, c: c * x, scale, null, 1.0, prediction="epsilon")
 
 
 def linear_error(method: Method, rates: Tensor) -> tuple[Tensor, Inversion]:
@@ -74,7 +75,8 @@ def embedded(batch: int, scale: float) -> Guided:
     def network(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
         return mixture(x - mixture.schedule.alpha_t(t)[:, None] * c, t)
 
-    return guided(network, 0.3 * randn(batch, DIM, seed=11), torch.zeros(1, DIM).double(), scale)
+    condition, null = 0.3 * randn(batch, DIM, seed=11), torch.zeros(1, DIM).double()
+    return guided(network, condition, null, scale, prediction="epsilon")
 
 
 # Fixed points

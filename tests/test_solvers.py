@@ -15,6 +15,7 @@ from analytic import (
     gaussian_path,
     mixture,
     mixture_end,
+    noise_prediction,
     one_gaussian,
     randn,
     relative,
@@ -228,6 +229,7 @@ def test_unknown_kind_is_refused() -> None:
 def test_sampling_counts_evaluations_and_keeps_everything() -> None:
     calls = []
 
+    @noise_prediction
     def network(x: Tensor, t: Tensor) -> Tensor:
         calls.append((len(x), t))
         return mixture(SCHEDULE)(x, t)
@@ -252,6 +254,7 @@ def test_sampling_a_batch_is_sampling_its_rows() -> None:
 
 
 def test_state_is_float64_and_the_network_keeps_its_dtype() -> None:
+    @noise_prediction
     def network(x: Tensor, t: Tensor) -> Tensor:
         assert x.dtype == torch.float64
         return x.float() * 0.5
@@ -290,10 +293,10 @@ def test_bad_noise_is_refused(noise: Tensor, message: str) -> None:
 def test_bad_networks_are_refused() -> None:
     solver, y = ddim(SCHEDULE.grid(5)), randn(2, 4)
     with pytest.raises(ValueError, match="not finite at step 0"):
-        sample(lambda x, t: x * float("nan"), y, solver)
+        sample(noise_prediction(lambda x, t: x * float("nan")), y, solver)
     with pytest.raises(ValueError, match=r"not finite at step 2 \(t = 599\)"):
-        sample(lambda x, t: x / (t[:, None] != 599), y, solver)
+        sample(noise_prediction(lambda x, t: x / (t[:, None] != 599)), y, solver)
     with pytest.raises(ValueError, match="returned"):
-        sample(lambda x, t: x[:, :2], y, solver)
+        sample(noise_prediction(lambda x, t: x[:, :2]), y, solver)
     with pytest.raises(ValueError, match="one condition per row"):
         sample(guided(mixture(SCHEDULE), torch.zeros(3), torch.zeros(1), 2.0), y, solver)

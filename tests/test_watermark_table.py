@@ -107,7 +107,7 @@ def test_without_the_prompt_only_the_empty_one_is_asked() -> None:
         asked.append(condition)
         return x
 
-    full = guided(network, torch.ones(2, 3), torch.zeros(1, 3), 3.0)
+    full = guided(network, torch.ones(2, 3), torch.zeros(1, 3), 3.0, prediction="epsilon")
     without_prompt(full)(torch.zeros(2, 4), torch.zeros(2))
     assert len(asked) == 1 and torch.equal(asked[0], torch.zeros(2, 3))
     with pytest.raises(TypeError, match="no empty prompt"):
@@ -123,7 +123,7 @@ def test_pictures_are_made_on_the_device_of_the_network(monkeypatch: pytest.Monk
     with torch.device("meta"):
         asked, empty = torch.empty(1, 4, 1, 1), torch.empty(1, 4, 1, 1)
         noise, pipe = torch.empty(1, *SHAPE), SimpleNamespace(vae=AutoencoderKL(latent_channels=4))
-    network = guided(lambda x, t, condition: x * condition, asked, empty, 3.0)
+    network = guided(lambda x, t, c: x * c, asked, empty, 3.0, prediction="epsilon")
     problem = Problem(pipe, solver_named(SAMPLER), network, noise)
     monkeypatch.setattr(Problem, "of", lambda *_: problem)
     monkeypatch.setattr(marked, "sample", once)  # the real one asks whether all is finite

@@ -9,7 +9,7 @@ import torch
 from analytic import randn
 from torch import Tensor
 
-from invlib.denoisers import Denoiser, Guided, Mixture, Prediction, guided, select
+from invlib.denoisers import Denoiser, Guided, Mixture, Prediction, guided, prediction_of, select
 from invlib.inversion import Inversion
 from invlib.metrics import decibel, nmse
 from invlib.sampling import Trajectory, sample
@@ -79,7 +79,7 @@ class Counted:
 
     @property
     def prediction(self) -> Prediction:
-        return getattr(self.network, "prediction", "epsilon")
+        return prediction_of(self.network)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         assert len(x) == len(t) == len(self.rows)

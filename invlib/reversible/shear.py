@@ -98,8 +98,9 @@ def ddim_weights(grid: Grid, i: int, j: int) -> tuple[float, float]:
 
 def predict_noise(denoiser: Denoiser, z: Tensor, grid: Grid, node: int) -> Tensor:
     """The noise that the network sees in ``z [B, ...]`` under the label of a time point."""
+    kind = prediction_of(denoiser)
     t, alpha, sigma = (v[node].to(z).expand(len(z)) for v in (grid.t, grid.alpha, grid.sigma))
     raw = denoiser(z, t).to(z.dtype)
     if raw.shape != z.shape:
         raise ValueError(f"the network returned {tuple(raw.shape)} for states {tuple(z.shape)}")
-    return convert(raw, z, alpha, sigma, prediction_of(denoiser), "epsilon")
+    return convert(raw, z, alpha, sigma, kind, "epsilon")
