@@ -84,7 +84,11 @@ def exact(
     if first is not None:
         search.know(first)
     enter("exact")
-    groups = search.advance(rounds, r) if first is None else search.judge(rounds)
+    groups = (
+        search.advance(rounds, r)
+        if first is None
+        else search.judge(rounds, rounds.y.new_full((len(image),), torch.inf))
+    )
     while groups and not stopped():
         groups += search.advance(*groups.pop())
     return search.result(groups)
@@ -186,7 +190,7 @@ class _Search:
             states = found.y[near.to(rows.device)]
             together = join(parts)
             together.go_to(states)
-            following += self.judge(together)
+            following += self.judge(together, found.residual[near.to(rows.device)])
         for k in (~near).nonzero().flatten().tolist():
             part, at = found.learnt[k], found.y[k : k + 1]
             close = given and found.reason[k] == "stalled" and found.residual[k] < CLOSE
@@ -206,8 +210,14 @@ class _Search:
         self.y[at], self.residual[at] = found.y[better], found.residual[better]
         self.sizes[at] = found.sizes[better]
 
-    def judge(self, rounds: Rounds) -> list[Group]:
-        """Run the sampler from the first states, and say what to do where it misses the image."""
+    def judge(self, rounds: Rounds, size: Tensor) -> list[Group]:
+        """Run the sampler from the first states, and say what to do where it misses the image.
+
+        Args:
+            rounds: the samples to judge.
+            size: the relative residuals of their equations, ``[k]``. If they fell to round-off
+                the runs would end nearer by as much.
+        """
         rows, given = rounds.rows, rounds.tally is self.tally
         states, m, end = sampled(self.tally, rounds.y[:, 0], rows)
         trip = relative_size(end - rounds.image, rounds.image)
@@ -215,7 +225,8 @@ class _Search:
         self.keep_best(rows, states, m, end, trip)
         solved = trip <= limit
         self.end(rows[solved], ["converged"] * int(solved.sum()))
-        gained = ~solved & (trip < GAIN * before) & given
+        hope = trip * self.roundoff.equations[rows] / size <= limit
+        gained = ~solved & (trip < GAIN * before) & given & (hope | (not self.double))
         following: list[Group] = []
         if gained.any():
             part = rounds.part(gained)

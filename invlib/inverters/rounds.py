@@ -53,9 +53,10 @@ class Rounds:
         """Begin at states y_0 ... y_n, ``[n+1, B, ...]`` or without the last."""
         solver = tally.solver
         inverse = torch.linalg.inv(gaussian_matrix(solver, variance))
-        pairs = Pairs(gaussian_derivative(solver, variance), inverse @ solver.b, memory, drop)
         rows = torch.arange(len(image), device=image.device)
         y = states[: solver.steps].transpose(0, 1).contiguous()
+        derivative = gaussian_derivative(solver, variance)
+        pairs = Pairs.empty(derivative, inverse @ solver.b, memory, drop, y.flatten(2))
         return cls(tally, image, rows, y, inverse, pairs, cap)
 
     def evaluate(self) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,38 +15,63 @@ from ..solvers import Solver
 class Pairs:
     r"""Secant pairs of every node of every sample, and the Newton step that they give.
 
+    A pair is a difference of two states, of length one, and that of the outputs, less what
+    Gaussian data would give. The inner products of all pairs are kept, so that a round costs
+    those of the new one.
+
     Attributes:
         derivative: derivative of the outputs for Gaussian data, ``[N]``.
         coupling: :math:`T^{-1} b`, how the preconditioned equations depend on the outputs.
-        memory: most pairs.
+        memory: most pairs of a node.
         drop: least new share of a pair.
-        dy: differences of states, newest first, ``[k, N, D]`` each.
+        dy: differences of states, newest first, ``[k, N, K, D]``.
         dm: differences of outputs less ``derivative`` times ``dy``, likewise.
+        gram: inner products of the ``dy`` of each node, ``[k, N, K, K]``.
+        cross: inner products of ``dy`` and ``dm`` of all nodes, ``[k, N, K, N, K]``.
+        last: the states and outputs that the next difference is to, ``[k, N, D]`` each.
     """
 
     derivative: Tensor
     coupling: Tensor
     memory: int
     drop: float
-    dy: list[Tensor] = field(default_factory=list)
-    dm: list[Tensor] = field(default_factory=list)
+    dy: Tensor
+    dm: Tensor
+    gram: Tensor
+    cross: Tensor
     last: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def empty(
+        cls, derivative: Tensor, coupling: Tensor, memory: int, drop: float, y: Tensor
+    ) -> Pairs:
+        """No pairs yet, of states like ``y [k, N, D]``."""
+        k, n, dim = y.shape
+        none = y.new_zeros(k, n, 0, dim)
+        gram, cross = y.new_zeros(k, n, 0, 0), y.new_zeros(k, n, 0, n, 0)
+        return cls(derivative.to(y), coupling.to(y), memory, drop, none, none, gram, cross)
 
     def add(self, y: Tensor, m: Tensor) -> None:
         """Learn from the states and outputs of a round, ``[k, N, D]``."""
         if self.last is not None:
             dy, dm = y - self.last[0], m - self.last[1]
             size = dy.norm(dim=2, keepdim=True).clamp(min=1e-300)
-            dm = dm - self.derivative.to(y)[:, None] * dy
-            self.dy = [dy / size, *self.dy][: self.memory]
-            self.dm = [dm / size, *self.dm][: self.memory]
+            dm = (dm - self.derivative[:, None] * dy) / size
+            self._add((dy / size)[:, :, None], dm[:, :, None])
         self.last = y, m
 
-    @property
-    def count(self) -> int:
-        """The number of samples."""
-        assert self.last is not None
-        return len(self.last[0])
+    def _add(self, dy: Tensor, dm: Tensor) -> None:
+        """Put a pair, ``[k, N, 1, D]`` each, before the others."""
+        old = slice(0, self.memory - 1)
+        before = self.dy[:, :, old], self.dm[:, :, old]
+        self.dy, self.dm = (torch.cat(v, 2) for v in zip((dy, dm), before, strict=True))
+        row = dy @ self.dy.transpose(2, 3)
+        below = torch.cat([row[..., 1:].transpose(2, 3), self.gram[:, :, old, old]], 3)
+        self.gram = torch.cat([row, below], 2)
+        first = torch.einsum("knad,kmbd->knamb", dy, self.dm)
+        others = torch.einsum("knad,kmbd->knamb", before[0], dm)
+        rest = torch.cat([others, self.cross[:, :, old][..., old]], 4)
+        self.cross = torch.cat([first, rest], 2)
 
     def keep(self, rows: Tensor) -> None:
         """Forget the other samples."""
@@ -54,65 +79,77 @@ class Pairs:
             return
         if self.last is not None:
             self.last = self.last[0][rows], self.last[1][rows]
-        self.dy = [v[rows] for v in self.dy]
-        self.dm = [v[rows] for v in self.dm]
+        self.dy, self.dm = self.dy[rows], self.dm[rows]
+        self.gram, self.cross = self.gram[rows], self.cross[rows]
 
     @classmethod
     def join(cls, parts: Sequence[Pairs]) -> Pairs:
-        """The pairs of several samples as one; those who know fewer get pairs of zero length."""
+        """The pairs of several samples as one; those who know fewer get pairs of length zero."""
+        most = max(part.dy.shape[2] for part in parts)
 
-        def gathered(lists: list[list[Tensor]]) -> list[Tensor]:
-            known = next((v for own in lists for v in own), torch.empty(0))
-            empty = [known.new_zeros(part.count, *known.shape[1:]) for part in parts]
-            return [
-                torch.cat(
-                    [
-                        own[k] if k < len(own) else zero
-                        for own, zero in zip(lists, empty, strict=True)
-                    ]
-                )
-                for k in range(max(map(len, lists)))
-            ]
+        def padded(value: Tensor, *axes: int) -> Tensor:
+            for axis in axes:
+                shape = list(value.shape)
+                shape[axis] = most - shape[axis]
+                value = torch.cat([value, value.new_zeros(shape)], axis)
+            return value
 
-        dy, dm = ([getattr(part, name) for part in parts] for name in ("dy", "dm"))
-        return replace(parts[0], dy=gathered(dy), dm=gathered(dm), last=None)
+        return replace(
+            parts[0],
+            dy=torch.cat([padded(part.dy, 2) for part in parts]),
+            dm=torch.cat([padded(part.dm, 2) for part in parts]),
+            gram=torch.cat([padded(part.gram, 2, 3) for part in parts]),
+            cross=torch.cat([padded(part.cross, 2, 4) for part in parts]),
+            last=None,
+        )
 
     def step(self, r: Tensor) -> Tensor:
         r"""The step :math:`\delta` for the preconditioned residual r, ``[k, N, D]``.
 
         .. math:: (I - A\,E\,Q^T)\,\delta = -r, \qquad A = T^{-1} b
+
+        where the rows of Q are an orthonormal basis of the ``dy`` of a node, and those of E the
+        same combinations of its ``dm``.
         """
-        if not self.dy:
+        k, n, count, _ = self.dy.shape
+        if not count:
             return -r
-        q, e = orthogonal(torch.stack(self.dy, 2), torch.stack(self.dm, 2), self.drop)
-        k, n, count, dim = q.shape
-        flat = (k, n * count, dim)
-        coupling = self.coupling.to(r)
-        weights = coupling.repeat_interleave(count, 0).repeat_interleave(count, 1)
-        small = q.reshape(flat) @ e.reshape(flat).transpose(1, 2) * weights
-        right = (q @ r[..., None]).view(k, n * count, 1)
-        eye = torch.eye(n * count).to(r)
-        z = torch.stack([_solve(eye - s, b) for s, b in zip(small, right, strict=True)])
-        change = (z.view(k, n, 1, count) @ e)[:, :, 0]
-        return -r - torch.einsum("ij,kjd->kid", coupling, change)
+        basis = orthonormal(self.gram, self.drop)
+        cross = torch.einsum("knab,knbmc->knamc", basis, self.cross)
+        small = torch.einsum("knamc,kmdc->knamd", cross, basis)
+        small = small * self.coupling[:, None, :, None]
+        right = basis @ (self.dy @ r[..., None])
+        eye = torch.eye(n * count, dtype=r.dtype, device=r.device)
+        matrix, vector = small.reshape(k, *eye.shape), right.reshape(k, n * count, 1)
+        z = torch.stack([_solve(eye - s, b) for s, b in zip(matrix, vector, strict=True)])
+        weights = basis.transpose(2, 3) @ z.view(k, n, count, 1)
+        change = (self.dm.transpose(2, 3) @ weights)[..., 0]
+        return -r - torch.einsum("ij,kjd->kid", self.coupling, change)
 
 
-def orthogonal(y: Tensor, m: Tensor, drop: float) -> tuple[Tensor, Tensor]:
-    """Gram-Schmidt along axis 2 of ``y [k, N, K, D]``; m takes the same combinations.
+def orthonormal(gram: Tensor, drop: float) -> Tensor:
+    """Gram-Schmidt in terms of inner products: combinations that make vectors orthonormal.
 
-    Vectors of which less than ``drop`` is new become zero, and so do theirs in m.
+    Args:
+        gram: inner products of vectors of length one, the most important first,
+            ``[..., K, K]``.
+        drop: a vector of which less than this share is new gets no combination.
+
+    Returns:
+        The coefficients, one combination a row, lower triangular ``[..., K, K]``.
     """
-    q, e = torch.zeros_like(y), torch.zeros_like(m)
-    for j in range(y.shape[2]):
-        new, image = y[:, :, j], m[:, :, j]
+    basis = torch.zeros_like(gram)
+    for j in range(gram.shape[-1]):
+        before = basis[..., :j, : j + 1]
+        within = gram[..., : j + 1, : j + 1]
+        new = gram.new_zeros(*gram.shape[:-2], 1, j + 1)
+        new[..., -1] = 1
         for _ in range(2):  # twice is enough
-            h = (q[:, :, :j] @ new[..., None]).transpose(2, 3)
-            new = new - (h @ q[:, :, :j])[:, :, 0]
-            image = image - (h @ e[:, :, :j])[:, :, 0]
-        size = new.norm(dim=2, keepdim=True)
-        q[:, :, j] = torch.where(size > drop, new / size, 0)
-        e[:, :, j] = torch.where(size > drop, image / size, 0)
-    return q, e
+            new = new - (new @ within @ before.transpose(-1, -2)) @ before
+        size = (new @ within @ new.transpose(-1, -2)).clamp(min=0).sqrt()
+        kept = (size > drop) & (within[..., -1:, -1:] > 0.5)
+        basis[..., j : j + 1, : j + 1] = torch.where(kept, new / size.clamp(min=1e-300), 0)
+    return basis
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..denoisers import Denoiser, Guided, convert
 from ..evaluator import Tally
-from ..inverters.secants import gaussian_derivative, orthogonal
-from ..inverters.whole_trajectory import gaussian_matrix, outputs, residual
+from ..inverters.secants import gaussian_derivative, orthonormal
+from ..inverters.trajectory import gaussian_matrix, outputs, residual
 from ..solvers import Solver
 
 
@@ -83,8 +83,9 @@ class Line:
         base = torch.stack([self.inverse @ r for r in right])
         if not self.pairs:
             return list(base)
-        dy, dm = (torch.stack(v, 1)[None] for v in zip(*self.pairs, strict=True))
-        q, e = (v[0] for v in orthogonal(dy, dm, self.drop))
+        dy, dm = (torch.stack(v, 1) for v in zip(*self.pairs, strict=True))
+        basis = orthonormal(dy @ dy.transpose(1, 2), self.drop)
+        q, e = basis @ dy, basis @ dm
         e = self.mix(e, w) - self.derivative[:, None, None] * q
         n, count, dim = q.shape
         coupling = self.inverse @ self.solver.b
