@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +17,14 @@ from .newton import forward_mode
 from .precision import MOST, ROUGH, roundoff
 from .sampling import as_state, steps
 from .solvers import Solver
+
+Uniqueness = Literal[
+    "not searched",
+    "unique as far as searched",
+    "nothing else found",
+    "another noise makes the same image",
+]
+SPREAD = 4.0  # of two more searches, see :func:`_others`
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,14 @@ class Certificate:
         norm_score: standard scores of the noise's squared norm under N(0, I), ``[B]``.
         sigma_min: estimated smallest singular value of the Jacobian (an upper bound), ``[B]``.
         sigma_max: estimated largest singular value (a lower bound), ``[B]``.
-        noise_error: first-order estimate of the noise's relative error, ``[B]``.
+        noise_error: bound on the noise's relative error, ``[B]``; NaN where there is none. With
+            searches from other starts, four times the largest distance to a noise that one of
+            them has found; else, with all Lanczos vectors, to first order, the error of the image
+            over the smallest singular value. Either is about the root that was found.
         other_roots: whether a search from another start ended at another noise, ``[B]``.
+        uniqueness: ``not searched``, ``unique as far as searched`` (every search from another
+            start that found a noise found this one), ``nothing else found`` (they found none), or
+            ``another noise makes the same image``.
         verdict: ``exact``, ``approximate`` or ``failed``.
         flags: why an exact noise may not be the original one; empty where nothing speaks
             against it.
@@ -51,6 +65,7 @@ class Certificate:
     sigma_max: Tensor
     noise_error: Tensor
     other_roots: Tensor
+    uniqueness: tuple[Uniqueness, ...]
     verdict: tuple[str, ...]
     flags: tuple[str, ...]
 
@@ -65,7 +80,7 @@ def certify(
     inversion: Inversion,
     solver: Solver,
     *,
-    vectors: int = 12,
+    vectors: int = 0,
     other: Inversion | None = None,
     again: Tensor | None = None,
     gap: float = 0.0,
@@ -79,11 +94,12 @@ def certify(
         denoiser: the network that was inverted.
         inversion: what to certify; its last state is the image.
         solver: the sampler's table.
-        vectors: Lanczos vectors for the singular values (each costs five sampler runs); 0 skips
-            them, and the values are NaN.
-        other: another inversion of the same image, from another start or by another method; an
-            exact noise of its that differs (in NMSE by more than the square root of what counts
-            as exact) is reported as another root.
+        vectors: Lanczos vectors for the singular values (each costs five sampler runs, and the
+            graph of one); 0 skips them, and the values are NaN.
+        other: another inversion of the same image, from another start or by another method,
+            beside those that ``exact`` was asked for by ``others``; an exact noise of its that
+            differs (in NMSE by more than the square root of what counts as exact) is reported as
+            another root.
         again: the image that the sampler itself made of the noise; by default the table is run.
         gap: relative round-off of the steps of what made ``again``, where that is not float64's.
     """
@@ -98,13 +114,14 @@ def certify(
     if vectors and len(rows):
         values = singular_values(select(denoiser, rows), noise[rows], solver, vectors=vectors)
         small[rows], large[rows] = values
+    far, near, searched = _others(denoiser, inversion, solver, other, gap, limit)
+    roots, same = far.any(0) & (trip < limit), near.isfinite().any(0)
     distance = trip.sqrt().clamp(min=torch.finfo(torch.float64).eps)
     error = distance * image.flatten(1).norm(dim=1) / (small * noise.flatten(1).norm(dim=1))
-    roots = torch.zeros_like(trip, dtype=torch.bool)
-    if other is not None:
-        with torch.no_grad():
-            also = _round_trip(denoiser, other, solver, None, gap)
-        roots = (also[0] < also[1]) & (trip < limit) & (nmse(other.noise, noise) > limit**0.5)
+    if vectors < size:
+        error = torch.full_like(error, torch.nan)
+    spread = torch.maximum(near.nan_to_num(0.0).amax(0), distance)
+    error = torch.where(roots, torch.nan, torch.where(same, SPREAD * spread, error))
     verdict = tuple(
         "failed" if not v < 0.1 else "exact" if v < most else "approximate"
         for v, most in zip(trip.tolist(), limit.tolist(), strict=True)
@@ -118,12 +135,57 @@ def certify(
         sigma_max=large,
         noise_error=error,
         other_roots=roots,
+        uniqueness=tuple(
+            _uniqueness(*v, searched=searched)
+            for v in zip(roots.tolist(), same.tolist(), strict=True)
+        ),
         verdict=verdict,
         flags=tuple(
             _flags(v, *numbers)
             for v, *numbers in zip(verdict, score.tolist(), error.tolist(), roots, strict=True)
         ),
     )
+
+
+def _others(
+    denoiser: Denoiser,
+    inversion: Inversion,
+    solver: Solver,
+    other: Inversion | None,
+    gap: float,
+    limit: Tensor,
+) -> tuple[Tensor, Tensor, bool]:
+    r"""What searches from other starts have found, ``[k, B]`` each, and whether there were any.
+
+    Returns:
+        Whether another noise makes the image; and the relative distance to the same noise, NaN
+        where a search found none or another one. If two more searches end at the same root, their
+        errors and that of the first are independent draws, mostly along the worst conditioned
+        direction. The first is then more than :data:`SPREAD` times the larger of its distances to
+        the two in one case of a hundred, :math:`\int\varphi(x)\,(x\varphi(x)/2)^2\,dx = .008`.
+    """
+    noise, found = inversion.noise, []
+    if inversion.others is not None:
+        found += [*inversion.others]
+    if other is not None:
+        with torch.no_grad():
+            trip, most = _round_trip(denoiser, other, solver, None, gap)
+        good = (trip < most).view(-1, *[1] * (noise.ndim - 1))
+        found.append(torch.where(good, other.noise, torch.nan))
+    if not found:
+        none = torch.zeros(1, len(noise), dtype=torch.bool, device=noise.device)
+        return none, torch.full_like(limit, torch.nan)[None], False
+    distance = torch.stack([nmse(v, noise) for v in found])
+    far = distance > limit**0.5
+    return far, torch.where(far, torch.nan, distance.sqrt()), True
+
+
+def _uniqueness(root: bool, same: bool, *, searched: bool) -> Uniqueness:
+    if not searched:
+        return "not searched"
+    if root:
+        return "another noise makes the same image"
+    return "unique as far as searched" if same else "nothing else found"
 
 
 def _round_trip(

@@ -37,6 +37,8 @@ class Inversion:
         roundoff: that of the network, where the method has measured it.
         again: the image sampled again from the noise, ``[B, ...]``, where the method has done so,
             else NaN; the certificate does not repeat it.
+        others: noises, ``[k, B, ...]``, that k more searches from other starts have found to make
+            the image, NaN where a search found none; None if nobody looked.
         repeat: NMSE between two images sampled from the noise and from the noise changed in its
             last place, ``[B]``, where the method has looked, else NaN.
     """
@@ -51,6 +53,7 @@ class Inversion:
     roundoff: Roundoff | None = field(default=None, repr=False)
     again: Tensor | None = field(default=None, repr=False)
     repeat: Tensor | None = field(default=None, repr=False)
+    others: Tensor | None = field(default=None, repr=False)
 
     @property
     def converged(self) -> Tensor:
@@ -84,7 +87,7 @@ def merge(first: Inversion, second: Inversion, rows: Sequence[int]) -> Inversion
         put[name] = value.index_copy_(axis, index[kept].to(value.device), part)
     for name in ("iterations", "nfe"):
         put[name] = getattr(first, name).index_add(0, index, getattr(second, name))
-    return replace(first, reason=tuple(reason), again=None, repeat=None, **put)
+    return replace(first, reason=tuple(reason), again=None, repeat=None, others=None, **put)
 
 
 def retry(result: Inversion, attempt: Callable[[Tensor], Inversion]) -> Inversion:

@@ -18,7 +18,7 @@ from invlib.denoisers import predicting, select
 from invlib.inverters import whole_trajectory
 from invlib.inverters.multisecant import multisecant
 from invlib.inverters.secants import Pairs, gaussian_derivative, orthogonal
-from invlib.inverters.whole_trajectory import gaussian_matrix
+from invlib.inverters.trajectory import gaussian_matrix
 from invlib.probing import from_scheduler, network_prediction
 from invlib.sampling import sample
 from invlib.schedule import Grid

@@ -33,6 +33,13 @@ from .files import as_bytes, flat, free, read_pictures
 from .model import Dtype, check_words, open_model, use_scheduler
 from .report import show
 
+REMEDIES = {
+    "stalled": "; no start came near the image, so that there is little hope that this model made "
+    "it with this call: check prompt, guidance, steps and scheduler",
+    "diverged": "; the search ran away from every start: check prompt, guidance and scheduler",
+    "round-off": "; the equations hold to round-off, but the sampler is too ill-conditioned to "
+    "repeat the image: --dtype float64 may",
+}
 NO_PROMPT = (
     "no prompt given: the empty prompt was assumed, at guidance scale 1 unless one was given; the "
     "certificate cannot vouch for the original prompt"
@@ -92,6 +99,9 @@ def invert(
     max_batch: Annotated[
         int | None, typer.Option(min=1, help="most states in one call of the network")
     ] = None,
+    others: Annotated[
+        int, typer.Option(min=0, help="searches from other starts: is there another noise?")
+    ] = 0,
     dtype: Annotated[Dtype, typer.Option(help="dtype of the networks")] = Dtype.float32,
     device: Annotated[str, typer.Option(help="where to run")] = "cpu",
     force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
@@ -126,6 +136,7 @@ def invert(
         progress=not as_json and sys.stderr.isatty(),
         budget=Budget(evaluations, seconds),
         max_batch=max_batch,
+        others=others,
     )
     began = time.perf_counter()
     try:
@@ -157,9 +168,7 @@ def _hint(values: dict[str, Any], method: Method) -> str:
         return "; the search was interrupted"
     if "budget" in reasons:
         return "; the budget was spent: give more --evaluations or --seconds"
-    if values["search"] != "converged" and method is Method.exact:
-        return "; --method persistent searches longer, in float64"
-    return ""
+    return REMEDIES.get(values["search"], "")
 
 
 def summary(result: ImageInversion, share: float) -> dict[str, Any]:
@@ -184,6 +193,7 @@ def summary(result: ImageInversion, share: float) -> dict[str, Any]:
         "decoder_evaluations": 0 if decoding is None else int(decoding.evaluations.max()),
         "search": result.inversion.reason[worst],
         "decoder_search": "none" if decoding is None else _each(decoding.reason),
+        "noise": _each(proof.uniqueness),
         "flags": _each(proof.flags) or "none",
     }
 

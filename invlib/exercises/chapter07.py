@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, gaussian
-from ..inverters.whole_trajectory import gaussian_matrix
+from ..inverters.trajectory import gaussian_matrix
 from ..sampling import sample
 from ..schedule import Schedule
 from ..solvers import Solver, dpm_solver_pp_2m

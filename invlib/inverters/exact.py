@@ -8,20 +8,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, in_float64, nodewise
+from ..denoisers import Denoiser, in_float64, nodewise, select
 from ..evaluator import Tally, sampled
 from ..inversion import Inversion
-from ..precision import MOST, ROUGH, Roundoff, roundoff
-from ..rootfind import relative_size
+from ..precision import MOST, ROUGH, Roundoff, roundoff, step_tolerance
+from ..rootfind import anderson, relative_size
 from ..solvers import Solver
 from ..watch import enter, stopped
 from .rounds import NEAR, Attempt, Rounds, converge, join
 from .starts import jump, random_states
-from .stepwise import stepwise
+from .stepwise import Start, by_steps, stepwise
 from .trajectory import equation_sizes, residual
 
 GAIN = 0.5  # a sampling run that ends no nearer than this times the one before gains nothing
 CLOSE = 1e-2  # relative residual of a stalled search that float64 may finish
+SEED = 1000  # of the starts for another noise; those for the first have smaller ones
+STEP_STARTS: tuple[Start, ...] = ("naive", "still")
 FINER = 1e-3  # how much smaller the round-off of the copy in float64 has to be
 
 
@@ -36,6 +38,7 @@ def exact(
     patience: int = 150,
     memory: int = 100,
     double: bool = True,
+    others: int = 0,
     max_batch: int | None = None,
 ) -> Inversion:
     r"""Invert any deterministic solver to the round-off of the network.
@@ -59,6 +62,10 @@ def exact(
         patience: rounds without 10 % progress after which a start is given up.
         memory: pairs that every node keeps.
         double: whether a copy of the network in float64 may be made.
+        others: how many times a sample that is solved is looked for again, each time from the
+            image noised at random and with all that was learnt. What is found tells whether other
+            noises make the same image, and how well the noise is known; see
+            :func:`invlib.certify`.
         max_batch: most states in one network call; by default all steps of all images.
 
     Returns:
@@ -89,9 +96,9 @@ def exact(
         if first is None
         else search.judge(rounds, rounds.y.new_full((len(image),), torch.inf))
     )
-    while groups and not stopped():
-        groups += search.advance(*groups.pop())
-    return search.result(groups)
+    left = search.work(groups)
+    noises = [search.look_again(k, by_step=first is not None) for k in range(others)]
+    return search.result(left, noises)
 
 
 Group = tuple[Rounds, Tensor | None]  # a search, and the residual where it stands, if known
@@ -133,6 +140,7 @@ class _Search:
     patience: int
     finer: Tally | None
     double: bool
+    learnt: dict[int, Rounds]
 
     @classmethod
     def start(
@@ -164,7 +172,60 @@ class _Search:
             patience=patience,
             finer=None,
             double=double,
+            learnt={},
         )
+
+    def work(self, groups: list[Group]) -> list[Group]:
+        """Do what is to be tried, and what follows from it; what a watch has left over."""
+        while groups and not stopped():
+            groups += self.advance(*groups.pop())
+        return groups
+
+    def look_again(self, number: int, *, by_step: bool) -> Tensor:
+        """Noises of the solved samples from another start, ``[B, ...]``; NaN where none came.
+
+        Args:
+            number: of this start, from 0.
+            by_step: whether to begin with what another start of every step leads to.
+        """
+        found = torch.full_like(self.image, torch.nan)
+        if not self.learnt or stopped():
+            return found
+        whole = torch.ones(1, dtype=torch.bool, device=found.device)
+        rounds = join([part.part(whole) for part in self.learnt.values()])
+        if by_step:
+            rows, start = rounds.rows, STEP_STARTS[number % 2]
+            network = select(self.tally.denoiser, rows)
+            tol = step_tolerance(self.roundoff.outputs[rows]).min().item()
+            other = by_steps(
+                network, rounds.image, self.tally.solver, anderson, tol, start, "exact"
+            )
+            for row, spent in zip(rows.tolist(), other.nfe.tolist(), strict=True):
+                self.tally.counts[row] += spent
+            begin = other.states[:-1]
+        else:
+            begin = random_states(rounds.image, self.tally.solver, SEED + number)[:-1]
+        rounds.go_to(begin.transpose(0, 1).contiguous(), self.tally)
+        again = replace(
+            self,
+            y=self.y.clone(),
+            residual=torch.full_like(self.residual, torch.inf),
+            sizes=torch.full_like(self.sizes, torch.inf),
+            trip=torch.full_like(self.trip, torch.inf),
+            again=torch.full_like(self.again, torch.nan),
+            repeat=torch.full_like(self.repeat, torch.nan),
+            spent=torch.zeros_like(self.spent),
+            left=torch.zeros_like(self.left),
+            reason=["stalled"] * len(self.reason),
+            learnt={},
+        )
+        if by_step:
+            again.work(again.judge(rounds, torch.full_like(rounds.y[:, 0, 0], torch.inf)))
+        else:
+            again.work([(rounds, None)])
+        solved = torch.tensor([why == "converged" for why in again.reason], device=found.device)
+        found[solved] = again.y[solved, 0] / self.tally.solver.scale
+        return found
 
     def advance(self, rounds: Rounds, r: Tensor | None) -> list[Group]:
         """Make rounds until they end, and judge them; what is to be tried next."""
@@ -224,7 +285,8 @@ class _Search:
         before, limit = self.trip[rows].clone(), self.roundoff.limit[rows].sqrt()
         self.keep_best(rows, states, m, end, trip)
         solved = trip <= limit
-        self.end(rows[solved], ["converged"] * int(solved.sum()))
+        for k in solved.nonzero().flatten().tolist():
+            self.solve(rounds.part(torch.arange(len(rows), device=rows.device) == k))
         hope = trip * self.roundoff.equations[rows] / size <= limit
         gained = ~solved & (trip < GAIN * before) & given & (hope | (not self.double))
         following: list[Group] = []
@@ -234,7 +296,9 @@ class _Search:
             following.append((part, part.learn(m[gained])))
         for k in (~solved & ~gained).nonzero().flatten().tolist():
             this = torch.arange(len(rows), device=rows.device) == k
-            if not self.repeats(rows[this], trip[this], end[this]):
+            if self.repeats(rows[this], trip[this], end[this]):
+                self.solve(rounds.part(this))
+            else:
                 at = rounds.y[this]
                 following += self.another(rounds.part(this), at, "round-off", close=given)
         return following
@@ -255,10 +319,13 @@ class _Search:
         first = self.y[row, 0] * (1 + self.roundoff.change)
         _, _, other = sampled(self.tally, first, row)
         self.repeat[row] = relative_size(other - end, end) ** 2
-        solved = bool(trip**2 <= ROUGH * self.repeat[row])
-        if solved:
-            self.end(row, ["converged"])
-        return solved
+        return bool(trip**2 <= ROUGH * self.repeat[row])
+
+    def solve(self, part: Rounds) -> None:
+        """One sample is solved."""
+        row = int(part.rows)
+        self.reason[row] = "converged"
+        self.learnt[row] = part
 
     def another(self, part: Rounds, at: Tensor, reason: str, *, close: bool) -> list[Group]:
         """What to try next with one sample: float64 from where it stands, or another start."""
@@ -292,8 +359,8 @@ class _Search:
             self.reason[row] = reason
         return []
 
-    def result(self, unfinished: Sequence[Group]) -> Inversion:
-        """The best of every sample."""
+    def result(self, unfinished: Sequence[Group], others: Sequence[Tensor]) -> Inversion:
+        """The best of every sample, and the noises that other starts have led to."""
         judged, solver = self.trip.isfinite(), self.tally.solver
         states = torch.cat([self.y.transpose(0, 1), self.image[None]])
         for rounds, _ in unfinished:
@@ -309,4 +376,5 @@ class _Search:
             roundoff=self.roundoff,
             again=self.again,
             repeat=self.repeat,
+            others=torch.stack([*others]) if others else None,
         )

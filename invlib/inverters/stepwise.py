@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from ..solvers import Solver
 from ..watch import enter, stopped
 from .naive import straight, walk
 from .starts import random_states
+
+Start = Literal["naive", "extrapolated", "still"]
 
 
 @torch.no_grad()
@@ -43,7 +45,7 @@ def algorithm1(
     Raises:
         ValueError: if a step uses older outputs.
     """
-    return _stepwise(denoiser, image, solver, finder, tol, False, "algorithm1")
+    return by_steps(denoiser, image, solver, finder, tol, "naive", "algorithm1")
 
 
 @torch.no_grad()
@@ -62,19 +64,32 @@ def stepwise(
     that are already found, which costs no evaluation. Arguments as :func:`algorithm1`; ``tol`` is
     :func:`invlib.precision.step_tolerance` of the measured round-off by default.
     """
-    return _stepwise(denoiser, image, solver, finder, tol, True, "stepwise", max_batch)
+    return by_steps(denoiser, image, solver, finder, tol, "extrapolated", "stepwise", max_batch)
 
 
-def _stepwise(
+def by_steps(
     denoiser: Denoiser,
     image: Tensor,
     solver: Solver,
     finder: Finder,
     tol: float | None,
-    extrapolate: bool,
+    start: Start,
     method: str,
     max_batch: int | None = None,
 ) -> Inversion:
+    """Solve one step after the other, from the image on, with a root finder.
+
+    Args:
+        denoiser: the network.
+        image: image, ``[B, ...]``.
+        solver: a first-order solver.
+        finder: root finder.
+        tol: relative residual at which a step is solved; None measures the round-off.
+        start: where a step begins: at a naive step, with the noise of the steps before
+            extrapolated, or ``still`` at the state that it leads to.
+        method: name of the method.
+        max_batch: most states in one network call.
+    """
     if not solver.order_one:
         raise ValueError(
             f"{solver.name} uses older network outputs, so it cannot be inverted step by step; "
@@ -94,11 +109,13 @@ def _stepwise(
         enter(method, k, solver.steps)
         target = states[-1]
         step = StepProblem(tally, i, target)
-        if extrapolate and noises:
-            start = step.solve_linear(_extrapolated(solver, i, noises))
+        if start == "still":
+            begin = target
+        elif start == "extrapolated" and noises:
+            begin = step.solve_linear(_extrapolated(solver, i, noises))
         else:
-            start = walk(tally, target, i + 1, i, 1, rows)
-        root = finder(step, start, slope=step.slope, tol=goals[:, i])
+            begin = walk(tally, target, i + 1, i, 1, rows)
+        root = finder(step, begin, slope=step.slope, tol=goals[:, i])
         states.append(root.x)
         noises.append(step.noise(root.x))
         roots.append(root)

@@ -51,6 +51,8 @@ class ImageInversion:
         evaluations: network evaluations in all that a sample cost, reading and certificate
             included.
         notes: what was assumed, and what the certificate does not say.
+        others: other noises that make the same image, as far as was searched, each in the form of
+            ``latents``.
     """
 
     inversion: Inversion
@@ -65,6 +67,7 @@ class ImageInversion:
     seed: int | None
     evaluations: Tensor
     notes: tuple[str, ...]
+    others: tuple[Tensor, ...] = ()
 
 
 def invert_image(
@@ -234,10 +237,18 @@ def _quietly(pipe: Any, options: Options) -> Iterator[None]:
 
 
 def _method(options: Options) -> Inverter:
+    """The search that the options ask for.
+
+    Raises:
+        ValueError: if the method cannot look again from other starts.
+    """
     search: Any = inverter(options.method)
-    if options.max_batch is None or "max_batch" not in inspect.signature(search).parameters:
-        return cast(Inverter, search)
-    return partial(search, max_batch=options.max_batch)
+    takes = inspect.signature(search).parameters
+    if options.others and "others" not in takes:
+        raise ValueError(f"method {options.method!r} has no option others: leave it out, or exact")
+    asked = {"max_batch": options.max_batch, "others": options.others or None}
+    given = {name: v for name, v in asked.items() if v is not None and name in takes}
+    return cast(Inverter, partial(search, **given) if given else search)
 
 
 def _decoder(decoder: str | DecoderInverter) -> DecoderInverter:
@@ -286,4 +297,8 @@ def _result(
         seed=options.seed,
         evaluations=evaluations,
         notes=tuple([*assumed(stage.pipe, stage.call), *notes, *reading.notes]),
+        others=tuple(
+            reading.noise(noise * reading.solver.scale).to(stage.entrance.dtype)
+            for noise in (() if found.others is None else found.others)
+        ),
     )

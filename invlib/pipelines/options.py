@@ -25,6 +25,9 @@ class Options:
         refine: estimate latents and noise together afterwards, at about three times the cost; see
             :func:`invlib.autoencoder.joint`.
         certificate: whether to certify the result by the stock call.
+        others: how many times a solved sample is looked for again from another start, to see
+            whether another noise makes the same image and how well this one is known; see
+            :func:`invlib.certify`. Each costs about as much as the first search.
         vectors: Lanczos vectors of the certificate; see :func:`invlib.certify`.
         progress: whether to show a bar on stderr; by default as the pipeline shows its own: on a
             terminal or in a notebook, unless ``pipe.set_progress_bar_config(disable=True)``.
@@ -41,6 +44,7 @@ class Options:
     decoder: str | DecoderInverter = "quasi_newton"
     refine: bool = False
     certificate: bool = True
+    others: int = 0
     vectors: int = 0
     progress: bool | None = None
     callback: Callback | None = None
