@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -22,7 +23,7 @@ def algorithm1(
     solver: Solver,
     *,
     finder: Finder = forward_step,
-    tol: float = 2.5e-4,
+    tol: float | None = None,
 ) -> Inversion:
     r"""Algorithm 1: backward Euler, each step solved from the naive start.
 
@@ -33,12 +34,14 @@ def algorithm1(
         image: image, ``[B, ...]``.
         solver: a first-order solver (every step uses the newest output only).
         finder: root finder; the paper's forward step method by default.
-        tol: relative residual at which a step is solved; the authors' rule by default.
+        tol: relative residual at which a step is solved; by default the finder's own rule, which
+            for the forward step method is the authors': an absolute sum of squares.
 
     Raises:
         ValueError: if a step uses older outputs.
     """
-    return _stepwise(denoiser, image, solver, finder, tol, False, "algorithm1")
+    finder = finder if tol is None else partial(finder, tol=tol)
+    return _stepwise(denoiser, image, solver, finder, False, "algorithm1")
 
 
 def stepwise(
@@ -56,7 +59,7 @@ def stepwise(
     :func:`invlib.inversion.step_tolerance` by default.
     """
     tol = step_tolerance(denoiser) if tol is None else tol
-    return _stepwise(denoiser, image, solver, finder, tol, True, "stepwise")
+    return _stepwise(denoiser, image, solver, partial(finder, tol=tol), True, "stepwise")
 
 
 def _stepwise(
@@ -64,7 +67,6 @@ def _stepwise(
     image: Tensor,
     solver: Solver,
     finder: Finder,
-    tol: float,
     extrapolate: bool,
     method: str,
 ) -> Inversion:
@@ -87,7 +89,7 @@ def _stepwise(
             start = step.solve_linear(_extrapolated(solver, i, noises))
         else:
             start = walk(tally, target, i + 1, i, 1, rows)
-        root = finder(step, start, slope=step.slope, tol=tol)
+        root = finder(step, start, slope=step.slope)
         states.append(root.x)
         noises.append(step.noise(root.x))
         roots.append(root)
