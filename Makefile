@@ -88,6 +88,7 @@ results: figures bench ## fill all of results/ again; what is stored is not comp
 
 train: $(STAMP) ## train the embedded models again
 	$(BIN)/python -m invlib.portraits.train
+	$(BIN)/python -m invlib.stars.train
 
 clean: ## remove the book and every cache; the environment and training checkpoints stay
 	rm -rf _build build dist

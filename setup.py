@@ -7,5 +7,9 @@ TABLES = "invlib.measured_tables"  # see invlib/measured.py
 setup(
     packages=[*find_namespace_packages(include=["invlib*"]), TABLES],
     package_dir={TABLES: "results"},
-    package_data={TABLES: ["*.json"], "invlib.portraits": ["weights/**", "pictures/*.png"]},
+    package_data={
+        TABLES: ["*.json"],
+        "invlib.portraits": ["weights/**", "pictures/*.png"],
+        "invlib.stars": ["weights/**"],
+    },
 )

@@ -20,9 +20,10 @@ from twelve import DIM, run, twelve
 from invlib.denoisers import guided
 from invlib.inversion import Inversion
 from invlib.inverters import exact, multisecant, naive, stepwise
+from invlib.metrics import nmse
 from invlib.probing import from_scheduler
 from invlib.reproduce import bench, bench_drawing, bench_tables, runner
-from invlib.reproduce.bench import CASES, LATENT, PIXEL, Case
+from invlib.reproduce.bench import CASES, LATENT, PIXEL, STARS, Case
 from invlib.reproduce.bench_methods import METHODS, OURS, methods_for, stock
 from invlib.reproduce.problem import (
     MORE,
@@ -36,11 +37,12 @@ from invlib.reproduce.work import Cell
 from invlib.rivals import RIVALS, null_text
 from invlib.sampling import sample
 from invlib.schedule import Schedule
-from invlib.solvers import ddim
+from invlib.solvers import ddim, dpm_solver_pp_2m
 
 ROOT = Path(__file__).parents[1]
 CASE = Case("latent", "2M-10", 3.0)
-ALL = {"latent": LATENT, "pixel": PIXEL}
+GRID = Schedule.scaled_linear().grid(10)
+ALL = {"latent": LATENT, "pixel": PIXEL, "stars": STARS}
 
 
 def row(method: str, nfe: float, image: float | None, **more: Any) -> dict[str, Any]:
@@ -85,7 +87,8 @@ def test_the_bench_covers_what_was_promised() -> None:
     inverters = {"naive", "naive_1000", "stock", "algorithm1", "algorithm2", OURS}
     rivals = set(RIVALS) - {"ddim_inverse", "dpm_inverse"}  # those are "stock"
     assert inverters | rivals <= set(METHODS)
-    assert set(METHODS) - set(methods_for(order_one=True)) == {"algorithm2"}
+    assert {s for m, s, _ in cells if m == "stars"} == {*STARS}
+    assert set(METHODS) - set(methods_for(order_one=True)) == {"algorithm2", "algorithm2_tuned"}
 
 
 @pytest.mark.parametrize("name", LATENT)
@@ -105,6 +108,37 @@ def test_stock_schedulers_are_those_of_our_tables(name: str) -> None:
 def test_stock_says_where_diffusers_has_no_inverse() -> None:
     with pytest.raises(ValueError, match="no inverse of UniPC"):
         stock("UniPC-10", solver_named("UniPC-10"), 1.0)
+
+
+@pytest.mark.parametrize("name", STARS)
+def test_the_star_model_has_two_kinds_of_time_points(name: str) -> None:
+    true = Problem.stars(name, 3, 2)
+    levels = true.solver.alpha.log() - true.solver.sigma.log()
+    even = (levels.diff().max() / levels.diff().min()).item() < 1.001
+    assert even == name.endswith("logSNR")
+    assert true.solver.order_one == name.startswith("DDIM") == Case("stars", name, 1.0).order_one
+    assert true.noise.shape == (2, 1, 32, 32)
+    assert torch.equal(true.noise, Problem.stars(name, 0, 5).noise[3:])
+
+
+def test_stock_is_not_run_on_time_points_that_are_not_its_own() -> None:
+    for true in (Problem.stars("2M-10 logSNR", 0, 1), Problem.pixels("2M-10", 0, 1)):
+        with pytest.raises(ValueError, match="evenly spaced"):
+            stock("2M-10", true.solver, 1.0)
+    stock("2M-10", Problem.stars("2M-10", 0, 1).solver, 1.0)
+
+
+def test_tuned_algorithms_are_cheaper_and_no_worse() -> None:
+    for name, solver in (("1", ddim(GRID)), ("2", dpm_solver_pp_2m(GRID))):
+        denoiser, noise, trajectory = run(4, 1.0, solver)
+        published, tuned = (
+            METHODS[f"algorithm{name}{kind}"].choose("", solver, 1.0)(
+                denoiser, trajectory.image, solver
+            )
+            for kind in ("", "_tuned")
+        )
+        assert (tuned.nfe < published.nfe).all()
+        assert (nmse(tuned.noise, noise) < nmse(published.noise, noise)).all()
 
 
 def test_ours_is_what_users_get_or_its_first_search() -> None:

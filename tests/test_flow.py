@@ -17,6 +17,7 @@ from twelve import DIM, counted, error_db, image_db, prompted, twelve
 
 from invlib.certificate import certify
 from invlib.denoisers import Denoiser, Mixture, predicting, select
+from invlib.evaluator import Tally
 from invlib.flow import (
     FLOW_RIVALS,
     FLOW_SAMPLERS,
@@ -37,7 +38,6 @@ from invlib.flow import (
 from invlib.flow.fireflow import reused
 from invlib.flow.rf_solver import midpoint
 from invlib.flow.walk import Field, Rule, walk
-from invlib.evaluator import Tally
 from invlib.inversion import Inverter, invert
 from invlib.inverters import exact, naive
 from invlib.inverters.stepwise import StepProblem

@@ -345,6 +345,23 @@ def test_forward_step_warms_up() -> None:
     assert counted.at[-1].item() - 1 == pytest.approx(2 * math.prod(1 - r for r in rho), rel=1e-9)
 
 
+def test_forward_step_stops_at_an_absolute_sum_of_squares() -> None:
+    """The authors' rule: whatever the size of the state, unless a relative tolerance is given."""
+    target = torch.tensor([[1.0, 2.0], [1e4, 2e4]]).double()
+
+    def residual(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return x - target[rows]
+
+    found = forward_step(residual, 2 * target)
+    squares = (found.x - target).square().sum(1)
+    assert found.converged.all() and (squares < 1e-3).all() and (squares > 1e-4).all()
+    assert found.iterations[1] > found.iterations[0]
+    loose = forward_step(residual, 2 * target, threshold=1.0)
+    assert (loose.iterations < found.iterations).all()
+    relative = forward_step(residual, 2 * target, tol=1e-3)
+    assert relative.iterations[0] == relative.iterations[1]
+
+
 def test_forward_step_halves_its_step_like_reduce_lr_on_plateau() -> None:
     """Against torch's scheduler on the same losses, and each sample on its own."""
     n = 200
@@ -365,8 +382,8 @@ def test_forward_step_halves_its_step_like_reduce_lr_on_plateau() -> None:
         schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=20)
         steps = []
         for size in sizes[row, :-1]:
-            schedule.step(size**2)
             steps.append(optimizer.param_groups[0]["lr"])
+            schedule.step(size**2)  # for the next iteration, as in the authors' loop
         torch.testing.assert_close(taken[row], torch.tensor(steps).double(), rtol=1e-5, atol=0)
     assert taken[0, -1] < 1 and taken[1, -1] == pytest.approx(1.0, rel=1e-5)
 

@@ -24,7 +24,7 @@ def algorithm2(
     solver: Solver,
     *,
     finder: Finder | None = None,
-    tol: float = 2.5e-4,
+    tol: float | None = None,
     fine: float = 10.0,
 ) -> Inversion:
     r"""Algorithm 2: approximate inversion of DPM-Solver++(2M) and other multistep solvers.
@@ -44,7 +44,9 @@ def algorithm2(
         solver: a multistep solver, in the prediction in which its table is banded.
         finder: root finder; by default the forward step method with the authors' step sizes:
             1 at the image, then 10/t.
-        tol: relative residual at which a step counts as solved.
+        tol: relative residual at which a step counts as solved; by default the finder's own rule,
+            which for the forward step method is the authors': an absolute sum of squares. A
+            smaller one seldom helps: it solves an equation better whose frozen term is wrong.
         fine: length of a fine step, in thousandths of the schedule (10 training steps of 1000).
     """
     if (torch.log(solver.alpha / solver.sigma).diff() <= 0).any():
@@ -77,7 +79,8 @@ def algorithm2(
             weight = solver.b[i, j].item() - (total if j == i else 0.0)
             frozen = frozen + weight * outputs[j]
         step = StepProblem(tally, i, states[-1], b=total, c=frozen)
-        root = (finder or _paper_finder(solver, i))(step, start, slope=step.slope, tol=tol)
+        search = finder or _paper_finder(solver, i)
+        root = (search if tol is None else partial(search, tol=tol))(step, start, slope=step.slope)
         states.append(root.x)
         roots.append(root)
     return collect(states, roots, tally, "algorithm2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -29,7 +30,7 @@ def algorithm1(
     solver: Solver,
     *,
     finder: Finder = forward_step,
-    tol: float = 2.5e-4,
+    tol: float | None = None,
 ) -> Inversion:
     r"""Algorithm 1: backward Euler, each step solved from the naive start.
 
@@ -40,7 +41,8 @@ def algorithm1(
         image: image, ``[B, ...]``.
         solver: a first-order solver (every step uses the newest output only).
         finder: root finder; the paper's forward step method by default.
-        tol: relative residual at which a step is solved; the authors' rule by default.
+        tol: relative residual at which a step is solved; by default the finder's own rule, which
+            for the forward step method is the authors': an absolute sum of squares.
 
     Raises:
         ValueError: if a step uses older outputs.
@@ -64,7 +66,15 @@ def stepwise(
     that are already found, which costs no evaluation. Arguments as :func:`algorithm1`; ``tol`` is
     :func:`invlib.precision.step_tolerance` of the measured round-off by default.
     """
-    return by_steps(denoiser, image, solver, finder, tol, "extrapolated", "stepwise", max_batch)
+    tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
+    precision, goal = None, cast(float | Tensor | None, tol)
+    if tol is None:
+        precision = _precision(tally, image)
+        goal = step_tolerance(precision.outputs)
+    found = by_steps(
+        denoiser, image, solver, finder, goal, "extrapolated", "stepwise", tally.max_batch
+    )
+    return replace(found, nfe=found.nfe + tally.nfe, roundoff=precision)
 
 
 def by_steps(
@@ -72,7 +82,7 @@ def by_steps(
     image: Tensor,
     solver: Solver,
     finder: Finder,
-    tol: float | None,
+    tol: float | Tensor | None,
     start: Start,
     method: str,
     max_batch: int | None = None,
@@ -84,7 +94,8 @@ def by_steps(
         image: image, ``[B, ...]``.
         solver: a first-order solver.
         finder: root finder.
-        tol: relative residual at which a step is solved; None measures the round-off.
+        tol: relative residual at which a step is solved, one number or ``[B, N]``; None leaves it
+            to the finder.
         start: where a step begins: at a naive step, with the noise of the steps before
             extrapolated, or ``still`` at the state that it leads to.
         method: name of the method.
@@ -97,10 +108,6 @@ def by_steps(
         )
     tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
     rows = torch.arange(len(image), device=image.device)
-    precision, goals = None, torch.full((len(image), solver.steps), tol or 0.0, device=image.device)
-    if tol is None:
-        precision = _precision(tally, image)
-        goals = step_tolerance(precision.outputs)
     states, roots = [image], list[Root]()
     noises: list[Tensor] = []
     for k, i in enumerate(reversed(range(solver.steps))):
@@ -115,11 +122,13 @@ def by_steps(
             begin = step.solve_linear(_extrapolated(solver, i, noises))
         else:
             begin = walk(tally, target, i + 1, i, 1, rows)
-        root = finder(step, begin, slope=step.slope, tol=goals[:, i])
+        goal = tol[:, i] if isinstance(tol, Tensor) else tol
+        solve = finder if goal is None else partial(finder, tol=goal)
+        root = solve(step, begin, slope=step.slope)
         states.append(root.x)
         noises.append(step.noise(root.x))
         roots.append(root)
-    return replace(collect(states, roots, tally, method), roundoff=precision)
+    return collect(states, roots, tally, method)
 
 
 def _precision(tally: Tally, image: Tensor) -> Roundoff:

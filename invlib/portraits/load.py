@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..checked import check, write_sums
 from ..denoisers import Guided
 from ..pipelines import text_denoiser
 from .prompts import unknown_words
@@ -94,25 +94,10 @@ def quiet() -> Iterator[None]:
 @cache
 def verify(name: str) -> str:
     """Check all files of a model; return the hash of the model."""
-    manifest = WEIGHTS / "SHA256SUMS"
-    if not manifest.exists():
-        raise FileNotFoundError(f"no weights in {WEIGHTS.name}; run 'make train' to make them")
-    lines = [line.split(maxsplit=1) for line in manifest.read_text().splitlines()]
-    wanted = {path: digest for digest, path in lines if path.startswith(f"{name}/")}
-    for path, digest in wanted.items():
-        file = WEIGHTS / path
-        if not file.exists():
-            raise FileNotFoundError(f"the weights file {path} is missing; install invlib again")
-        if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-            raise OSError(f"the weights file {path} is damaged (SHA-256 differs); install again")
-    return hashlib.sha256("".join(sorted(wanted.values())).encode()).hexdigest()[:12]
+    return check(WEIGHTS, f"{name}/")
 
 
 def write_manifest() -> None:
     """Write the SHA-256 of every file of every model."""
-    files = sorted(f for m in MODELS for f in (WEIGHTS / m).rglob("*") if f.is_file())
-    lines = [
-        f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.relative_to(WEIGHTS).as_posix()}"
-        for f in files
-    ]
-    (WEIGHTS / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+    files = [f for m in MODELS for f in (WEIGHTS / m).rglob("*") if f.is_file()]
+    write_sums(WEIGHTS, files)

@@ -24,8 +24,9 @@ from ..inversion import Inverter, invert
 from ..metrics import decibel, nmse
 from ..rivals import NullInversion, first_order, with_nulls
 from ..sampling import sample
+from ..stars.load import verify
 from .bench_methods import METHODS, methods_for
-from .problem import Problem, solver_named
+from .problem import LOGSNR, Problem, solver_named
 from .rounding import short
 from .runner import processes, run
 from .store import write_json
@@ -34,8 +35,9 @@ from .work import FOLDER, Cell
 
 LATENT = ("DDIM-50", "2M-10", "2M-20", "3M-20", "UniPC-10")
 PIXEL = ("DDIM-50", "2M-10", "2M-20")
+STARS = tuple(name + grid for grid in ("", LOGSNR) for name in PIXEL)
 IMAGES = 2  # so that all takes less than half an hour on two cores
-COSTLY = ("naive_1000", "newton", "algorithm2")  # get half of the images
+COSTLY = ("naive_1000", "newton", "algorithm2", "algorithm2_tuned")  # get half of the images
 BATCH = 2  # a run on more images adds to what a run on fewer has stored
 PAGE, README = Path("book/reference/bench.ipynb"), Path("README.md")
 
@@ -45,7 +47,7 @@ class Case:
     """One cell of the bench.
 
     Attributes:
-        model: ``latent`` or ``pixel``.
+        model: ``latent``, ``pixel`` or ``stars``.
         sampler: name of the sampler.
         guidance: guidance scale.
     """
@@ -58,17 +60,25 @@ class Case:
         """Its samples ``first`` ... ``first + count - 1``."""
         if self.model == "pixel":
             return Problem.pixels(self.sampler, first, count)
+        if self.model == "stars":
+            return Problem.stars(self.sampler, first, count)
         return Problem.of(self.sampler, self.guidance, first, count)
+
+    @property
+    def order_one(self) -> bool:
+        """Whether its sampler is of first order."""
+        return solver_named(self.sampler.removesuffix(LOGSNR)).order_one
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods that run on it."""
-        return methods_for(solver_named(self.sampler).order_one)
+        return methods_for(self.order_one)
 
 
 CASES = (
     *(Case("latent", name, scale) for name in LATENT for scale in GUIDANCE),
     *(Case("pixel", name, 1.0) for name in PIXEL),
+    *(Case("stars", name, 1.0) for name in STARS),
 )
 
 
@@ -79,7 +89,10 @@ def cells(case: Case, method: str, images: int) -> list[Cell]:
     options = {**asdict(case), "method": method}
     parts = [{"first": i, "count": min(BATCH, images - i)} for i in range(0, images, BATCH)]
     files = ("reproduce/bench_methods.py", *METHODS[method].files)
-    return [Cell("bench", attempt, {**options, **part}, files) for part in parts]
+    depends: dict[str, str] = {}
+    if case.model == "stars":
+        files, depends = (*files, "stars/*.py"), {"stars": verify()}
+    return [Cell("bench", attempt, {**options, **part}, files, depends) for part in parts]
 
 
 def all_cells(images: int) -> list[Cell]:
@@ -191,7 +204,7 @@ def main(
         work = [
             cell
             for case in CASES
-            if case.sampler in (only or LATENT) and case.guidance in (guidance or GUIDANCE)
+            if (not only or case.sampler in only) and case.guidance in (guidance or GUIDANCE)
             for name in case.methods
             if name in (method or METHODS)
             for cell in cells(case, name, images)

@@ -35,7 +35,7 @@ def draw(values: dict[str, Any], model: str, sampler: str, error: str = "image_d
 
     Args:
         values: what ``results/bench.json`` holds.
-        model: ``latent`` or ``pixel``.
+        model: ``latent``, ``pixel`` or ``stars``.
         sampler: name of the sampler.
         error: ``image_db`` or ``noise_db``.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .bench import CASES, COSTLY, LATENT, PIXEL, Case
+from .bench import CASES, COSTLY, LATENT, PIXEL, STARS, Case
 from .bench_methods import METHODS, OURS
 from .exactness import EXACT_DB
 
@@ -121,6 +121,8 @@ def title(case: Case) -> str:
     """How a cell is called."""
     if case.model == "pixel":
         return f"{case.sampler}, pixel model"
+    if case.model == "stars":
+        return f"{case.sampler}, star model"
     return f"{case.sampler}, CFG {case.guidance:g}"
 
 
@@ -170,7 +172,8 @@ def markdown(values: dict[str, Any]) -> str:
 
 def samplers() -> list[tuple[str, str]]:
     """Models and samplers of the bench."""
-    return [("latent", name) for name in LATENT] + [("pixel", name) for name in PIXEL]
+    known = {"latent": LATENT, "pixel": PIXEL, "stars": STARS}
+    return [(model, name) for model, names in known.items() for name in names]
 
 
 def _short(row: Row | None) -> list[str]:

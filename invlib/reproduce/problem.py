@@ -9,9 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from ..denoisers import Denoiser
+from ..portraits.quality import noise_for
 from ..probing import from_scheduler
 from ..schedule import Grid, Schedule
 from ..solvers import Solver, ddim, dpm_solver_pp_2m, dpm_solver_pp_3m
+from ..stars import SCHEDULE, stars_denoiser
+from ..stars.render import SIDE
 from .profiles import pixel, text_model
 
 Make = Callable[[Grid], Solver]
@@ -28,6 +31,9 @@ SCHEDULERS = {  # diffusers' class, its options, steps
     "2M-20": ("DPMSolverMultistepScheduler", {}, 20),
     "3M-20": ("DPMSolverMultistepScheduler", {"solver_order": 3}, 20),
 }
+
+
+LOGSNR = " logSNR"  # ends the name of a sampler whose time points are uniform in log-SNR
 
 
 def solver_named(name: str) -> Solver:
@@ -81,3 +87,10 @@ class Problem:
         space = pixel(profile, first + count)
         make, steps = SAMPLERS[name]
         return cls(None, make(space.grid(steps)), space.denoiser, space.noise[first:])
+
+    @classmethod
+    def stars(cls, name: str, first: int, count: int) -> Problem:
+        """The star model; a sampler with ``logSNR`` after its name has time points of that kind."""
+        make, steps = SAMPLERS[name.removesuffix(LOGSNR)]
+        grid = SCHEDULE.grid(steps, spacing="logsnr" if name.endswith(LOGSNR) else "linspace")
+        return cls(None, make(grid), stars_denoiser(), noise_for(count, (1, SIDE, SIDE), first))

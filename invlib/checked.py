@@ -1,0 +1,43 @@
+"""Files that come with the package, checked against their SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+MANIFEST = "SHA256SUMS"
+
+
+def check(folder: Path, prefix: str) -> str:
+    """Check the files of a folder's manifest whose paths begin with ``prefix``.
+
+    Returns:
+        The hash of all of them together, 12 hexadecimal digits.
+
+    Raises:
+        FileNotFoundError: if the manifest or a file is missing.
+        OSError: if a file is not the one that was published.
+    """
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        raise FileNotFoundError(f"no weights in {folder.name}; run 'make train' to make them")
+    lines = [line.split(maxsplit=1) for line in manifest.read_text().splitlines()]
+    wanted = {path: digest for digest, path in lines if path.startswith(prefix)}
+    for path, digest in wanted.items():
+        file = folder / path
+        if not file.exists():
+            raise FileNotFoundError(f"the weights file {path} is missing; install invlib again")
+        if _digest(file) != digest:
+            raise OSError(f"the weights file {path} is damaged (SHA-256 differs); install again")
+    return hashlib.sha256("".join(sorted(wanted.values())).encode()).hexdigest()[:12]
+
+
+def write_sums(folder: Path, files: Iterable[Path]) -> None:
+    """Write the manifest of a folder: the SHA-256 of each of the files."""
+    lines = [f"{_digest(f)}  {f.relative_to(folder).as_posix()}" for f in sorted(files)]
+    (folder / MANIFEST).write_text("\n".join(lines) + "\n")
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
