@@ -77,7 +77,7 @@ def test_levels_solve_the_diffusion_that_they_are_named_after(name: str) -> None
 
 @EVERY
 @given(part=st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_the_time_of_a_lambda_is_where_lambda_is(name: str, part: float) -> None:
     schedule = MAKES[name]()
     t = torch.tensor(schedule.t_min + part * schedule.times, dtype=torch.float64)
@@ -97,7 +97,7 @@ def test_the_time_of_a_lambda_is_where_lambda_is(name: str, part: float) -> None
     start=st.floats(0.3, 1.0),
     end=st.floats(1.0, 3.0),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_grids_are_uniform_in_what_they_are_named_after(
     name: str, steps: int, spacing: str, final: str, start: float, end: float
 ) -> None:

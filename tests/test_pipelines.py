@@ -440,3 +440,9 @@ def test_autocast_is_named_as_the_limit() -> None:
         result = invert_latents(pipe, target, **call)
     assert any("torch.autocast is on" in note for note in result.notes)
     assert result.certificate is not None and result.certificate.round_trip.max() < 1e-2
+
+
+@pytest.mark.parametrize("door", [invert_image, invert_latents])
+def test_a_network_that_is_no_pipeline_is_sent_to_invert(door: Any) -> None:
+    with pytest.raises(TypeError, match=r"Linear is no diffusers pipeline.*invlib\.invert"):
+        door(torch.nn.Linear(4, 4), torch.zeros(1, 4, 8, 8))
