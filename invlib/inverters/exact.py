@@ -13,6 +13,7 @@ from ..evaluator import Tally, sampled
 from ..inversion import Inversion
 from ..precision import MOST, ROUGH, Roundoff, roundoff, step_tolerance
 from ..rootfind import anderson, relative_size
+from ..shapes import column
 from ..solvers import Solver
 from ..watch import enter, stopped
 from .rounds import NEAR, Attempt, Rounds, converge, join
@@ -193,6 +194,7 @@ class _Search:
             return found
         whole = torch.ones(1, dtype=torch.bool, device=found.device)
         rounds = join([part.part(whole) for part in self.learnt.values()])
+        rounds.image = rounds.image + self.rounding(rounds.image, rounds.rows, number)
         if by_step:
             rows, start = rounds.rows, STEP_STARTS[number % 2]
             network = select(self.tally.denoiser, rows)
@@ -206,8 +208,11 @@ class _Search:
         else:
             begin = random_states(rounds.image, self.tally.solver, SEED + number)[:-1]
         rounds.go_to(begin.transpose(0, 1).contiguous(), self.tally)
+        image = self.image.clone()
+        image[rounds.rows] = rounds.image
         again = replace(
             self,
+            image=image,
             y=self.y.clone(),
             residual=torch.full_like(self.residual, torch.inf),
             sizes=torch.full_like(self.sizes, torch.inf),
@@ -220,7 +225,7 @@ class _Search:
             learnt={},
         )
         if by_step:
-            again.work(again.judge(rounds, torch.full_like(rounds.y[:, 0, 0], torch.inf)))
+            again.work(again.judge(rounds, rounds.y.new_full((len(rounds.rows),), torch.inf)))
         else:
             again.work([(rounds, None)])
         solved = torch.tensor([why == "converged" for why in again.reason], device=found.device)
@@ -358,6 +363,14 @@ class _Search:
         for row, reason in zip(rows.tolist(), reasons, strict=True):
             self.reason[row] = reason
         return []
+
+    def rounding(self, image: Tensor, rows: Tensor, seed: int) -> Tensor:
+        """As much random noise as the sampler's round-off makes, where float64 has solved."""
+        draw = torch.Generator().manual_seed(seed)
+        noise = torch.randn(image.shape, generator=draw, dtype=image.dtype).to(image)
+        size = self.trip[rows] * image.flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
+        fine = [self.learnt[row].tally is not self.tally for row in rows.tolist()]
+        return column(size * torch.tensor(fine, device=size.device), noise) * noise
 
     def result(self, unfinished: Sequence[Group], others: Sequence[Tensor]) -> Inversion:
         """The best of every sample, and the noises that other starts have led to."""
