@@ -30,9 +30,10 @@ class Inversion:
         reason: why each sample's search ended: ``converged``, ``stalled``, ``diverged``,
             ``budget`` (iterations, evaluations or seconds are used up), ``interrupted`` (by Ctrl-C
             or a callback), ``round-off`` (the equations hold to round-off, and yet the sampler
-            misses the image), or ``explicit`` for methods that do not search. Where budget or
-            interruption left steps over, the states of these continue those that were found
-            without an evaluation, and their residuals are NaN.
+            misses the image), ``error`` (an attempt raised, with a warning), or ``explicit`` for
+            methods that do not search. Where budget or interruption left steps over, the states
+            of these continue those that were found without an evaluation, and their residuals
+            are NaN.
         method: name of the method.
         roundoff: that of the network, where the method has measured it.
         again: the image sampled again from the noise, ``[B, ...]``, where the method has done so,

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 FULL = re.compile("out of memory|can't allocate memory|not enough memory")
+AVAILABLE = Path("/proc/meminfo")
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -41,6 +42,16 @@ def in_use(line: str = "VmRSS") -> float | None:
         return None
     found = re.search(rf"{line}:\s+(\d+) kB", STATUS.read_text())
     return int(found[1]) * 1024 / 1e9 if found else None
+
+
+def free_bytes(device: torch.device) -> float | None:
+    """Memory that a device has free, in bytes; None where nobody says."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    if not AVAILABLE.exists():
+        return None
+    found = re.search(r"MemAvailable:\s+(\d+) kB", AVAILABLE.read_text())
+    return int(found[1]) * 1024.0 if found else None
 
 
 def is_full(error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -179,7 +180,19 @@ class _Search:
     def work(self, groups: list[Group]) -> list[Group]:
         """Do what is to be tried, and what follows from it; what a watch has left over."""
         while groups and not stopped():
-            groups += self.advance(*groups.pop())
+            rounds, r = groups.pop()
+            rows = rounds.rows
+            try:
+                groups += self.advance(rounds, r)
+            except (RuntimeError, MemoryError, NotImplementedError) as error:
+                if not self.residual[rows].isfinite().any():  # nothing is known yet
+                    raise
+                self.end(rows, ["error"] * len(rows))
+                warnings.warn(
+                    f"an attempt at the unsolved samples failed ({type(error).__name__}: "
+                    f"{' '.join(str(error).split())[:200]}); the best so far is kept",
+                    stacklevel=2,
+                )
         return groups
 
     def look_again(self, number: int, *, by_step: bool) -> Tensor:

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 
 from ..evaluator import Tally
+from ..memory import free_bytes
 from ..rootfind import Search
 from .secants import Pairs, gaussian_derivative
 from .trajectory import along_time, equation_sizes, gaussian_matrix, outputs, residual
 
 NEAR = 10  # times round-off: a residual from which on a search looks whether it gains any more
+
+
+SHARE, LEAST = 0.25, 4  # of free memory that pairs may take; pairs that are kept in any case
+PAIR_BYTES = 12  # a number of the states: two in float32, and one more while they are copied
 
 
 @dataclass
@@ -50,12 +55,19 @@ class Rounds:
         cap: float = 0.5,
         variance: float = 0.5,
     ) -> Rounds:
-        """Begin at states y_0 ... y_n, ``[n+1, B, ...]`` or without the last."""
+        """Begin at states y_0 ... y_n, ``[n+1, B, ...]`` or without the last.
+
+        There are at most ``memory`` pairs, and fewer where they would take more than
+        :data:`SHARE` of the memory that the device has free.
+        """
         solver = tally.solver
         inverse = torch.linalg.inv(gaussian_matrix(solver, variance))
         rows = torch.arange(len(image), device=image.device)
         y = states[: solver.steps].transpose(0, 1).contiguous()
         derivative = gaussian_derivative(solver, variance)
+        free = free_bytes(y.device)
+        if free is not None and len(y):
+            memory = min(memory, max(LEAST, int(SHARE * free / (PAIR_BYTES * y.numel()))))
         pairs = Pairs.empty(derivative, inverse @ solver.b, memory, drop, y.flatten(2))
         return cls(tally, image, rows, y, inverse, pairs, cap)
 

@@ -16,8 +16,9 @@ class Pairs:
     r"""Secant pairs of every node of every sample, and the Newton step that they give.
 
     A pair is a difference of two states, of length one, and that of the outputs, less what
-    Gaussian data would give. The inner products of all pairs are kept, so that a round costs
-    those of the new one.
+    Gaussian data would give. Pairs are in float32: they say what the Jacobian is like, to a few
+    digits at best. The inner products of all pairs are kept, so that a round costs those of the
+    new one.
 
     Attributes:
         derivative: derivative of the outputs for Gaussian data, ``[N]``.
@@ -47,7 +48,7 @@ class Pairs:
     ) -> Pairs:
         """No pairs yet, of states like ``y [k, N, D]``."""
         k, n, dim = y.shape
-        none = y.new_zeros(k, n, 0, dim)
+        none = y.new_zeros(k, n, 0, dim, dtype=torch.float32)
         gram, cross = y.new_zeros(k, n, 0, 0), y.new_zeros(k, n, 0, n, 0)
         return cls(derivative.to(y), coupling.to(y), memory, drop, none, none, gram, cross)
 
@@ -57,7 +58,7 @@ class Pairs:
             dy, dm = y - self.last[0], m - self.last[1]
             size = dy.norm(dim=2, keepdim=True).clamp(min=1e-300)
             dm = (dm - self.derivative[:, None] * dy) / size
-            self._add((dy / size)[:, :, None], dm[:, :, None])
+            self._add((dy / size)[:, :, None].float(), dm[:, :, None].float())
         self.last = y, m
 
     def _add(self, dy: Tensor, dm: Tensor) -> None:
@@ -65,11 +66,11 @@ class Pairs:
         old = slice(0, self.memory - 1)
         before = self.dy[:, :, old], self.dm[:, :, old]
         self.dy, self.dm = (torch.cat(v, 2) for v in zip((dy, dm), before, strict=True))
-        row = dy @ self.dy.transpose(2, 3)
+        row = (dy @ self.dy.transpose(2, 3)).to(self.gram)
         below = torch.cat([row[..., 1:].transpose(2, 3), self.gram[:, :, old, old]], 3)
         self.gram = torch.cat([row, below], 2)
-        first = torch.einsum("knad,kmbd->knamb", dy, self.dm)
-        others = torch.einsum("knad,kmbd->knamb", before[0], dm)
+        first = torch.einsum("knad,kmbd->knamb", dy, self.dm).to(self.cross)
+        others = torch.einsum("knad,kmbd->knamb", before[0], dm).to(self.cross)
         rest = torch.cat([others, self.cross[:, :, old][..., old]], 4)
         self.cross = torch.cat([first, rest], 2)
 
@@ -118,12 +119,12 @@ class Pairs:
         cross = torch.einsum("knab,knbmc->knamc", basis, self.cross)
         small = torch.einsum("knamc,kmdc->knamd", cross, basis)
         small = small * self.coupling[:, None, :, None]
-        right = basis @ (self.dy @ r[..., None])
+        right = basis @ (self.dy @ r[..., None].float()).to(r)
         eye = torch.eye(n * count, dtype=r.dtype, device=r.device)
         matrix, vector = small.reshape(k, *eye.shape), right.reshape(k, n * count, 1)
         z = torch.stack([_solve(eye - s, b) for s, b in zip(matrix, vector, strict=True)])
         weights = basis.transpose(2, 3) @ z.view(k, n, count, 1)
-        change = (self.dm.transpose(2, 3) @ weights)[..., 0]
+        change = (self.dm.transpose(2, 3) @ weights.float())[..., 0].to(r)
         return -r - torch.einsum("ij,kjd->kid", self.coupling, change)
 
 
