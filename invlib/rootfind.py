@@ -78,7 +78,7 @@ class Search:
     """The bookkeeping of an iteration: active samples, best iterates, reasons to stop.
 
     ``tol`` and ``goal`` are one number or ``[B]``. ``goal`` is the residual at which a sample
-    counts as solved for who watches, if not ``tol``.
+    counts as solved for who watches, if not ``tol``; ``since`` counts rounds without progress.
     """
 
     x: Tensor
@@ -90,6 +90,7 @@ class Search:
     iterations: Tensor = field(init=False)
     reason: list[str] = field(init=False)
     rows: Tensor = field(init=False)
+    since: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         batch, device = len(self.x), self.x.device
@@ -105,7 +106,7 @@ class Search:
         self._scale = self.x.flatten(1).norm(dim=1).double()
         self._scale[self._scale == 0] = math.inf
         self._milestone = self.residual.clone()
-        self._since = torch.zeros_like(self.rows)
+        self.since = torch.zeros_like(self.rows)
         self._first = self.residual.clone()
 
     def observe(self, x: Tensor, r: Tensor) -> Tensor:
@@ -118,12 +119,12 @@ class Search:
         self._first[rows] = torch.where(self._first[rows].isinf(), size, self._first[rows])
         progress = size < 0.9 * self._milestone[rows]
         self._milestone[rows] = torch.where(progress, size, self._milestone[rows])
-        self._since[rows] = torch.where(progress, 0, self._since[rows] + 1)
+        self.since[rows] = torch.where(progress, 0, self.since[rows] + 1)
         self.iterations[rows.cpu()] += 1
         done = {
             "converged": size <= self._tol[rows],
             "diverged": ~size.isfinite() | (size > 1e6 * self._first[rows]),
-            "stalled": self._since[rows] >= self.patience,
+            "stalled": self.since[rows] >= self.patience,
             "budget": self.iterations.to(rows.device)[rows] >= self._most[rows],
         }
         go_on = torch.ones_like(better)

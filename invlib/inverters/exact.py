@@ -17,13 +17,12 @@ from ..rootfind import anderson, relative_size
 from ..shapes import column
 from ..solvers import Solver
 from ..watch import enter, stopped
-from .rounds import NEAR, Attempt, Rounds, converge, join
+from .rounds import CLOSE, NEAR, Attempt, Rounds, converge, join
 from .starts import jump, random_states
 from .stepwise import Start, by_steps, stepwise
 from .trajectory import equation_sizes, residual
 
 GAIN = 0.5  # a sampling run that ends no nearer than this times the one before gains nothing
-CLOSE = 1e-2  # relative residual of a stalled search that float64 may finish
 SEED = 1000  # of the starts for another noise; those for the first have smaller ones
 STEP_STARTS: tuple[Start, ...] = ("naive", "still")
 FINER = 1e-3  # how much smaller the round-off of the copy in float64 has to be

@@ -17,6 +17,8 @@ from .trajectory import along_time, equation_sizes, gaussian_matrix, outputs, re
 NEAR = 10  # times round-off: a residual from which on a search looks whether it gains any more
 
 
+CLOSE = 1e-2  # relative residual from which on a search wanders no more: it nears a root, or not
+CLOSE_PATIENCE = 25  # rounds without progress there after which it counts as stalled
 SHARE, LEAST = 0.25, 4  # of free memory that pairs may take; pairs that are kept in any case
 PAIR_BYTES = 12  # a number of the states: two in float32, and one more while they are copied
 
@@ -159,7 +161,8 @@ def converge(
         goal: relative residual, above ``tol``, from which on it is done as soon as one more round
             gains less than a factor of 3: round-off.
         max_iterations: most rounds, one number or ``[k]``.
-        patience: rounds without 10 % progress before a sample counts as stalled.
+        patience: rounds without 10 % progress before a sample counts as stalled, or
+            :data:`CLOSE_PATIENCE` below :data:`CLOSE` if that is fewer.
     """
     rows, count = rounds.rows, len(rounds.rows)
     search = Search(rounds.y, tol, max_iterations, patience, goal=goal)
@@ -176,6 +179,9 @@ def converge(
         settled = (best <= goal[at]) & (now > best / 3)
         search.stop(settled[go_on], "converged")
         go_on &= ~settled
+        tired = (now < CLOSE) & (search.since[at] >= CLOSE_PATIENCE)
+        search.stop(tired[go_on], "stalled")
+        go_on &= ~tired
         for k in (~go_on).nonzero().flatten().tolist():
             learnt[int(at[k])] = rounds.part(torch.arange(len(at), device=at.device) == k)
         rounds.keep(go_on)
