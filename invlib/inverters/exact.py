@@ -98,8 +98,9 @@ def exact(
         else search.judge(rounds, rounds.y.new_full((len(image),), torch.inf))
     )
     left = search.work(groups)
+    before = tally.nfe
     noises = [search.look_again(k, by_step=first is not None) for k in range(others)]
-    return search.result(left, noises)
+    return replace(search.result(left, noises), nfe_others=tally.nfe - before)
 
 
 Group = tuple[Rounds, Tensor | None]  # a search, and the residual where it stands, if known
