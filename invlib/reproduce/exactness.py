@@ -20,6 +20,7 @@ from ..sampling import sample
 from .problem import SAMPLERS, Problem
 from .table import GUIDANCE, SHARD, Rows, Table
 
+EXACT_DB = -100.0  # what a row of a drawing calls exact
 OTHERS = 2  # searches from other starts, to see whether another noise makes the same image
 
 
