@@ -17,7 +17,15 @@ from torch import Tensor
 PACKAGE = Path(__file__).parents[1]
 CORE = (  # the code whose change makes a stored result stale
     *("schedule.py", "denoisers.py", "solvers.py", "sampling.py", "metrics.py", "shapes.py"),
-    *("evaluator.py", "precision.py", "rootfind.py", "newton.py", "inversion.py"),
+    *(
+        "continuous.py",
+        "bridge.py",
+        "evaluator.py",
+        "precision.py",
+        "rootfind.py",
+        "newton.py",
+        "inversion.py",
+    ),
     *("certificate.py", "inverters/*.py"),
     "pipelines/unet.py",
 )
