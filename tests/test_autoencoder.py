@@ -474,7 +474,7 @@ def test_what_rounds_to_the_image_has_converged(name: str) -> None:
     if name == "gauss_newton":
         method = partial(gauss_newton, margin=0.1)
     seen = 0
-    for iterations in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32, 64, 150):
+    for iterations in (1, 2, 3, 4, 5, 6, 7, 8, 12, 32, 150):
         result = method(autoencoder, box, iterations=iterations)
         converged = torch.tensor([reason == "converged" for reason in result.reason])
         assert torch.equal(converged, result.inside == 1), iterations
@@ -740,7 +740,7 @@ def test_the_autoencoder_is_left_as_it_was(name: str, trainable: bool, grad: boo
     before = copy.deepcopy(vae.state_dict())
     flags = [p.requires_grad for p in vae.parameters()]
     autoencoder = Autoencoder.of(vae)
-    box = Box.of(torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8))
+    box = Box.of(torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8))
     options: dict[str, dict[str, int]] = {
         "encoder": {},
         "quasi_newton": {"iterations": 3},

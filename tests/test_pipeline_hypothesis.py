@@ -58,7 +58,11 @@ OUTCOMES: Counter[str] = Counter()
 
 @cache
 def pipeline(name: str, dtype: torch.dtype) -> Any:
-    return build(MAKERS[name], dtype=dtype)
+    """A small pipeline whose network moves little, so that a short search may end exact."""
+    pipe = build(MAKERS[name], dtype=dtype)
+    last = pipe.unet.conv_out if hasattr(pipe, "unet") else pipe.transformer.proj_out
+    last.weight.mul_(0.2)
+    return pipe
 
 
 @st.composite
@@ -70,7 +74,8 @@ def cases(draws: Any) -> tuple[str, str, torch.dtype, tuple[int, ...], dict[str,
     half = torch.float16 if name == "DDPM" else draws(st.sampled_from(HALF))  # it needs numpy
     dtype = draws(st.sampled_from([torch.float64, torch.float32, half]))
     batch = draws(st.integers(1, 3))
-    steps = draws(st.integers(1, 4) | st.integers(1, 4) | st.integers(5, 20))
+    many = draws(st.sampled_from([False] * 5 + [True]))
+    steps = draws(st.integers(5, 20) if many else st.integers(1, 4))
     call: dict[str, Any] = {"num_inference_steps": steps}
     if name == "DDPM":
         return name, scheduler, dtype, (batch, 3, 8, 8), {**call, "batch_size": batch}
@@ -84,6 +89,8 @@ def cases(draws: Any) -> tuple[str, str, torch.dtype, tuple[int, ...], dict[str,
     if name != "Flux" and draws(st.booleans()):
         one = isinstance(call["prompt"], str)
         call["negative_prompt"] = draws(WORDS) if one else [draws(WORDS) for _ in range(batch)]
+    if name in ("SD3", "Flux"):  # at their own 256 or 512 tokens the network does little else
+        call["max_sequence_length"] = draws(st.integers(6, 16))
     if name == "SDXL" and draws(st.booleans()):
         call["original_size"] = (draws(st.integers(8, 99)), draws(st.integers(8, 99)))
     if name in ("SD", "SDXL") and draws(st.integers(0, 4)) == 0:
@@ -101,7 +108,8 @@ def check(case: Any, seed: int) -> None:
     pipe.scheduler = {**DIFFUSION, **FLOW}[scheduler]()
     noise = draw(*shape, seed=seed, dtype=dtype)
     target = clean(pipe, call, noise)
-    options = {"budget": Budget(evaluations=32), "method": "multisecant"}
+    few = min(12 * call["num_inference_steps"], 32)
+    options = {"budget": Budget(evaluations=few), "method": "multisecant"}
     try:
         result = invert_latents(pipe, target, options=options, **call)
     except ValueError as error:

@@ -24,6 +24,7 @@ from invlib.watch import Budget
 
 DDIM = diffusers.DDIMScheduler(**SD, clip_sample=False)
 CAT = {"prompt": "a red cat", "guidance_scale": 2.0, "num_inference_steps": 3, **SIZE}
+SHORT = {"max_sequence_length": 12}  # T5 pads prompts to it, by default to 256 or 512 tokens
 SHAPE = (1, 4, 8, 8)
 HOOKS = (
     "_forward_hooks",
@@ -121,8 +122,8 @@ def prepared(name: str) -> tuple[Any, dict[str, Any], tuple[int, ...]]:
     pipe = make[name]()
     if name == "DDPM":
         return pipe, {"num_inference_steps": 3}, (1, 3, 8, 8)
-    call = {**CAT, "pag_scale": 2.0} if name == "PAG" else CAT
-    return pipe, call, (1, 16, 16) if name == "Flux" else SHAPE
+    more = {"PAG": {"pag_scale": 2.0}, "Flux": SHORT, "SD3": SHORT}.get(name, {})
+    return pipe, {**CAT, **more}, (1, 16, 16) if name == "Flux" else SHAPE
 
 
 NAMES = ["SD", "SDXL", "Flux", "SD3", "DDPM", "UniPC", "PAG"]

@@ -127,8 +127,16 @@ def test_replay_is_the_pipelines_own_run(name: str) -> None:
     make, call = {
         "SD": (tiny.stable_diffusion, TEXTS),
         "SDXL": (tiny.stable_diffusion_xl, {**TEXTS, "negative_prompt": ["bad", "bad dog"]}),
-        "SD3": (tiny.stable_diffusion_3, TEXTS),
-        "Flux": (tiny.flux, {**TEXTS, "true_cfg_scale": 3.0, "negative_prompt": ["bad", "dog"]}),
+        "SD3": (tiny.stable_diffusion_3, {**TEXTS, "max_sequence_length": 16}),
+        "Flux": (
+            tiny.flux,
+            {
+                **TEXTS,
+                "max_sequence_length": 16,
+                "true_cfg_scale": 3.0,
+                "negative_prompt": ["bad", "dog"],
+            },
+        ),
         "PixArt": (tiny.pixart, {**TEXTS, "use_resolution_binning": False}),
         "DDPM": (tiny.pixels, TWO),
         "DiT": (tiny.dit, {"class_labels": [1, 2], "num_inference_steps": 4}),

@@ -35,13 +35,25 @@ __all__ = [
 ]
 
 
+THIN = {  # one block down, one up, and nothing between: half of a call is the network's
+    "block_out_channels": (8,),
+    "mid_block_type": None,
+    "up_block_types": ("UpBlock2D",),
+}
+
+
+def thin_unet(**options: Any) -> Any:
+    """A conditional UNet with one attention block in all."""
+    return unet(**{**THIN, "down_block_types": ("CrossAttnDownBlock2D",), **options})
+
+
 def stable_diffusion(scheduler: Any = None, **options: Any) -> Any:
     """A StableDiffusionPipeline."""
     return diffusers.StableDiffusionPipeline(
         vae=vae(),
         text_encoder=clip(),
         tokenizer=clip_tokenizer(),
-        unet=unet(**options),
+        unet=thin_unet(**options),
         scheduler=scheduler or dpm(),
         safety_checker=None,
         feature_extractor=None,
@@ -57,7 +69,7 @@ def stable_diffusion_xl(scheduler: Any = None, **options: Any) -> Any:
         text_encoder_2=clip(projection=True),
         tokenizer=clip_tokenizer(),
         tokenizer_2=clip_tokenizer(),
-        unet=unet(
+        unet=thin_unet(
             cross_attention_dim=2 * WIDTH,
             addition_embed_type="text_time",
             addition_time_embed_dim=4,
@@ -75,12 +87,11 @@ def pixels(scheduler: Any = None, *, cls: str = "DDPMPipeline", channels: int = 
         sample_size=8,
         in_channels=channels,
         out_channels=channels,
-        block_out_channels=(8, 16),
         layers_per_block=1,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        down_block_types=("AttnDownBlock2D",),
         attention_head_dim=4,
         norm_num_groups=4,
+        **THIN,
     )
     scheduler = scheduler or diffusers.DDIMScheduler(**SD, clip_sample=False)
     return getattr(diffusers, cls)(unet=network, scheduler=scheduler)
@@ -135,7 +146,7 @@ def stable_diffusion_3(
         sample_size=8,
         in_channels=4,
         out_channels=4,
-        num_layers=2,
+        num_layers=1,
         attention_head_dim=8,
         num_attention_heads=2,
         joint_attention_dim=2 * WIDTH,

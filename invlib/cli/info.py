@@ -12,6 +12,7 @@ from ..portraits import MODELS, words
 from ..portraits.load import WEIGHTS, verify
 from ..rehearsal import keep, rehearse
 from .model import check_device
+from .opening import DeviceOption
 from .report import show
 
 ABOUT = {
@@ -69,7 +70,7 @@ def rehearsal(
     rounds: Annotated[int, typer.Option(min=1, help="rounds of the inversions")] = 2,
     batch_size: Annotated[list[int] | None, typer.Option(help="images at once; repeat")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16")] = "float32",
-    device: Annotated[str, typer.Option(help="where to run")] = "cpu",
+    device: DeviceOption = "cpu",
     compile: Annotated[bool, typer.Option("--compile", help="use torch.compile")] = False,
     guidance: Annotated[float, typer.Option(help="guidance scale")] = 1.0,
     size: Annotated[int | None, typer.Option(help="height and width of the latents")] = None,

@@ -24,13 +24,13 @@ from .call import (
     NegativeOption,
     PromptOption,
     StepsOption,
-    asked_call,
     unguided,
     with_prompt,
 )
 from .errors import NOT_EXACT
 from .files import as_bytes, flat, free, read_pictures
-from .model import Dtype, check_words, open_model, use_scheduler
+from .model import Dtype
+from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
 from .report import show
 
 REMEDIES = {
@@ -75,17 +75,13 @@ def invert(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="noise file to write")],
-    model: Annotated[
-        str, typer.Option(help="portraits, portraits-pixel, or the folder of a pipeline")
-    ] = "portraits",
+    model: ModelOption = "portraits",
     call: CallOption = None,
     prompt: PromptOption = None,
     negative_prompt: NegativeOption = None,
     guidance_scale: GuidanceOption = None,
     steps: StepsOption = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="scheduler class of diffusers; default the model's own")
-    ] = None,
+    scheduler: SchedulerOption = None,
     method: Annotated[Method, typer.Option(help="how to invert the sampler")] = Method.exact,
     decoder: Annotated[
         Decoder, typer.Option(help="how to invert the decoder")
@@ -102,8 +98,8 @@ def invert(
     others: Annotated[
         int, typer.Option(min=0, help="searches from other starts: is there another noise?")
     ] = 0,
-    dtype: Annotated[Dtype, typer.Option(help="dtype of the networks")] = Dtype.float32,
-    device: Annotated[str, typer.Option(help="where to run")] = "cpu",
+    dtype: DtypeOption = Dtype.float32,
+    device: DeviceOption = "cpu",
     force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
@@ -114,18 +110,18 @@ def invert(
     """
     free(output, force=force, suffix=".safetensors")
     frames, notes = read_pictures(picture)
-    opened = open_model(model, dtype=dtype, device=device)
-    use_scheduler(opened, scheduler)
-    pipe = opened.pipe
-    asked = asked_call(
-        pipe,
+    opened, asked = open_call(
+        model,
         call,
+        scheduler=scheduler,
+        dtype=dtype,
+        device=device,
         prompt=prompt,
         negative_prompt=negative_prompt,
         guidance_scale=guidance_scale,
         steps=steps,
     )
-    check_words(opened, asked)
+    pipe = opened.pipe
     prompted = with_prompt(pipe, asked)
     if prompted != asked:
         notes.append(NO_PROMPT)

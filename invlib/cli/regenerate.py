@@ -12,13 +12,13 @@ from ..pipelines import regenerate as run
 from .errors import NOT_EXACT
 from .files import as_bytes, flat, free, names_for, read_pictures, write_picture
 from .model import open_model, use_scheduler
+from .opening import DeviceOption
 from .report import counting, described, show
 
 NoiseArgument = Annotated[Path, typer.Argument(help="a noise file")]
 ModelOption = Annotated[
     str | None, typer.Option(help="the model; default the one that the file names")
 ]
-DeviceOption = Annotated[str, typer.Option(help="where to run")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 

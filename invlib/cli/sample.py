@@ -21,31 +21,27 @@ from .call import (
     NegativeOption,
     PromptOption,
     StepsOption,
-    asked_call,
     with_prompt,
 )
 from .files import as_bytes, flat, free, write_picture
-from .model import Dtype, check_words, open_model, use_scheduler
+from .model import Dtype
+from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
 from .report import counting, described, show
 
 
 def sample(
     output: Annotated[Path, typer.Option("--output", "-o", help="picture to write, a PNG")],
-    model: Annotated[
-        str, typer.Option(help="portraits, portraits-pixel, or the folder of a pipeline")
-    ] = "portraits",
+    model: ModelOption = "portraits",
     call: CallOption = None,
     prompt: PromptOption = None,
     negative_prompt: NegativeOption = None,
     guidance_scale: GuidanceOption = None,
     steps: StepsOption = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="scheduler class of diffusers; default the model's own")
-    ] = None,
+    scheduler: SchedulerOption = None,
     seed: Annotated[int, typer.Option(help="seed of the noise")] = 0,
     noise: Annotated[Path | None, typer.Option(help="noise file to write as well")] = None,
-    dtype: Annotated[Dtype, typer.Option(help="dtype of the networks")] = Dtype.float32,
-    device: Annotated[str, typer.Option(help="where to run")] = "cpu",
+    dtype: DtypeOption = Dtype.float32,
+    device: DeviceOption = "cpu",
     force: Annotated[bool, typer.Option("--force", help="replace existing files")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
@@ -56,18 +52,18 @@ def sample(
     free(output, force=force, suffix=".png")
     if noise is not None:
         free(noise, force=force, suffix=".safetensors")
-    opened = open_model(model, dtype=dtype, device=device)
-    use_scheduler(opened, scheduler)
-    pipe = opened.pipe
-    given = asked_call(
-        pipe,
+    opened, given = open_call(
+        model,
         call,
+        scheduler=scheduler,
+        dtype=dtype,
+        device=device,
         prompt=prompt,
         negative_prompt=negative_prompt,
         guidance_scale=guidance_scale,
         steps=steps,
     )
-    check_words(opened, given)
+    pipe = opened.pipe
     _, asked = split(pipe, None, with_prompt(pipe, given))
     with counting(pipe, "sampling", quiet=as_json):
         with torch.no_grad(), untouched(pipe):

@@ -1,75 +1,57 @@
-"""Filling the constructor of a pipeline by the names of its parts."""
+"""Filling the constructor of a pipeline with small parts."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from functools import partial
-from importlib import import_module
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
-from .parts import clip, clip_tokenizer, dpm, unet, vae
-from .recipe import Recipe
-
-PARTS: Mapping[str, Any] = {
-    "vae": vae,
-    "text_encoder": clip,
-    "text_encoder_2": lambda: clip(projection=True),
-    "tokenizer": clip_tokenizer,
-    "tokenizer_2": clip_tokenizer,
-    "unet": unet,
-    "scheduler": dpm,
-    "safety_checker": None,
-    "feature_extractor": None,
-    "image_encoder": None,
-    "watermarker": None,
-    "requires_safety_checker": False,
-    "add_watermarker": False,
-}
-"""A part for every name that most constructors share."""
+Makers = Mapping[str, Callable[[], Any]]
 
 
-def awake(module: Any) -> Any:
-    """Give random weights to what starts training from zero, and would have no effect."""
-    if isinstance(module, nn.Module):
-        for parameter in module.parameters():
-            if not parameter.any():
-                nn.init.normal_(parameter, std=0.1)
-    return module
-
-
-def assemble(source: str, given: Mapping[str, Any]) -> Any:
-    """A pipeline of the class, from the parts given and `PARTS` for the other names.
+def assemble(cls: type, given: Mapping[str, Any], makers: Makers) -> Any:
+    """A pipeline of the parts given, and of a small one for each further part that it requires.
 
     Args:
-        source: a name in diffusers, or ``module:name`` for a class that it hides.
-        given: parts by name; functions are called, other values passed on.
+        cls: the class of the pipeline.
+        given: parts by name, each as it is or, if it can be called, as the function that makes it.
+        makers: functions that make the other parts, by the types that a constructor names.
 
     Raises:
-        KeyError: when a part without default is in neither.
+        LookupError: if a part is required, but neither given nor known by its type.
     """
-    module, _, name = source.rpartition(":")
-    cls = getattr(import_module(module or "diffusers"), name)
-    arguments = {}
+    parts = {name: made(part) for name, part in given.items()}
     for name, parameter in inspect.signature(cls).parameters.items():
-        if name in given or name in PARTS:
-            part = given[name] if name in given else PARTS[name]
-            arguments[name] = awake(part()) if callable(part) else part
-        elif parameter.default is inspect.Parameter.empty:
-            message = f"name a part for {name!r} of {cls.__name__} in its recipe"
-            raise KeyError(message)
-    return cls(**arguments)
+        if name not in parts and parameter.default is parameter.empty:
+            parts[name] = _maker(parameter, makers)()
+    return cls(**{name: awake(part) for name, part in parts.items()})
 
 
-def recipe(
-    name: str,
-    call: Mapping[str, Any],
-    parts: Mapping[str, Any] | None = None,
-    note: str = "",
-    source: str = "",
-) -> tuple[str, Recipe]:
-    """A key and its recipe; the name is a class of diffusers, perhaps with ": a variant"."""
-    source = source or name.split(":")[0]
-    return name, Recipe(partial(assemble, source, parts or {}), call, note)
+def made(part: Any) -> Any:
+    """The part, made by calling it if it is a function."""
+    return part() if callable(part) else part
+
+
+def _maker(parameter: inspect.Parameter, makers: Makers) -> Callable[[], Any]:
+    """What makes the part that a constructor asks for by its type."""
+    for name in re.findall(r"\w+", str(parameter.annotation)):
+        if name in makers:
+            return makers[name]
+    raise LookupError(f"give the part {parameter.name}: none is known for {parameter.annotation}")
+
+
+def awake(part: Any, *, vectors: bool = False) -> Any:
+    """Give random weights to what starts training from zero, and would have no effect.
+
+    Args:
+        part: a module, or any other part, which is left alone.
+        vectors: whether biases and the like are woken, too.
+    """
+    if isinstance(part, nn.Module):
+        for weight in part.parameters():
+            if (vectors or weight.ndim > 1) and not weight.any():
+                nn.init.normal_(weight, std=0.1)
+    return part

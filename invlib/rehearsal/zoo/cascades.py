@@ -6,7 +6,6 @@ from functools import partial
 
 import diffusers
 
-from .assembly import recipe
 from .calls import GUIDANCE, IMAGE, SIZE, SIZED, STEPS, TEXT
 from .cascade_parts import (
     decoder_wuerstchen,
@@ -24,6 +23,7 @@ from .cascade_parts import (
     unet_of_pixels,
 )
 from .parts import WIDTH, clip, dpm, t5, t5_tokenizer
+from .unet_assembly import recipe
 from .unet_parts import clip_processor, clip_vision, mask, photograph, picture
 
 STOCHASTIC = "Its own scheduler draws fresh noise in every step."
@@ -96,9 +96,6 @@ SHAPE = {
         encoder_hid_proj_type=None,
         added_emb_type=None,
     ),
-    "text_encoder": partial(clip, projection=True),
-    "image_encoder": partial(clip_vision, projection=False),
-    "image_processor": clip_processor,
     "scheduler": partial(
         diffusers.HeunDiscreteScheduler,
         beta_schedule="exp",
@@ -107,12 +104,21 @@ SHAPE = {
     ),
     "shap_e_renderer": renderer,
 }
+SHAPE_TEXT = {**SHAPE, "text_encoder": partial(clip, projection=True)}
+SHAPE_IMAGE = {
+    **SHAPE,
+    "image_encoder": partial(clip_vision, projection=False),
+    "image_processor": clip_processor,
+}
+CASCADE_TEXT = {
+    "text_encoder": partial(clip, projection=True),
+    "scheduler": diffusers.DDPMWuerstchenScheduler,
+}
 CASCADE = {
+    **CASCADE_TEXT,
     "decoder": partial(
         unet_cascade, in_channels=4, out_channels=4, patch_size=1, effnet_in_channels=4
     ),
-    "text_encoder": partial(clip, projection=True),
-    "scheduler": diffusers.DDPMWuerstchenScheduler,
     "vqgan": paella,
     "latent_dim_scale": 4,
 }
@@ -185,7 +191,7 @@ CASCADES = [
         "StableCascadePriorPipeline",
         SIZED,
         {
-            **CASCADE,
+            **CASCADE_TEXT,
             "prior": partial(unet_cascade, in_channels=4, out_channels=4),
             "resolution_multiple": 4,
         },
@@ -213,11 +219,11 @@ CASCADES = [
         {**CASCADE, "text_encoder": clip, "decoder": decoder_wuerstchen},
         note=STOCHASTIC,
     ),
-    recipe("ShapEPipeline", {**TEXT, "frame_size": 4}, SHAPE, note=PREDICTS_NOISE),
+    recipe("ShapEPipeline", {**TEXT, "frame_size": 4}, SHAPE_TEXT, note=PREDICTS_NOISE),
     recipe(
         "ShapEImg2ImgPipeline",
         {**GUIDANCE, **STEPS, "image": picture(), "frame_size": 4},
-        SHAPE,
+        SHAPE_IMAGE,
         note=PREDICTS_NOISE,
     ),
 ]

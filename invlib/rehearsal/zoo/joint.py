@@ -10,9 +10,9 @@ from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet impor
     UNetFlatConditionModel,
 )
 
-from .assembly import recipe
 from .calls import GUIDANCE, SIZE, SIZED, STEPS
 from .parts import TOKENS, WIDTH, clip, clip_tokenizer, unet
+from .unet_assembly import recipe
 from .unet_parts import clip_processor, clip_vision, photograph
 
 

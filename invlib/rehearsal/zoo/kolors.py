@@ -9,9 +9,9 @@ import torch
 from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig, ChatGLMModel
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
-from .assembly import recipe
 from .calls import IMAGE, SIZED
 from .parts import WIDTH, t5_tokenizer
+from .unet_assembly import recipe
 from .unet_parts import unet_xl
 
 

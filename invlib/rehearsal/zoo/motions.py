@@ -6,7 +6,6 @@ from functools import partial
 
 import diffusers
 
-from .assembly import recipe
 from .calls import SIZE, SIZED, STEPS, TEXT
 from .motion_parts import (
     FRAMES,
@@ -19,6 +18,7 @@ from .motion_parts import (
     vae_temporal,
 )
 from .parts import SD
+from .unet_assembly import recipe
 from .unet_parts import (
     clip_processor,
     clip_vision,

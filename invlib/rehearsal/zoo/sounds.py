@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from .assembly import recipe
 from .calls import TEXT
 from .cascade_parts import embedding
 from .parts import WIDTH, t5, unet, vae
@@ -20,6 +19,7 @@ from .sound_parts import (
     unet_audioldm2,
     vocoder,
 )
+from .unet_assembly import recipe
 from .unet_parts import changed
 
 EMBEDS = {"prompt_embeds": embedding(WIDTH), "negative_prompt_embeds": -embedding(WIDTH)}

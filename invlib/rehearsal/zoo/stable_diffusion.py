@@ -6,9 +6,9 @@ from functools import partial
 
 import diffusers
 
-from .assembly import recipe
 from .calls import CONTROLLED, IMAGE, MASKED, SIZED
 from .parts import SD, unet
+from .unet_assembly import recipe
 from .unet_parts import (
     ATTENTION_FIRST,
     XL,

@@ -19,11 +19,11 @@ from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import 
     StableUnCLIPImageNormalizer,
 )
 
-from .assembly import assemble, recipe
 from .calls import CONTROLLED, GUIDANCE, IMAGE, SIZE, SIZED, STEPS, TEXT
 from .cascade_parts import prior
 from .parts import SD, TOKENS, WIDTH, clip, clip_tokenizer, unet, vae
 from .recipe import Recipe
+from .unet_assembly import filled, recipe
 from .unet_parts import (
     ATTENTION_FIRST,
     changed,
@@ -60,7 +60,7 @@ def roberta() -> Any:
 def ldm3d() -> Any:
     """A StableDiffusionLDM3DPipeline that leaves depth an array."""
     given = {"vae": lambda: changed(vae(), in_channels=6, out_channels=6)}
-    pipe = assemble("StableDiffusionLDM3DPipeline", given)
+    pipe = filled("StableDiffusionLDM3DPipeline", given)
     pipe.image_processor.numpy_to_depth = lambda images: images[..., 3:]
     return pipe
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import diffusers
 import numpy as np
-import torch
 from PIL import Image
 
 from .parts import clip, clip_tokenizer, dpm, t5, t5_tokenizer, vae
@@ -96,30 +93,3 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "TokenizersBackend": word_tokenizer,
     "UMT5EncoderModel": umt5,
 }
-
-
-def _part(parameter: inspect.Parameter) -> Any:
-    """The part that a constructor's parameter asks for by its type."""
-    for name in re.findall(r"\w+", str(parameter.annotation)):
-        if name in MAKERS:
-            return MAKERS[name]()
-    raise TypeError(f"give {parameter.name}: there is no small {parameter.annotation}")
-
-
-def _wake(module: torch.nn.Module) -> None:
-    """Give weights to the layers that start at zero, as those that a ControlNet adds by."""
-    for weight in module.parameters():
-        if weight.ndim > 1 and not weight.any():
-            torch.nn.init.normal_(weight, std=0.1)
-
-
-def fill(pipeline: str, **parts: Any) -> Any:
-    """A pipeline of the given parts, and of a small one for each further type it requires."""
-    cls = getattr(diffusers, pipeline)
-    for name, parameter in inspect.signature(cls).parameters.items():
-        if name not in parts and parameter.default is parameter.empty:
-            parts[name] = _part(parameter)
-    for part in parts.values():
-        if isinstance(part, torch.nn.Module):
-            _wake(part)
-    return cls(**parts)

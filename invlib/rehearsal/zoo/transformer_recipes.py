@@ -9,6 +9,7 @@ from typing import Any
 import diffusers
 import torch
 
+from .assembly import assemble
 from .parts import WIDTH, dpm, t5, t5_tokenizer, vae
 from .recipe import Recipe
 from .transformer_autoencoders import (
@@ -19,7 +20,7 @@ from .transformer_autoencoders import (
 )
 from .transformer_encoders import clip_of_77, qwen3
 from .transformer_networks import network
-from .transformer_parts import fill, mask, picture
+from .transformer_parts import MAKERS, mask, picture
 
 Arguments = dict[str, Any]
 
@@ -96,8 +97,7 @@ def recipe(
     """
 
     def make() -> Any:
-        made = {name: part() if callable(part) else part for name, part in parts.items()}
-        pipe = fill(key.split(":")[0], **made)
+        pipe = assemble(getattr(diffusers, key.split(":")[0]), parts, MAKERS)
         for name, size in (sizes or {}).items():
             setattr(pipe, name, size)
         return pipe

@@ -11,10 +11,10 @@ from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import (
     LDMBertModel,
 )
 
-from .assembly import recipe
 from .calls import GUIDANCE, SIZED, STEPS
 from .cascade_parts import movq
 from .parts import SD, WIDTH, unet, vae
+from .unet_assembly import recipe
 from .unet_parts import mask, picture
 
 ddim = partial(diffusers.DDIMScheduler, clip_sample=False)

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import diffusers
 import torch
 
+from .assembly import assemble
 from .parts import WIDTH
 from .recipe import Recipe
-from .video_parts import TOKENS, assemble, embeddings
+from .video_parts import PARTS, TOKENS, embeddings
 
 STEPS = {"num_inference_steps": 6}
 WORDS = {"prompt": "a red cat", "negative_prompt": "bad"}
@@ -82,8 +84,7 @@ def recipe(
     """
 
     def make() -> Any:
-        given = {name: part() if part else None for name, part in parts.items()}
-        pipe = assemble(pipeline, **given)
+        pipe = assemble(getattr(diffusers, pipeline), parts, PARTS)
         for name, value in settings.items():
             setattr(pipe, name, value)
         return pipe

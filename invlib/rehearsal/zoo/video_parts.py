@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import typing
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -367,36 +365,6 @@ PARTS: dict[str, Callable[[], Any]] = {
     "StableAudio3DurationEmbedder": durations,
     **{name: partial(network, name) for name in NETWORKS},
 }
-
-
-def assemble(pipeline: str, **given: Any) -> Any:
-    """A pipeline of this class: what is given, and for the rest a part of the annotated type.
-
-    Parts with a default in the constructor are left at it, unless given.
-
-    Raises:
-        LookupError: if a part is neither given nor known by its type.
-    """
-    cls = getattr(diffusers, pipeline)
-    for name, parameter in inspect.signature(cls.__init__).parameters.items():
-        if name in given or name == "self" or parameter.default is not parameter.empty:
-            continue
-        types = typing.get_args(parameter.annotation) or (parameter.annotation,)
-        names = [t if isinstance(t, str) else getattr(t, "__name__", "") for t in types]
-        known = [PARTS[name] for name in names if name in PARTS]
-        if not known:
-            raise LookupError(f"give {pipeline} its {name}: no part is known for {names}")
-        given[name] = known[0]()
-    return cls(**{name: awake(part) for name, part in given.items()})
-
-
-def awake(part: Any) -> Any:
-    """The part with small random weights where its constructor leaves weights at zero."""
-    if isinstance(part, torch.nn.Module):
-        for weight in part.parameters():
-            if weight.ndim > 1 and not weight.any():
-                torch.nn.init.normal_(weight, std=0.1)
-    return part
 
 
 def lenient(network: torch.nn.Module) -> torch.nn.Module:
