@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .denoisers import Denoiser, select
+from .bridge import subspace_singular_values
+from .denoisers import Denoiser, differences, select
 from .evaluator import Tally, sampled
 from .inversion import Inversion
 from .metrics import decibel, nmse
@@ -255,6 +256,8 @@ def singular_values(
     def image(x: Tensor) -> Tensor:
         return sample_image(denoiser, x, solver)
 
+    if differences(denoiser) is not None:
+        return subspace_singular_values(image, noise, vectors=vectors)
     with sdpa_kernel(SDPBackend.MATH):
         _, pull_back = cast(Any, torch.func.vjp(image, noise))
         generator = torch.Generator().manual_seed(0)

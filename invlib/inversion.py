@@ -40,6 +40,7 @@ class Inversion:
             else NaN; the certificate does not repeat it.
         others: noises, ``[k, B, ...]``, that k more searches from other starts have found to make
             the image, NaN where a search found none; None if nobody looked.
+        nfe_others: evaluations that those searches took, out of ``nfe``, ``[B]``.
         repeat: NMSE between two images sampled from the noise and from the noise changed in its
             last place, ``[B]``, where the method has looked, else NaN.
     """
@@ -55,6 +56,7 @@ class Inversion:
     again: Tensor | None = field(default=None, repr=False)
     repeat: Tensor | None = field(default=None, repr=False)
     others: Tensor | None = field(default=None, repr=False)
+    nfe_others: Tensor | None = field(default=None, repr=False)
 
     @property
     def converged(self) -> Tensor:

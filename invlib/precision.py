@@ -29,7 +29,7 @@ class NotRepeatableError(ValueError):
 
 
 def rough_changes(evaluate: Callable[[Tensor], Tensor], y: Tensor) -> tuple[float, float]:
-    r"""The smallest and the largest relative change of a state whose effect is mere round-off.
+    r"""The smallest relative change of a state that shows round-off, and one that shows all of it.
 
     .. math:: d(h) = \frac{\|m(y + hy) - 2 m(y) + m(y - hy)\|}{\sqrt 6\,\|m(y)\|}
 
@@ -49,17 +49,20 @@ def rough_changes(evaluate: Callable[[Tensor], Tensor], y: Tensor) -> tuple[floa
     m = evaluate(y * (1 + column(changes, y.expand(len(changes), *y.shape))))
     count = len(CHANGES)
     sizes = second_difference(m[1 : count + 1], m[:1], m[count + 1 :]).tolist()
-    if not sizes[-1] < HOPELESS and not torch.equal(evaluate(y[None]), evaluate(y[None])):
-        raise NotRepeatableError(
-            "the network does not repeat itself: it gives another output at the same state. "
-            "It is in training mode with dropout (call .eval() first), draws random numbers, "
-            "or keeps something from call to call (switch its cache off)"
-        )
+    if not sizes[-1] < HOPELESS:
+        once, twice = (evaluate(y[None]).nan_to_num() for _ in range(2))
+        if not torch.equal(once, twice):
+            raise NotRepeatableError(
+                "the network does not repeat itself: it gives another output at the same state. "
+                "It is in training mode with dropout (call .eval() first), draws random numbers, "
+                "or keeps something from call to call (switch its cache off)"
+            )
     curved = [
         4 * d * (h / g) ** 2 for h, g, d in zip(CHANGES, CHANGES[1:], sizes[1:], strict=False)
     ]
-    rough = [h for h, d, c in zip(CHANGES, sizes, [*curved, CHANGES[-1]], strict=True) if d > c]
-    return (rough[0], rough[-1]) if rough else (CHANGES[0], CHANGES[0])
+    rough = {h: d for h, d, c in zip(CHANGES, sizes, [*curved, CHANGES[-1]], strict=True) if d > c}
+    full = [h for h, d in rough.items() if d >= max(rough.values()) / 2]
+    return (min(rough), min(full)) if rough else (CHANGES[0], CHANGES[0])
 
 
 def second_difference(after: Tensor, at: Tensor, before: Tensor) -> Tensor:
@@ -126,25 +129,28 @@ def roundoff(
     known = roundoff_of(tally.denoiser)
     smallest = known or 0.0
     if known is None:
-        middle = len(some) // 2
+        finite = at.flatten(1).isfinite().all(1)
+        middle = places == some[len(some) // 2]
+        best = (finite.long() + (finite & middle).long()).argmax()
 
         def evaluate(x: Tensor) -> Tensor:
             count = (len(x),)
-            here = some[middle].expand(count), rows[0].expand(count)
+            here = places[best].expand(count), whose[best].expand(count)
             return tally.call(partial(tally.solver.raw, tally.denoiser), x, *here)
 
-        smallest, h = rough_changes(evaluate, y[0, some[middle]])
+        smallest, h = rough_changes(evaluate, states[best])
         both = torch.cat([states * (1 + h), states * (1 - h)])
         after, before = tally.output(both, places.repeat(2), whose.repeat(2)).chunk(2)
         relative = second_difference(after, at, before).view(k, len(some))
-        relative = relative.clamp(min=torch.finfo(torch.float64).eps)[:, nearest]
+        relative = relative.nan_to_num(0, 0).clamp(min=torch.finfo(torch.float64).eps)[:, nearest]
     else:
         relative = torch.full((k, n), known, dtype=torch.float64, device=y.device)
     outputs = at.flatten(1).norm(dim=1).view(k, len(some))[:, nearest]
     weights = tally.solver.b.to(y).square().sum(0)
     noise = (weights * (relative * outputs).square()).sum(1).sqrt()
     size = y.flatten(1).norm(dim=1).clamp(min=1e-300)
-    return Roundoff(relative, noise / size + torch.finfo(torch.float64).eps, smallest)
+    equations = (noise / size).nan_to_num(0, 0) + torch.finfo(torch.float64).eps
+    return Roundoff(relative, equations, smallest)
 
 
 def step_tolerance(roundoff: Tensor) -> Tensor:

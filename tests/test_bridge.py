@@ -140,8 +140,6 @@ def test_there_is_no_reverse_mode_and_that_is_said() -> None:
     network, x = bridge(torch.float64), randn(2, 4)
     solver = ddim(SCHEDULE.grid(3))
     with pytest.raises(NotImplementedError, match="vectors=0"):
-        singular_values(network, x, solver)
-    with pytest.raises(NotImplementedError, match="vectors=0"):
         y = x.requires_grad_()
         sample_image(network, y, solver).sum().backward()
 

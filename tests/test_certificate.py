@@ -14,9 +14,10 @@ from twelve import DIM, SCHEDULE, run, truth, twelve
 
 from invlib.certificate import certify, sample_image, singular_values
 from invlib.denoisers import Denoiser, Mixture, gaussian, guided, select
-from invlib.inversion import invert
-from invlib.inverters import algorithm2, naive, whole_trajectory
+from invlib.inversion import Inversion, invert
+from invlib.inverters import algorithm2, exact, naive, whole_trajectory
 from invlib.newton import forward_mode
+from invlib.precision import Roundoff
 from invlib.sampling import sample
 from invlib.schedule import Grid
 from invlib.solvers import Solver, ddim, dpm_solver_pp_2m, dpm_solver_pp_3m
@@ -102,11 +103,16 @@ def test_verdicts(make: Callable[[Grid], Solver]) -> None:
     solver = make(SCHEDULE.grid(10))
     denoiser, noise, trajectory = run(4, 1.0, solver)
     image = trajectory.image
-    found = certify(denoiser, invert(denoiser, image, solver), solver, vectors=4)
+    found = certify(denoiser, exact(denoiser, image, solver, others=2), solver)
     assert found.verdict == ("exact",) * 4 and found.flags == ("",) * 4
     assert (found.round_trip < 1e-20).all() and (found.equations < 1e-12).all()
     assert (found.noise_error < 1e-10).all() and (found.norm_score.abs() < 5).all()
     assert not found.other_roots.any()
+    assert found.uniqueness == ("unique as far as searched",) * 4
+
+    alone = certify(denoiser, exact(denoiser, image, solver), solver, vectors=4)
+    assert alone.verdict == ("exact",) * 4 and alone.uniqueness == ("not searched",) * 4
+    assert alone.noise_error.isnan().all()  # the smallest singular value may be smaller yet
 
     rough = certify(denoiser, naive(denoiser, image, solver), solver, vectors=4)
     assert rough.verdict == ("approximate",) * 4
@@ -125,18 +131,66 @@ def test_algorithm_2_is_never_called_exact() -> None:
 
 
 def test_what_counts_as_exact_depends_on_the_precision() -> None:
-    class Single:
+    """The round-off of the network is measured; what its dtype is called does not matter."""
+
+    @noise_prediction
+    def single(x: Tensor, t: Tensor) -> Tensor:
+        return twelve()(x.float().double(), t).float()
+
+    class Named:
         prediction, dtype = "epsilon", torch.float32
 
         def __call__(self, x: Tensor, t: Tensor) -> Tensor:
             return twelve()(x, t)
 
     solver = ddim(SCHEDULE.grid(5))
-    trajectory = sample(twelve(), randn(2, DIM), solver)
-    close = truth(trajectory)
-    close = replace(close, noise=close.noise * (1 + 1e-7))
-    assert certify(twelve(), close, solver, vectors=0).verdict == ("approximate",) * 2
-    assert certify(Single(), close, solver, vectors=0).verdict == ("exact",) * 2
+    for denoiser, most, verdict in (
+        (twelve(), 1e-20, "approximate"),
+        (Named(), 1e-20, "approximate"),
+        (single, 1e-10, "exact"),
+    ):
+        close = truth(sample(denoiser, randn(2, DIM), solver))
+        close = replace(close, noise=close.noise * (1 + 1e-7))
+        proof = certify(denoiser, close, solver)
+        assert proof.verdict == (verdict,) * 2
+        assert proof.limit.tolist() == [most] * 2
+        assert (proof.round_trip > 1e-20).all()
+
+
+def test_at_most_twenty_decibels_are_left_to_a_sampler_that_repeats_itself_badly() -> None:
+    """Four times the NMSE of a repetition counts as round-off, up to 100 times the network's."""
+    solver = ddim(SCHEDULE.grid(2))
+    least = 1.6e-7  # (4 rho)^2
+    cases = [  # round trip, repetition, limit
+        (1e-7, math.nan, least),
+        (1e-6, 1e-6, 4e-6),
+        (1e-6, 1e-8, least),
+        (1e-5, 1e-3, 100 * least),
+        (1e-4, 1.0, least),
+    ]
+    trip, repeat, limit = torch.tensor(cases, dtype=torch.float64).unbind(1)
+    states, count = randn(3, 5, DIM), len(cases)
+    result = Inversion(
+        noise=states[0],
+        states=states,
+        residuals=torch.zeros(count, 2),
+        iterations=torch.ones(count),
+        nfe=torch.ones(count),
+        reason=("converged",) * count,
+        method="none",
+        roundoff=Roundoff(torch.full((count, 2), 1e-4).double(), torch.ones(count), 1e-6),
+        again=states[-1] * (1 + trip.sqrt()[:, None]),
+        repeat=repeat,
+    )
+
+    @noise_prediction
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        raise AssertionError("what the search knows is not evaluated again")
+
+    proof = certify(network, result, solver)
+    torch.testing.assert_close(proof.limit, limit)
+    torch.testing.assert_close(proof.round_trip, trip)
+    assert proof.verdict == ("exact", "exact", "approximate", "exact", "approximate")
 
 
 def test_the_noise_error_is_estimated_to_first_order() -> None:
@@ -263,7 +317,7 @@ def test_at_the_fold_itself_the_image_hardly_fixes_the_noise() -> None:
     turn = fold.zeros(fold.slope)
     assert len(turn) == 1
     result = truth(sample(fold.denoiser, turn.view(1, 1), fold.solver))
-    proof = certify(fold.denoiser, result, fold.solver)
+    proof = certify(fold.denoiser, result, fold.solver, vectors=1)
     assert proof.verdict == ("exact",) and proof.sigma_min < 1e-13
     assert "ill-conditioned" in proof.flags[0]
 

@@ -14,9 +14,11 @@ from twelve import SCHEDULE, error_db, run
 
 from invlib.certificate import sample_image
 from invlib.denoisers import in_float64
-from invlib.inversion import floor
+from invlib.evaluator import Tally
 from invlib.inverters import whole_trajectory
+from invlib.inverters.starts import random_states
 from invlib.portraits import caption, held_out, load, portraits_denoiser
+from invlib.precision import roundoff
 from invlib.reproduce.front import JACOBIANS, PRECISE, attempt_row, cells, jacobian_row, shares
 from invlib.reproduce.front_jacobian import changed, image_jacobian, node_blocks, turned
 from invlib.reproduce.front_levenberg import damped_step, levenberg_marquardt
@@ -111,7 +113,11 @@ def test_the_embedded_network_in_float64_is_the_same_network() -> None:
         rough, fine = denoiser(x, t), in_float64(denoiser)(x, t)
     assert (rough.dtype, fine.dtype) == (torch.float32, torch.float64)
     assert torch.allclose(rough.double(), fine, atol=1e-4)
-    assert floor(in_float64(denoiser)) < 1e-12
+    for network, size in ((denoiser, 1e-7), (in_float64(denoiser), 1e-15)):
+        tally, image = Tally.start(network, x, SOLVER)
+        y = random_states(image, SOLVER, 0)[:-1].transpose(0, 1)
+        found = roundoff(tally, y, torch.arange(1)).outputs
+        assert (size / 10 < found).all() and (found < 100 * size).all()
     assert pipe.unet.dtype == torch.float32
 
 

@@ -17,7 +17,7 @@ from invlib.certificate import certify
 from invlib.denoisers import predicting, select
 from invlib.inverters import whole_trajectory
 from invlib.inverters.multisecant import multisecant
-from invlib.inverters.secants import Pairs, gaussian_derivative, orthogonal
+from invlib.inverters.secants import Pairs, gaussian_derivative, orthonormal
 from invlib.inverters.trajectory import gaussian_matrix
 from invlib.probing import from_scheduler, network_prediction
 from invlib.sampling import sample
@@ -63,13 +63,17 @@ def test_takes_fewer_rounds_than_anderson() -> None:
 
 
 def test_costs_are_counted_and_a_round_is_one_call() -> None:
+    """Round-off is measured in two more calls: at three nodes, and eleven states of a sample."""
     solver = dpm_solver_pp_2m(SCHEDULE.grid(10))
     denoiser, _, trajectory = run(5, 3.0, solver)
     count = counted(denoiser, 5)
     result = multisecant(count, trajectory.image, solver)
     assert result.nfe.tolist() == count.per_sample
-    assert torch.equal(result.nfe, 10 * (result.iterations + 1))  # and the start
-    assert len(count.sizes) == result.iterations.max() + 1
+    measuring = torch.tensor([2 * 3 + 11, *[2 * 3] * 4])
+    assert torch.equal(result.nfe, 10 * (result.iterations + 1) + measuring)  # and the start
+    assert len(count.sizes) == result.iterations.max() + 1 + 2
+    given = multisecant(denoiser, trajectory.image, solver, tol=1e-12)
+    assert torch.equal(given.nfe, 10 * (given.iterations + 1))
     small = counted(denoiser, 5)
     other = multisecant(small, trajectory.image, solver, max_batch=6)
     assert max(small.sizes) == 6 and (error_db(other.noise, result.noise) < -200).all()
@@ -126,12 +130,14 @@ def test_pairs_learn_a_linear_map() -> None:
     """With as many pairs as dimensions the step is Newton's, whatever came before."""
     solver, dim = dpm_solver_pp_2m(SCHEDULE.grid(4)), 3
     inverse = torch.linalg.inv(gaussian_matrix(solver, 0.5))
-    pairs = Pairs(gaussian_derivative(solver, 0.5), inverse @ solver.b, memory=5, drop=1e-6)
+    derivative, coupling = gaussian_derivative(solver, 0.5), inverse @ solver.b
+    like = torch.zeros(2, 4, dim).double()
+    pairs = Pairs.empty(derivative, coupling, 5, 1e-6, like, torch.float64)
     blocks = randn(2, 4, dim, dim, seed=1)
     for seed in range(2, 9):
         y = randn(2, 4, dim, seed=seed)
         pairs.add(y, (blocks @ y[..., None])[..., 0])
-    assert len(pairs.dy) == 5
+    assert pairs.dy.shape[2] == pairs.dm.shape[2] == 5
     r = randn(2, 4, dim, seed=9)
     step = pairs.step(torch.einsum("ij,kjd->kid", inverse, r))
     eye = torch.diag(torch.ones(3, dtype=torch.float64), 1) - torch.diag(solver.a)
@@ -140,15 +146,27 @@ def test_pairs_learn_a_linear_map() -> None:
     torch.testing.assert_close(change, -r, rtol=1e-8, atol=1e-8)
 
 
-def test_orthogonal_leaves_out_what_is_not_new() -> None:
-    y, m = randn(1, 1, 3, 5, seed=1), randn(1, 1, 3, 5, seed=2)
-    y = y / y.norm(dim=3, keepdim=True)
-    y[:, :, 2] = 0.6 * y[:, :, 0] + 0.001 * y[:, :, 2]
-    q, e = orthogonal(y, m, 0.05)
-    gram = q[0, 0] @ q[0, 0].T
-    torch.testing.assert_close(gram, torch.diag(torch.tensor([1.0, 1.0, 0.0])).double())
-    torch.testing.assert_close(y[0, 0, 1] @ q[0, 0].T @ e[0, 0], m[0, 0, 1])  # a secant equation
-    assert not e[0, 0, 2].any()
+def test_orthonormal_leaves_out_what_is_not_new() -> None:
+    """Combinations of vectors, from their inner products; the same ones keep secant equations."""
+    y, m = randn(3, 5, seed=1), randn(3, 5, seed=2)
+    y = y / y.norm(dim=1, keepdim=True)
+    y[2] = 0.6 * y[0] + 0.8 * y[1]
+    y[2] = y[2] / y[2].norm() + 0.001 * randn(5, seed=3)
+    basis = orthonormal(y @ y.T, 0.05)
+    q, e = basis @ y, basis @ m
+    torch.testing.assert_close(q @ q.T, torch.diag(torch.tensor([1.0, 1.0, 0.0])).double())
+    torch.testing.assert_close(y[1] @ q.T @ e, m[1])
+    assert not basis[2].any() and not basis.triu(1).any()
+
+
+def test_orthonormal_vectors_are_so_to_round_off_where_vectors_are_almost_alike() -> None:
+    """Where a share of 1e-3 is new, inner products tell it to eps / 1e-6."""
+    new = 1e-3
+    y = randn(1, 40, seed=1) + new * randn(12, 40, seed=2)
+    y = y / y.norm(dim=1, keepdim=True)
+    q = orthonormal(y @ y.T, 1e-6) @ y
+    off = 100 * torch.finfo(torch.float64).eps / new**2
+    torch.testing.assert_close(q @ q.T, torch.eye(12).double(), rtol=0, atol=off)
 
 
 SCHEDULERS: dict[str, Any] = {

@@ -8,13 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from invlib.reproduce import stale, store
+from invlib.reproduce import pages, stale, store
 
 RESULTS = Path(__file__).parents[1] / "results"
 
 
-def test_no_stored_result_is_stale() -> None:
-    assert stale.stale(RESULTS) == []
+def test_no_stored_result_is_stale_unless_it_says_so() -> None:
+    told = {f"{name}.json" for name in store.earlier(RESULTS.parent)}
+    assert set(stale.stale(RESULTS)) == told
+
+
+def test_pages_say_which_tables_are_of_earlier_code(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    shutil.copy(RESULTS / "flow.json", tmp_path / "results")
+    assert "earlier version" not in pages.TABLES["flow"](tmp_path)
+    (tmp_path / "results/earlier.txt").write_text("flow\n")
+    assert "earlier version" in pages.TABLES["flow"](tmp_path)
 
 
 def test_every_results_file_is_checked_or_says_why_not() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -89,6 +91,7 @@ def exact(
         r = rounds.evaluate()
         precision = roundoff(tally, rounds.y, rounds.rows, rounds.outputs)
     search = _Search.start(rounds, precision, max_rounds, starts, patience, double)
+    search.learnt = {} if others else None
     if first is not None:
         search.know(first)
     enter("exact")
@@ -98,10 +101,12 @@ def exact(
         else search.judge(rounds, rounds.y.new_full((len(image),), torch.inf))
     )
     left = search.work(groups)
-    noises = [search.look_again(k, by_step=first is not None) for k in range(others)]
-    return search.result(left, noises)
+    before = tally.nfe
+    noises = [search.kept(partial(search.look_again, k, first is not None)) for k in range(others)]
+    return replace(search.result(left, noises), nfe_others=tally.nfe - before)
 
 
+T = TypeVar("T")
 Group = tuple[Rounds, Tensor | None]  # a search, and the residual where it stands, if known
 
 
@@ -123,6 +128,7 @@ class _Search:
         spent: rounds, ``[B]``.
         left: starts left, ``[B]``.
         reason: why each search ended.
+        learnt: of the samples that are solved, to look again; None where nobody will.
     """
 
     tally: Tally
@@ -141,7 +147,7 @@ class _Search:
     patience: int
     finer: Tally | None
     double: bool
-    learnt: dict[int, Rounds]
+    learnt: dict[int, Rounds] | None = None
 
     @classmethod
     def start(
@@ -173,7 +179,6 @@ class _Search:
             patience=patience,
             finer=None,
             double=double,
-            learnt={},
         )
 
     def work(self, groups: list[Group]) -> list[Group]:
@@ -181,20 +186,25 @@ class _Search:
         while groups and not stopped():
             rounds, r = groups.pop()
             rows = rounds.rows
-            try:
-                groups += self.advance(rounds, r)
-            except (RuntimeError, MemoryError, NotImplementedError) as error:
-                if not self.residual[rows].isfinite().any():  # nothing is known yet
-                    raise
-                self.end(rows, ["error"] * len(rows))
-                warnings.warn(
-                    f"an attempt at the unsolved samples failed ({type(error).__name__}: "
-                    f"{' '.join(str(error).split())[:200]}); the best so far is kept",
-                    stacklevel=2,
-                )
+            following = self.kept(partial(self.advance, rounds, r))
+            groups += self.end(rows, ["error"] * len(rows)) if following is None else following
         return groups
 
-    def look_again(self, number: int, *, by_step: bool) -> Tensor:
+    def kept(self, attempt: Callable[[], T]) -> T | None:
+        """Make an attempt; if it raises, warn, and keep what is known, if anything is."""
+        try:
+            return attempt()
+        except (RuntimeError, MemoryError, NotImplementedError) as error:
+            if not self.residual.isfinite().any():
+                raise
+            warnings.warn(
+                f"an attempt at the unsolved samples failed ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}); the best so far is kept",
+                stacklevel=2,
+            )
+            return None
+
+    def look_again(self, number: int, by_step: bool) -> Tensor:
         """Noises of the solved samples from another start, ``[B, ...]``; NaN where none came.
 
         Args:
@@ -206,7 +216,8 @@ class _Search:
             return found
         whole = torch.ones(1, dtype=torch.bool, device=found.device)
         rounds = join([part.part(whole) for part in self.learnt.values()])
-        rounds.image = rounds.image + self.rounding(rounds.image, rounds.rows, number)
+        fine = [part.tally is not self.tally for part in self.learnt.values()]
+        rounds.image = rounds.image + self.rounding(rounds, fine, number)
         if by_step:
             rows, start = rounds.rows, STEP_STARTS[number % 2]
             network = select(self.tally.denoiser, rows)
@@ -234,7 +245,7 @@ class _Search:
             spent=torch.zeros_like(self.spent),
             left=torch.zeros_like(self.left),
             reason=["stalled"] * len(self.reason),
-            learnt={},
+            learnt=None,
         )
         if by_step:
             again.work(again.judge(rounds, rounds.y.new_full((len(rounds.rows),), torch.inf)))
@@ -273,7 +284,7 @@ class _Search:
             part, at = found.learnt[k], found.y[k : k + 1]
             close = given and found.reason[k] == "stalled" and found.residual[k] < CLOSE
             following += self.another(part, at, found.reason[k], close=bool(close))
-        return following
+        return joined(following)
 
     def know(self, first: Inversion) -> None:
         """Begin with what another method has found."""
@@ -313,10 +324,10 @@ class _Search:
             following.append((part, part.learn(m[gained])))
         for k in (~solved & ~gained).nonzero().flatten().tolist():
             this = torch.arange(len(rows), device=rows.device) == k
-            if self.repeats(rows[this], trip[this], end[this]):
+            at = rounds.y[this]
+            if self.repeats(rows[this], at[:, 0], trip[this], end[this]):
                 self.solve(rounds.part(this))
             else:
-                at = rounds.y[this]
                 following += self.another(rounds.part(this), at, "round-off", close=given)
         return following
 
@@ -329,12 +340,11 @@ class _Search:
         self.sizes[at] = equation_sizes(self.image[at], y, r)
         self.residual[at] = self.sizes[at].amax(1)
 
-    def repeats(self, row: Tensor, trip: Tensor, end: Tensor) -> bool:
+    def repeats(self, row: Tensor, first: Tensor, trip: Tensor, end: Tensor) -> bool:
         """Whether the sampler itself repeats itself to no better than this ``trip``, ``[1]``."""
         if trip**2 > MOST * self.roundoff.limit[row]:
             return False
-        first = self.y[row, 0] * (1 + self.roundoff.change)
-        _, _, other = sampled(self.tally, first, row)
+        _, _, other = sampled(self.tally, first * (1 + self.roundoff.change), row)
         self.repeat[row] = relative_size(other - end, end) ** 2
         return bool(trip**2 <= ROUGH * self.repeat[row])
 
@@ -342,7 +352,8 @@ class _Search:
         """One sample is solved."""
         row = int(part.rows)
         self.reason[row] = "converged"
-        self.learnt[row] = part
+        if self.learnt is not None:
+            self.learnt[row] = part
 
     def another(self, part: Rounds, at: Tensor, reason: str, *, close: bool) -> list[Group]:
         """What to try next with one sample: float64 from where it stands, or another start."""
@@ -376,17 +387,18 @@ class _Search:
             self.reason[row] = reason
         return []
 
-    def rounding(self, image: Tensor, rows: Tensor, seed: int) -> Tensor:
+    def rounding(self, rounds: Rounds, fine: Sequence[bool], seed: int) -> Tensor:
         """As much random noise as the sampler's round-off makes, where float64 has solved."""
         draw = torch.Generator().manual_seed(seed)
-        noise = torch.randn(image.shape, generator=draw, dtype=image.dtype).to(image)
-        size = self.trip[rows] * image.flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
-        fine = [self.learnt[row].tally is not self.tally for row in rows.tolist()]
+        noise = torch.randn(rounds.image.shape, generator=draw, dtype=torch.float64)
+        noise = noise.to(rounds.image) / noise[0].numel() ** 0.5
+        size = self.trip[rounds.rows] * rounds.image.flatten(1).norm(dim=1)
         return column(size * torch.tensor(fine, device=size.device), noise) * noise
 
-    def result(self, unfinished: Sequence[Group], others: Sequence[Tensor]) -> Inversion:
+    def result(self, unfinished: Sequence[Group], others: Sequence[Tensor | None]) -> Inversion:
         """The best of every sample, and the noises that other starts have led to."""
         judged, solver = self.trip.isfinite(), self.tally.solver
+        unknown = torch.full_like(self.image, torch.nan)
         states = torch.cat([self.y.transpose(0, 1), self.image[None]])
         for rounds, _ in unfinished:
             self.end(rounds.rows, [stopped() or "budget"] * len(rounds.rows))
@@ -401,5 +413,15 @@ class _Search:
             roundoff=self.roundoff,
             again=self.again,
             repeat=self.repeat,
-            others=torch.stack([*others]) if others else None,
+            others=torch.stack([unknown if v is None else v for v in others]) if others else None,
         )
+
+
+def joined(groups: Sequence[Group]) -> list[Group]:
+    """The groups with one network as one, but for those whose states are evaluated already."""
+    known = [group for group in groups if group[1] is not None]
+    by_network: dict[int, list[Rounds]] = {}
+    for rounds, r in groups:
+        if r is None:
+            by_network.setdefault(id(rounds.tally), []).append(rounds)
+    return known + [(join(parts), None) for parts in by_network.values()]

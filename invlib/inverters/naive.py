@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, Prediction, convert, select
+from ..denoisers import Denoiser, convert, prediction_of, select, silent_without_noise
 from ..evaluator import Tally
 from ..inversion import Inversion
 from ..solvers import Solver
@@ -94,10 +94,12 @@ def walk(tally: Tally, y: Tensor, start: int, end: int, count: int, rows: Tensor
     alpha, sigma = solver.schedule.alpha_t(t), solver.schedule.sigma_t(t)
     alpha[0], sigma[0] = solver.alpha[start], solver.sigma[start]
     alpha[-1], sigma[-1] = solver.alpha[end], solver.sigma[end]
-    kind: Prediction = getattr(tally.denoiser, "prediction", "epsilon")
+    kind = prediction_of(tally.denoiser)
     for k in range(count):
         label = t[k + 1].to(y).expand(len(y))
-        at = k if sigma[k] or kind != "sample" else k + 1  # data and no noise say nothing of noise
+        at = (
+            k if sigma[k] or not silent_without_noise(kind) else k + 1
+        )  # data and no noise say nothing of noise
         levels = alpha[at].to(y).expand(len(y)), sigma[at].to(y).expand(len(y))
         if not k or not stopped():
             if count == 1:
@@ -115,4 +117,4 @@ def time_of(solver: Solver, node: int) -> float:
     """Time label of a state; the image is at time 0, unless the schedule says otherwise."""
     if node < solver.steps:
         return solver.t[node].item()
-    return getattr(solver.schedule, "image", 0.0)
+    return solver.schedule.image

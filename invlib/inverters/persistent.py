@@ -50,7 +50,8 @@ def persistent(
         double: whether to search with a copy of the network in float64; it takes the memory of
             two copies in float32, and several times as long.
         tol: relative residual at which a sample is solved; by default what :func:`multisecant`
-            takes for the given network, and 1e-4 of that with a copy in float64.
+            takes for the network that is searched with, but, with a copy in float64, no less than
+            1e-4 of what it takes for the given one.
         max_iterations: rounds of a search.
         patience: rounds without 10 % progress before a search counts as stalled.
         memory: pairs that every node keeps.
@@ -62,11 +63,15 @@ def persistent(
     if starts < 1:
         raise ValueError(f"starts must be at least 1, got {starts}")
     network = in_float64(denoiser) if double else denoiser
+    paid = torch.zeros(len(image), dtype=torch.long)
     if tol is None:
-        tally, target = Tally.start(denoiser, image, solver, max_batch=max_batch)
-        noised = random_states(target, solver, 0)[:-1].transpose(0, 1)
-        floor = roundoff(tally, noised, torch.arange(len(target), device=target.device)).equations
-        tol = NEAR * (1e-4 if network is not denoiser else 1) * max(floor.tolist(), default=1.0)
+        tol = 0.0
+        for each, share in ((network, 1.0), *[(denoiser, 1e-4)] * double):
+            tally, target = Tally.start(each, image, solver, max_batch=max_batch)
+            noised = random_states(target, solver, 0)[:-1].transpose(0, 1)
+            rough = roundoff(tally, noised, torch.arange(len(target), device=target.device))
+            tol = max([tol, *(NEAR * share * rough.equations).tolist()])
+            paid += tally.nfe
     search = partial(
         multisecant,
         tol=tol,
@@ -83,4 +88,4 @@ def persistent(
             return search(select(network, rows), image[rows], solver, start=begin)
 
         result = retry(result, again)
-    return replace(result, method="persistent")
+    return replace(result, nfe=result.nfe + paid, method="persistent")

@@ -16,9 +16,8 @@ class Pairs:
     r"""Secant pairs of every node of every sample, and the Newton step that they give.
 
     A pair is a difference of two states, of length one, and that of the outputs, less what
-    Gaussian data would give. Pairs are in float32: they say what the Jacobian is like, to a few
-    digits at best. The inner products of all pairs are kept, so that a round costs those of the
-    new one.
+    Gaussian data would give. The inner products of all pairs are kept, so that a round costs
+    those of the new one.
 
     Attributes:
         derivative: derivative of the outputs for Gaussian data, ``[N]``.
@@ -44,11 +43,17 @@ class Pairs:
 
     @classmethod
     def empty(
-        cls, derivative: Tensor, coupling: Tensor, memory: int, drop: float, y: Tensor
+        cls,
+        derivative: Tensor,
+        coupling: Tensor,
+        memory: int,
+        drop: float,
+        y: Tensor,
+        dtype: torch.dtype,
     ) -> Pairs:
-        """No pairs yet, of states like ``y [k, N, D]``."""
+        """No pairs yet, of states like ``y [k, N, D]``, to be kept in some dtype."""
         k, n, dim = y.shape
-        none = y.new_zeros(k, n, 0, dim, dtype=torch.float32)
+        none = y.new_zeros(k, n, 0, dim, dtype=dtype)
         gram, cross = y.new_zeros(k, n, 0, 0), y.new_zeros(k, n, 0, n, 0)
         return cls(derivative.to(y), coupling.to(y), memory, drop, none, none, gram, cross)
 
@@ -58,7 +63,7 @@ class Pairs:
             dy, dm = y - self.last[0], m - self.last[1]
             size = dy.norm(dim=2, keepdim=True).clamp(min=1e-300)
             dm = (dm - self.derivative[:, None] * dy) / size
-            self._add((dy / size)[:, :, None].float(), dm[:, :, None].float())
+            self._add((dy / size)[:, :, None].to(self.dy), dm[:, :, None].to(self.dy))
         self.last = y, m
 
     def _add(self, dy: Tensor, dm: Tensor) -> None:
@@ -119,12 +124,12 @@ class Pairs:
         cross = torch.einsum("knab,knbmc->knamc", basis, self.cross)
         small = torch.einsum("knamc,kmdc->knamd", cross, basis)
         small = small * self.coupling[:, None, :, None]
-        right = basis @ (self.dy @ r[..., None].float()).to(r)
+        right = basis @ (self.dy @ r[..., None].to(self.dy)).to(r)
         eye = torch.eye(n * count, dtype=r.dtype, device=r.device)
         matrix, vector = small.reshape(k, *eye.shape), right.reshape(k, n * count, 1)
         z = torch.stack([_solve(eye - s, b) for s, b in zip(matrix, vector, strict=True)])
         weights = basis.transpose(2, 3) @ z.view(k, n, count, 1)
-        change = (self.dm.transpose(2, 3) @ weights.float())[..., 0].to(r)
+        change = (self.dm.transpose(2, 3) @ weights.to(self.dm))[..., 0].to(r)
         return -r - torch.einsum("ij,kjd->kid", self.coupling, change)
 
 

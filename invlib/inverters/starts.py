@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..denoisers import convert, prediction_of
+from ..denoisers import convert, prediction_of, silent_without_noise
 from ..evaluator import Tally
 from ..solvers import Solver
 
@@ -30,7 +30,7 @@ def jump(tally: Tally, image: Tensor) -> Tensor:
     raw = tally.call(partial(solver.raw, tally.denoiser), x, nodes, rows)
     alpha, sigma = solver.alpha[:-1], solver.sigma[:-1]
     ends = solver.alpha[-1].expand_as(alpha), solver.sigma[-1].expand_as(sigma)
-    at = (alpha, sigma) if kind == "sample" and not solver.sigma[-1] else ends
+    at = (alpha, sigma) if silent_without_noise(kind) and not solver.sigma[-1] else ends
     noise = convert(raw, x, each(at[0]), each(at[1]), kind, "epsilon")
     noise = noise.view(solver.steps, *image.shape)
     data = (image - solver.sigma[-1].item() * noise) / solver.alpha[-1].item()

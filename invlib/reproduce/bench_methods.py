@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser, Guided
 from ..inversion import Inversion, Inverter
-from ..inverters import algorithm1, algorithm2, exact, multisecant, naive, stepwise
+from ..inverters import algorithm1, algorithm2, exact, naive
 from ..rivals import (
     aidi_a,
     aidi_e,
@@ -59,10 +59,8 @@ class Method:
 
 
 def ours(sampler: str, solver: Solver, guidance: float) -> Inverter:
-    """What users get by default, but at a high guidance scale only its first search."""
-    if solver.order_one:
-        return stepwise
-    return exact if guidance <= 3 else multisecant
+    """What users get by default."""
+    return exact
 
 
 def stock(sampler: str, solver: Solver, guidance: float) -> Inverter:

@@ -9,17 +9,23 @@ from pathlib import Path
 from .. import rehearsal
 from ..rehearsal import peak, pipelines_page
 from . import bench_tables, decoder_memory, decoding, exactness, flow, reversible, versus
+from .store import earlier
 
 
 def of(markdown: Callable[..., str], *files: str) -> Callable[[Path], str]:
     """A table that is made from results files."""
 
     def table(root: Path) -> str:
-        return markdown(*(json.loads((root / f"results/{f}.json").read_text()) for f in files))
+        text = markdown(*(json.loads((root / f"results/{f}.json").read_text()) for f in files))
+        return text + (EARLIER if {*files} & {*earlier(root)} else "")
 
     return table
 
 
+EARLIER = (
+    "\n\n*Measured with an earlier version of the code; the present one has not filled this table "
+    "yet.*"
+)
 TABLES: dict[str, Callable[[Path], str]] = {
     "exactness": of(exactness.markdown, "exactness"),
     "decoding": of(decoding.markdown, "decoding", "identical"),

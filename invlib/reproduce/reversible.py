@@ -34,7 +34,6 @@ from ..reversible import (
 from ..sampling import sample
 from ..schedule import Grid, Schedule
 from ..solvers import Solver, ddim, dpm_solver_pp_2m
-from . import exactness
 from .likeness import data_features, distance, features, obeyed, pipeline, reconstructed
 from .table import GUIDANCE, SHARD, Rows, Table
 
@@ -115,8 +114,7 @@ def ours(denoiser: Guided, noise: Tensor, solver: Solver) -> Measured:
     rows = torch.arange(INVERTED[solver.steps])
     denoiser, noise = denoiser.select(rows), noise[rows]
     image = sample(denoiser, noise, solver).image
-    method = exactness.method(solver, denoiser.scale)
-    found = invert(denoiser, image, solver, method=method)
+    found = invert(denoiser, image, solver)
     return {
         "noise_image": error(found.noise, noise),
         "image_noise": error(sample(denoiser, found.noise, solver).image, image),

@@ -17,7 +17,16 @@ from torch import Tensor
 PACKAGE = Path(__file__).parents[1]
 CORE = (  # the code whose change makes a stored result stale
     *("schedule.py", "denoisers.py", "solvers.py", "sampling.py", "metrics.py", "shapes.py"),
-    *("rootfind.py", "newton.py", "inversion.py", "certificate.py", "inverters/*.py"),
+    *(
+        "continuous.py",
+        "bridge.py",
+        "evaluator.py",
+        "precision.py",
+        "rootfind.py",
+        "newton.py",
+        "inversion.py",
+    ),
+    *("certificate.py", "inverters/*.py"),
     "pipelines/unet.py",
 )
 
@@ -79,6 +88,16 @@ def fingerprint(configs: Iterable[dict[str, Any]] = ()) -> str:
     """A hash of the core and of all that some cells of work depend on."""
     text = "\n".join(sorted(json.dumps(config, sort_keys=True) for config in configs))
     return hashlib.sha256(f"{code_hash()}\n{text}".encode()).hexdigest()[:12]
+
+
+def earlier(root: Path) -> tuple[str, ...]:
+    """The results that are known to be of earlier code, and have not been made again yet.
+
+    They are named in ``results/earlier.txt``, one a line. Pages say so where they show them, and
+    the tests see to it that nothing else is stale.
+    """
+    path = root / "results/earlier.txt"
+    return tuple(path.read_text().split()) if path.exists() else ()
 
 
 def write_json(path: Path, values: dict[str, Any], configs: Iterable[dict[str, Any]] = ()) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from .comparison import METHODS
 from .figures import FIGURES, results
+from .store import earlier
 
 NONE = "not measured"
 Values = dict[str, Any]
@@ -114,10 +115,13 @@ def markdown(root: Path) -> str:
 
 def _made_with(root: Path) -> str:
     """Device and fingerprint of every results file."""
-    rows = ["| results | device | code, models and settings |", "| --- | --- | --- |"]
+    head = ("results", "device", "code, models and settings", "made with")
+    rows, old = [f"| {' | '.join(head)} |", "| --- | --- | --- | --- |"], earlier(root)
     for name in FIGURES:
         values = _read(root, name, "tiny")
-        rows.append(f"| `{results(name, 'tiny')}` | {values['device']} | `{values['code']}` |")
+        code = "earlier code" if name in old else "the present code"
+        cells = f"`{results(name, 'tiny')}`", values["device"], f"`{values['code']}`", code
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
