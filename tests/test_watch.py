@@ -48,6 +48,7 @@ from invlib.watch import Budget, Progress, Watch, count, enter, observe, stopped
 
 STEPS = 6
 FIRST_ORDER = {"algorithm1", "stepwise"}
+MEASURING = 2 * 3 + 11  # evaluations of the first sample for the round-off at three nodes
 
 
 def problem(
@@ -127,7 +128,8 @@ def test_a_budget_ends_every_method_with_honest_reasons(method: str, evaluations
         else:
             assert reason == "budget" or full.reason[row] == reason
     rounds = {"algorithm2": 8, "naive": 1}.get(method, 2 * solver.steps)
-    assert found.nfe.max() <= evaluations + rounds
+    before = {"algorithm1": 0, "algorithm2": 0, "naive": 0, "persistent": 2}.get(method, 1)
+    assert found.nfe.max() <= evaluations + rounds + before * (MEASURING + 3)
 
 
 def equations(denoiser: Denoiser, found: Inversion, solver: Solver) -> list[float]:
@@ -149,22 +151,27 @@ def equations(denoiser: Denoiser, found: Inversion, solver: Solver) -> list[floa
 
 @pytest.mark.parametrize("evaluations", [STEPS, 4 * STEPS, 7 * STEPS])
 def test_the_budget_is_kept_within_one_round(evaluations: int) -> None:
-    """A round of a whole trajectory costs one evaluation a step."""
+    """A round of a whole trajectory costs one evaluation a step; the first one begins the search.
+
+    Before it ends, there are the start, this round, and its round-off.
+    """
     denoiser, image, solver = problem()
     found = invert(
         denoiser, image, solver, method="multisecant", budget=Budget(evaluations=evaluations)
     )
-    assert evaluations <= found.nfe.max() <= evaluations + solver.steps
+    begin = 2 * solver.steps + MEASURING
+    assert evaluations <= found.nfe.max() <= max(begin, evaluations + solver.steps)
 
 
 def test_step_by_step_the_budget_is_kept_within_one_evaluation() -> None:
     denoiser, image, solver = problem("stepwise")
     full = invert(denoiser, image, solver, method="stepwise").nfe.max()
-    for evaluations in range(2, int(full), 3):  # start and first round of the first step: 2
+    begin = 3 * 2 + 11 + 2  # round-off at two nodes; start and first round of the first step
+    for evaluations in range(2, int(full), 3):
         found = invert(
             denoiser, image, solver, method="stepwise", budget=Budget(evaluations=evaluations)
         )
-        assert found.nfe.max() in (evaluations, evaluations + 1)
+        assert found.nfe.max() in (max(begin, evaluations), evaluations + 1)
 
 
 def test_more_budget_is_never_worse() -> None:
@@ -183,7 +190,7 @@ def test_steps_that_were_not_reached_are_marked_and_cost_nothing() -> None:
     """Their residuals are NaN; the states before them are those of the search without a budget."""
     denoiser, image, solver = problem("stepwise")
     full = invert(denoiser, image, solver, method="stepwise")
-    found = invert(denoiser, image, solver, method="stepwise", budget=Budget(evaluations=14))
+    found = invert(denoiser, image, solver, method="stepwise", budget=Budget(evaluations=31))
     reached = (~found.residuals.isnan()).sum(1)
     assert 1 < reached[0] < STEPS and len(set(reached.tolist())) == 1
     solved = int(reached[0]) - 1  # the last of them was cut off
@@ -285,7 +292,7 @@ def test_an_attempt_that_is_cut_off_leaves_the_better_result_and_says_so() -> No
 
     def attempt(rows: Tensor) -> Inversion:
         assert rows.tolist() == [0, 2]
-        count({0: 0, 1: 7})  # its second sample is number 2 outside
+        count({0: 0, 1: 17})  # its second sample is number 2 outside
         return invert(select(denoiser, rows), image[rows], solver, method="multisecant")
 
     seen: list[Progress] = []
@@ -294,7 +301,8 @@ def test_an_attempt_that_is_cut_off_leaves_the_better_result_and_says_so() -> No
         found = retry(first, attempt)
     assert found.reason == ("budget", "converged", "budget")
     assert torch.equal(found.noise, first.noise)
-    assert seen[-1].evaluations == 7 + int((found.nfe - first.nfe).max())
+    paid = found.nfe - first.nfe
+    assert seen[-1].evaluations == 17 + paid[2] > paid[0] > paid[2] > paid[1] == 0
 
 
 # Seconds, and time left
@@ -524,8 +532,9 @@ def test_the_bar_talks_on_stderr_and_says_how_far_it_is(
     found = invert(denoiser, image, solver, progress=True)
     out, err = capsys.readouterr()
     last = err.replace("\n", "\r").strip("\r ").split("\r")[-1]
-    assert not out and "multisecant: 100%" in last and "3/3 solved" in last
-    assert f"{found.nfe.max()} evaluations" in last and " dB" in last
+    assert not out and "exact: 100%" in last and "3/3 solved" in last
+    judged = found.nfe.max() + STEPS  # with the run that the certificate need not repeat
+    assert f"{judged} evaluations" in last and " dB" in last
     assert " left" in err
 
 
@@ -672,12 +681,12 @@ def test_a_decoder_search_and_an_inversion_are_paid_from_one_budget() -> None:
         found = invert(denoiser, image, solver, method="multisecant")
     assert seen[-1].evaluations == (decoding.evaluations + found.nfe).max()
     paid = int(decoding.evaluations.max())
-    with watching(Watch(budget=Budget(evaluations=paid + 2 * STEPS))):
+    with watching(Watch(budget=Budget(evaluations=paid + 5 * STEPS))):
         again = quasi_newton(autoencoder, box)
         cut = invert(denoiser, image, solver, method="multisecant")
     assert torch.equal(again.latents, decoding.latents) and again.reason == decoding.reason
     assert set(cut.reason) == {"budget"}
-    assert paid + 2 * STEPS <= (again.evaluations + cut.nfe).max() < paid + 3 * STEPS
+    assert paid + 5 * STEPS <= (again.evaluations + cut.nfe).max() < paid + 6 * STEPS
 
 
 class Pressed(Toy):
