@@ -315,7 +315,7 @@ def _roundoff(network: PipelineNetwork) -> tuple[float, int]:
     stage, node = network.stage, len(network.times) // 2
     state = stage.inputs[node]
     x = state[None] if network.joint else state[:1]
-    small = max(1e-7, 2 * torch.finfo(stage.recording.states[node].dtype).eps)
+    small = 2 * torch.finfo(stage.recording.states[node].dtype).eps
     one = network.select(torch.zeros(3, dtype=torch.long))
     nodes = torch.full((3,), node, device=x.device)
     found, spent = 0.0, 0
