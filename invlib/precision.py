@@ -21,6 +21,7 @@ CHANGES = (4e-16, 1e-10, 1e-6, 3e-5, 1e-3)  # relative, from float64's last plac
 MOST = 100.0  # NMSE, times the limit, up to which a sampler that repeats itself badly is believed
 ROUGH = 4.0  # NMSE of a round trip, times that of the sampler's repetition, that is round-off
 DOUBLE, SINGLE = 1e-20, 1e-10  # least NMSE that counts as exact, by the precision
+STEP = 1e-14  # relative residual of one step that is round-off in float64, whatever the network
 HOPELESS = 0.05  # a relative round-off with which no search makes sense
 
 
@@ -156,9 +157,10 @@ def roundoff(
 def step_tolerance(roundoff: Tensor) -> Tensor:
     """Relative residual at which one step of many is solved: half of the round-off.
 
-    The errors of the steps add up, so it is below; far below it nothing can be gained.
+    The errors of the steps add up, so it is below; far below it nothing can be gained, nor below
+    :data:`STEP`, since the residual is computed in float64.
 
     Args:
         roundoff: relative round-off of the outputs, any shape.
     """
-    return roundoff / 2
+    return (roundoff / 2).clamp(min=STEP)
