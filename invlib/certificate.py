@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -84,6 +85,7 @@ def certify(
     vectors: int = 0,
     other: Inversion | None = None,
     again: Tensor | None = None,
+    moved: Callable[[], Tensor] | None = None,
     gap: float = 0.0,
 ) -> Certificate:
     r"""Check an inversion by running the sampler again, and measure how well posed it was.
@@ -102,11 +104,13 @@ def certify(
             differs (in NMSE by more than the square root of what counts as exact) is reported as
             another root.
         again: the image that the sampler itself made of the noise; by default the table is run.
+        moved: makes the image that the sampler itself makes of the noise changed in its last
+            place; called where ``again`` misses the image by little.
         gap: relative round-off of the steps of what made ``again``, where that is not float64's.
     """
     image, noise = inversion.states[-1], inversion.noise
     with torch.no_grad():
-        trip, limit = _round_trip(denoiser, inversion, solver, again, gap)
+        trip, limit = _round_trip(denoiser, inversion, solver, again, moved, gap)
     rows = trip.isfinite().nonzero().flatten()
     size = noise[0].numel()
     score = (noise.flatten(1).square().sum(1) - size) / (2 * size) ** 0.5
@@ -170,7 +174,7 @@ def _others(
         found += [*inversion.others]
     if other is not None:
         with torch.no_grad():
-            trip, most = _round_trip(denoiser, other, solver, None, gap)
+            trip, most = _round_trip(denoiser, other, solver, None, None, gap)
         good = (trip < most).view(-1, *[1] * (noise.ndim - 1))
         found.append(torch.where(good, other.noise, torch.nan))
     if not found:
@@ -190,7 +194,12 @@ def _uniqueness(root: bool, same: bool, *, searched: bool) -> Uniqueness:
 
 
 def _round_trip(
-    denoiser: Denoiser, inversion: Inversion, solver: Solver, again: Tensor | None, gap: float
+    denoiser: Denoiser,
+    inversion: Inversion,
+    solver: Solver,
+    again: Tensor | None,
+    moved: Callable[[], Tensor] | None,
+    gap: float,
 ) -> tuple[Tensor, Tensor]:
     """NMSE of the round trip, and the one that round-off makes, ``[B]`` each.
 
@@ -212,10 +221,12 @@ def _round_trip(
     trip, limit = nmse(again, image), precision.limit
     if gap >= 1e-10:
         limit = limit.clamp(min=max(1e-10, (4 * gap) ** 2))
-    doubtful = rows[(trip >= limit) & (trip < MOST * limit) & own]
-    if len(doubtful):
+    doubtful = rows[(trip >= limit) & (trip < MOST * limit)]
+    if len(doubtful) and (own or moved is not None):
         known = None if inversion.repeat is None else inversion.repeat[doubtful]
-        if known is None or known.isnan().any():
+        if moved is not None:
+            known = nmse(moved().to(again)[doubtful], again[doubtful])
+        elif known is None or known.isnan().any():
             begin = noise[doubtful] * solver.scale * (1 + precision.change)
             known = nmse(sampled(tally, begin, doubtful)[2], again[doubtful])
         limit[doubtful] = torch.minimum(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -56,8 +57,11 @@ def test_fluxes_follow_the_power_law() -> None:
 
 
 def test_the_model_never_saw_the_held_out_fields() -> None:
-    assert HELD_OUT_SEED > 1e6  # training draws from the seeds 0 ... steps
-    assert held_out(2).shape == (2, 1, SIDE, SIDE)
+    """Training draws from the seeds 0 ... steps - 1."""
+    module = __import__(load.__module__, fromlist=["WEIGHTS"])
+    steps = json.loads((module.WEIGHTS / "training.json").read_text())["steps"]
+    assert steps < HELD_OUT_SEED
+    assert torch.equal(held_out(2), star_fields(2, draw(HELD_OUT_SEED)))
 
 
 # The network
@@ -81,7 +85,7 @@ def test_between_its_folds_the_network_is_linear_and_across_them_it_is_not() -> 
 def test_the_denoiser_turns_the_score_into_the_noise() -> None:
     """At the largest time a state is noise: epsilon is about the state, the score minus it."""
     denoiser, x = stars_denoiser(), noise_for(4, (1, SIDE, SIDE))
-    t = torch.full((4,), 999.0, dtype=torch.float64)
+    t = torch.full((4,), SCHEDULE.times - 1.0, dtype=torch.float64)
     sigma = SCHEDULE.sigma_t(t)[:, None, None, None]
     score = denoiser.network(x, t)
     torch.testing.assert_close(denoiser(x, t).double(), -sigma * score.double(), rtol=1e-6, atol=0)

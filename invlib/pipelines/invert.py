@@ -259,6 +259,12 @@ def _decoder(decoder: str | DecoderInverter) -> DecoderInverter:
     return DECODERS[decoder]
 
 
+def _moved(reading: Reading, latents: Tensor) -> Tensor:
+    """What the stock call makes of noise that is changed in its last place."""
+    last_place = torch.finfo(latents.dtype).eps
+    return reading.target(reading.stage.again(latents * (1 + last_place)).double())
+
+
 def _result(
     reading: Reading,
     found: Inversion,
@@ -275,13 +281,14 @@ def _result(
         again = None
         if torch.isfinite(latents).all():
             again = reading.target(stage.again(latents).double())
-            evaluations = evaluations + reading.solver.steps
+            evaluations = evaluations + reading.solver.steps * (1 + (found.again is not None))
         proof = certify(
             reading.network,
             found,
             reading.solver,
             vectors=options.vectors,
             again=again,
+            moved=partial(_moved, reading, latents) if again is not None else None,
             gap=reading.gap,
         )
     return ImageInversion(

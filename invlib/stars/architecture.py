@@ -34,7 +34,7 @@ class StarScore(nn.Module):
     Its rectifiers fold: between them it is linear, and nothing smooths or rescales what they do.
 
     Args:
-        schedule: the noise schedule that it is trained on.
+        schedule: which time has which noise level; the network itself knows the levels only.
         side: pixels along an edge.
     """
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..portraits.quality import grid_of
-from .load import WEIGHTS, stars_denoiser, verify
+from .load import SCHEDULE, WEIGHTS, stars_denoiser, verify
 from .quality import (
     QUANTILES,
     conditioning,
@@ -30,7 +30,7 @@ already without guidance, where the rectifiers switch, and its data have a high 
 |---|---|
 | task | unconditional 32 x 32 star fields, one channel |
 | network | ReLU mixer of {parameters:.2f} M parameters, without attention, normalisation |
-| prediction, schedule | score, linear betas (the VP equation) |
+| prediction, schedule | score, linear betas (the VP equation), down to sigma = {end:.2f} |
 | training | {steps} x {batch} fields, each drawn once, {minutes:.0f} min ({device}) |
 
 Data: `invlib.stars.star_fields` draws point sources of four decades of brightness under a
@@ -46,9 +46,9 @@ Quantiles of the pixels of 200 held-out fields and of 200 samples (DPM-Solver++(
 | fields | {fields} |
 | samples | {samples} |
 
-Mean square error of the predicted noise on held-out fields, by training time (1000 is noise):
+Mean square error of the predicted noise on held-out fields, by noise level:
 
-| time | {times} |
+| sigma | {times} |
 |---|{time_rules}
 | error | {errors} |
 
@@ -98,6 +98,7 @@ def card(quality: dict[str, Any], training: dict[str, Any], parameters: int) -> 
     errors = quality["denoising_error"]
     return CARD.format(
         parameters=parameters / 1e6,
+        end=SCHEDULE.sigma_t(0).item(),
         steps=training["steps"],
         batch=training["batch"],
         minutes=training["seconds"] / 60,

@@ -17,7 +17,7 @@ from .render import SIDE, star_fields
 
 HELD_OUT_SEED = 1_000_003
 QUANTILES = (0.01, 0.5, 0.9, 0.99, 0.999)
-TIMES = (1, 10, 100, 300, 600)
+TIMES = (0, 50, 100, 200, 400)
 
 
 def held_out(count: int) -> Tensor:
@@ -26,7 +26,7 @@ def held_out(count: int) -> Tensor:
 
 
 def denoising_error(denoiser: NoiseOfScore, count: int = 200) -> dict[str, float]:
-    """Mean square error of the predicted noise on held-out fields, by training time."""
+    """Mean square error of the predicted noise on held-out fields, by noise level."""
     x0 = held_out(count)
     noise = noise_for(count, tuple(x0.shape[1:])).to(x0)
     errors = {}
@@ -34,8 +34,9 @@ def denoising_error(denoiser: NoiseOfScore, count: int = 200) -> dict[str, float
         t = torch.full((count,), float(time), dtype=torch.float64)
         alpha, sigma = (column(v(t).to(x0), x0) for v in (SCHEDULE.alpha_t, SCHEDULE.sigma_t))
         with torch.no_grad():
-            errors[str(time)] = (denoiser(alpha * x0 + sigma * noise, t) - noise).square()
-    return {time: error.mean().item() for time, error in errors.items()}
+            error = denoiser(alpha * x0 + sigma * noise, t) - noise
+        errors[f"{sigma[0].item():.2f}"] = error.square().mean().item()
+    return errors
 
 
 def samples(denoiser: NoiseOfScore, count: int) -> Tensor:
@@ -56,6 +57,7 @@ def conditioning(denoiser: NoiseOfScore, count: int = 8) -> dict[str, dict[str, 
     solvers: dict[str, Solver] = {
         "DDIM-50": ddim(SCHEDULE.grid(50)),
         "2M-10": dpm_solver_pp_2m(SCHEDULE.grid(10)),
+        "2M-20": dpm_solver_pp_2m(SCHEDULE.grid(20)),
         "2M-10 logSNR": dpm_solver_pp_2m(SCHEDULE.grid(10, spacing="logsnr")),
     }
     noise, table = noise_for(count, (1, SIDE, SIDE)), {}

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..portraits.training import fit
 from ..shapes import column
 from .architecture import StarScore
-from .load import MODEL, SCHEDULE, WEIGHTS, write_manifest
+from .load import MODEL, TRAINED, WEIGHTS, write_manifest
 from .render import star_fields
 
 
@@ -32,14 +32,14 @@ def train(checkpoint: Path, *, steps: int, batch: int = 64) -> tuple[StarScore, 
         The network with averaged weights, and what is known of the training.
     """
     torch.manual_seed(4)
-    network = StarScore(SCHEDULE)
+    network = StarScore(TRAINED)
 
     def loss(step: int) -> Tensor:
         draw = torch.Generator().manual_seed(step)  # a resumed run draws what a whole one does
         x0 = star_fields(batch, draw)
         noise = torch.randn(x0.shape, generator=draw)
-        t = torch.rand(batch, generator=draw, dtype=torch.float64) * (SCHEDULE.times - 1)
-        alpha, sigma = (column(v(t).float(), x0) for v in (SCHEDULE.alpha_t, SCHEDULE.sigma_t))
+        t = torch.rand(batch, generator=draw, dtype=torch.float64) * (TRAINED.times - 1)
+        alpha, sigma = (column(v(t).float(), x0) for v in (TRAINED.alpha_t, TRAINED.sigma_t))
         with torch.autocast("cpu", torch.bfloat16):
             score = network(alpha * x0 + sigma * noise, t)
         return (sigma * score + noise).square().mean()
