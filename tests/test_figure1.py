@@ -26,7 +26,7 @@ def test_cells_are_well_formed() -> None:
 def test_watching_changes_nothing_and_counts_every_call() -> None:
     denoiser, solver, noise = figure1.problem()
     watched = Watched(denoiser)
-    plain, seen = algorithm2(denoiser, noise, solver), algorithm2(watched, noise, solver)
+    plain, seen = (algorithm2(d, noise, solver) for d in (denoiser, watched))
     assert torch.equal(plain.noise, seen.noise)
     assert len(watched.calls) == plain.nfe.item()
 
