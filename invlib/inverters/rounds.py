@@ -20,6 +20,7 @@ NEAR = 10  # times round-off: a residual from which on a search looks whether it
 CLOSE = 1e-2  # relative residual from which on a search wanders no more: it nears a root, or not
 CLOSE_PATIENCE = 25  # rounds without progress there after which it counts as stalled
 SHARE, LEAST = 0.25, 4  # of free memory that pairs may take; pairs that are kept in any case
+UNKNOWNS = 2000  # most pairs of a sample, all nodes together
 COPIES = 3  # of the states that a pair takes: two, and one more while pairs are copied
 
 
@@ -59,14 +60,16 @@ class Rounds:
     ) -> Rounds:
         """Begin at states y_0 ... y_n, ``[n+1, B, ...]`` or without the last.
 
-        There are at most ``memory`` pairs. Where they would take more than :data:`SHARE` of the
-        memory that the device has free, they are kept in float32, and fewer if need be.
+        There are at most ``memory`` pairs, and at most :data:`UNKNOWNS` of all nodes together,
+        for a step solves a system of that size. Where pairs would take more than :data:`SHARE` of
+        the memory that the device has free, they are kept in float32, and fewer if need be.
         """
         solver = tally.solver
         inverse = torch.linalg.inv(gaussian_matrix(solver, variance))
         rows = torch.arange(len(image), device=image.device)
         y = states[: solver.steps].transpose(0, 1).contiguous()
         derivative = gaussian_derivative(solver, variance)
+        memory = min(memory, max(LEAST, UNKNOWNS // solver.steps))
         free, dtype = free_bytes(y.device), torch.float64
         if free is not None and memory * COPIES * 8 * y.numel() > SHARE * free:
             dtype = torch.float32
