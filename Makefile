@@ -41,7 +41,7 @@ lint: $(STAMP) ## style and types only
 	$(BIN)/mypy
 
 unit: $(STAMP) ## the unit tests only
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 notebooks: $(STAMP) ## run the chapters and compare every output with the stored one
 ifneq ($(NOTEBOOKS),)

@@ -17,12 +17,13 @@ from .denoisers import roundoff_of
 from .evaluator import Tally
 from .shapes import column
 
-CHANGES = (4e-16, 1e-10, 1e-6, 3e-5, 1e-3)  # relative, from float64's last place to bfloat16's
+CHANGES = (4e-16, 1e-10, 1e-6, 5e-5, 1e-3)  # relative, from float64's last place to bfloat16's
+CURVED = 1e3  # relative second derivative of a network that must not be taken for round-off
 MOST = 100.0  # NMSE, times the limit, up to which a sampler that repeats itself badly is believed
 ROUGH = 4.0  # NMSE of a round trip, times that of the sampler's repetition, that is round-off
 DOUBLE, SINGLE = 1e-20, 1e-10  # least NMSE that counts as exact, by the precision
 STEP = 1e-14  # relative residual of one step that is round-off in float64, whatever the network
-HOPELESS = 0.05  # a relative round-off with which no search makes sense
+HOPELESS = 0.05  # a relative round-off that a network hardly has that repeats itself
 
 
 class NotRepeatableError(ValueError):
@@ -30,40 +31,51 @@ class NotRepeatableError(ValueError):
 
 
 def rough_changes(evaluate: Callable[[Tensor], Tensor], y: Tensor) -> tuple[float, float]:
-    r"""The smallest relative change of a state that shows round-off, and one that shows all of it.
+    r"""The smallest relative change of a state that shows round-off, and the one to measure it by.
 
     .. math:: d(h) = \frac{\|m(y + hy) - 2 m(y) + m(y - hy)\|}{\sqrt 6\,\|m(y)\|}
 
     What is linear in m cancels in a second difference. What is curved grows as :math:`h^2`, and
     round-off does not, so of two changes the smaller one shows round-off if :math:`d(h_1) >
-    4\,d(h_2)\,(h_1/h_2)^2`. A change that is lost when the network casts its input shows nothing.
-    Changes are tried from the last place of float64 to that of bfloat16, in one call.
+    4\,d(h_2)\,(h_1/h_2)^2`, unless a smaller one shows what is curved. A change that is lost when
+    the network casts its input shows nothing. Changes are tried from the last place of float64 to
+    that of bfloat16, in one call. The largest one with :math:`d > 1000\,h^2` is safe at other
+    states, too, where the network may be more curved.
 
     Args:
         evaluate: the network, ``[k, ...] -> [k, ...]``.
         y: one state, ``[...]``.
-
-    Raises:
-        NotRepeatableError: if the network is random or depends on earlier calls.
     """
     changes = torch.tensor([0.0, *CHANGES, *(-h for h in CHANGES)], dtype=y.dtype, device=y.device)
     m = evaluate(y * (1 + column(changes, y.expand(len(changes), *y.shape))))
     count = len(CHANGES)
     sizes = second_difference(m[1 : count + 1], m[:1], m[count + 1 :]).tolist()
-    if not sizes[-1] < HOPELESS:
-        once, twice = (evaluate(y[None]).nan_to_num() for _ in range(2))
-        if not torch.equal(once, twice):
-            raise NotRepeatableError(
-                "the network does not repeat itself: it gives another output at the same state. "
-                "It is in training mode with dropout (call .eval() first), draws random numbers, "
-                "or keeps something from call to call (switch its cache off)"
-            )
+    rough: list[tuple[float, float]] = []
     curved = [
         4 * d * (h / g) ** 2 for h, g, d in zip(CHANGES, CHANGES[1:], sizes[1:], strict=False)
     ]
-    rough = {h: d for h, d, c in zip(CHANGES, sizes, [*curved, CHANGES[-1]], strict=True) if d > c}
-    full = [h for h, d in rough.items() if d >= max(rough.values()) / 2]
-    return (min(rough), min(full)) if rough else (CHANGES[0], CHANGES[0])
+    for h, d, most in zip(CHANGES, sizes, [*curved, CURVED * CHANGES[-1] ** 2], strict=True):
+        if d > most:
+            rough.append((h, d))
+        elif d > 0:
+            break
+    safe = [h for h, d in rough if d > CURVED * h**2]
+    return rough[0][0] if rough else CHANGES[0], max(safe, default=CHANGES[0])
+
+
+def check_repetition(evaluate: Callable[[Tensor], Tensor], y: Tensor) -> None:
+    """Evaluate one state ``[...]`` twice.
+
+    Raises:
+        NotRepeatableError: if the outputs differ.
+    """
+    once, twice = (evaluate(y[None]).nan_to_num() for _ in range(2))
+    if not torch.equal(once, twice):
+        raise NotRepeatableError(
+            "the network does not repeat itself: it gives another output at the same state. "
+            "It is in training mode with dropout (call .eval() first), draws random numbers, "
+            "or keeps something from call to call (switch its cache off)"
+        )
 
 
 def second_difference(after: Tensor, at: Tensor, before: Tensor) -> Tensor:
@@ -134,16 +146,17 @@ def roundoff(
         middle = places == some[len(some) // 2]
         best = (finite.long() + (finite & middle).long()).argmax()
 
-        def evaluate(x: Tensor) -> Tensor:
-            count = (len(x),)
-            here = places[best].expand(count), whose[best].expand(count)
+        def evaluate(x: Tensor, at: Tensor) -> Tensor:
+            here = places[at].expand(len(x)), whose[at].expand(len(x))
             return tally.call(partial(tally.solver.raw, tally.denoiser), x, *here)
 
-        smallest, h = rough_changes(evaluate, states[best])
+        smallest, h = rough_changes(partial(evaluate, at=best), states[best])
         both = torch.cat([states * (1 + h), states * (1 - h)])
         after, before = tally.output(both, places.repeat(2), whose.repeat(2)).chunk(2)
-        relative = second_difference(after, at, before).view(k, len(some))
-        relative = relative.nan_to_num(0, 0).clamp(min=torch.finfo(torch.float64).eps)[:, nearest]
+        found = second_difference(after, at, before).nan_to_num(0, 0)
+        if found.max() > HOPELESS:
+            check_repetition(partial(evaluate, at=found.argmax()), states[found.argmax()])
+        relative = found.clamp(min=torch.finfo(torch.float64).eps).view(k, len(some))[:, nearest]
     else:
         relative = torch.full((k, n), known, dtype=torch.float64, device=y.device)
     outputs = at.flatten(1).norm(dim=1).view(k, len(some))[:, nearest]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import diffusers
 import torch
+
+from invlib.rehearsal.zoo.parts import at_rest, seeded
+from invlib.rehearsal.zoo.transformer_autoencoders import autoencoder_dc, autoencoder_flux2
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,7 @@ class Kind:
 
 def build(kind: Kind, dtype: torch.dtype = torch.float64) -> Any:
     """The autoencoder of a kind, with reproducible weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return kind.make().eval().requires_grad_(False).to(dtype)
+    return at_rest(seeded(kind.make), dtype)
 
 
 def kl() -> Any:
@@ -39,17 +41,6 @@ def kl() -> Any:
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-    )
-
-
-def flux2() -> Any:
-    return diffusers.AutoencoderKLFlux2(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        layers_per_block=1,
         latent_channels=4,
         norm_num_groups=4,
     )
@@ -76,15 +67,9 @@ def asymmetric() -> Any:
 
 def deep_compression() -> Any:
     blocks = ("ResBlock", "EfficientViTBlock")
-    return diffusers.AutoencoderDC(
-        latent_channels=4,
-        attention_head_dim=4,
+    return autoencoder_dc(
         encoder_block_types=blocks,
         decoder_block_types=blocks,
-        encoder_block_out_channels=(8, 8),
-        decoder_block_out_channels=(8, 8),
-        encoder_layers_per_block=(1, 1),
-        decoder_layers_per_block=(1, 1),
         encoder_qkv_multiscales=((), (5,)),
         decoder_qkv_multiscales=((), (5,)),
     )
@@ -203,7 +188,7 @@ def consistency() -> Any:
 
 KINDS: dict[str, Kind] = {
     "AutoencoderKL": Kind(kl, (4, 4, 3), (3, 8, 6)),
-    "AutoencoderKLFlux2": Kind(flux2, (4, 4, 4), (3, 8, 8)),
+    "AutoencoderKLFlux2": Kind(partial(autoencoder_flux2, attention=True), (4, 4, 4), (3, 8, 8)),
     "AutoencoderTiny": Kind(tiny, (4, 4, 3), (3, 8, 6)),
     "AsymmetricAutoencoderKL": Kind(asymmetric, (4, 4, 3), (3, 8, 6)),
     "AutoencoderDC": Kind(deep_compression, (4, 3, 4), (3, 6, 8)),

@@ -110,11 +110,21 @@ def build(
     make: Callable[..., Any], *arguments: Any, dtype: Any = torch.float64, **options: Any
 ) -> Any:
     """A pipeline with reproducible weights, in the given dtype, without progress bars."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        pipe = make(*arguments, **options)
+    pipe = seeded(make, *arguments, **options)
     for module in pipe.components.values():
         if isinstance(module, torch.nn.Module):
-            module.eval().requires_grad_(False).to(dtype)
+            at_rest(module, dtype)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def seeded(make: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """What a function makes, with the same random weights every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make(*arguments, **options)
+
+
+def at_rest(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    """The module, not in training, and in the given dtype."""
+    return module.eval().requires_grad_(False).to(dtype)

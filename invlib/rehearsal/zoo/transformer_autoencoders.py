@@ -11,19 +11,20 @@ from .parts import vae
 STATISTICS = {"latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [1.1, 1.2, 0.9, 1.0]}
 
 
-def autoencoder_dc() -> Any:
+def autoencoder_dc(**options: Any) -> Any:
     """A deep-compression autoencoder that halves once."""
-    return diffusers.AutoencoderDC(
-        latent_channels=4,
-        attention_head_dim=4,
-        encoder_block_out_channels=(8, 8),
-        decoder_block_out_channels=(8, 8),
-        encoder_layers_per_block=(1, 1),
-        decoder_layers_per_block=(1, 1),
-        encoder_qkv_multiscales=((), ()),
-        decoder_qkv_multiscales=((), ()),
-        scaling_factor=0.7,
-    )
+    defaults = {
+        "latent_channels": 4,
+        "attention_head_dim": 4,
+        "encoder_block_out_channels": (8, 8),
+        "decoder_block_out_channels": (8, 8),
+        "encoder_layers_per_block": (1, 1),
+        "decoder_layers_per_block": (1, 1),
+        "encoder_qkv_multiscales": ((), ()),
+        "decoder_qkv_multiscales": ((), ()),
+        "scaling_factor": 0.7,
+    }
+    return diffusers.AutoencoderDC(**{**defaults, **options})
 
 
 def autoencoder_qwen(*, halvings: int = 1, channels: int = 4) -> Any:
@@ -38,7 +39,7 @@ def autoencoder_qwen(*, halvings: int = 1, channels: int = 4) -> Any:
     )
 
 
-def autoencoder_flux2() -> Any:
+def autoencoder_flux2(*, attention: bool = False) -> Any:
     """The autoencoder of Flux 2, which halves once and normalises packed latents."""
     return diffusers.AutoencoderKLFlux2(
         block_out_channels=(8, 8),
@@ -47,7 +48,7 @@ def autoencoder_flux2() -> Any:
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=4,
-        mid_block_add_attention=False,
+        mid_block_add_attention=attention,
     )
 
 

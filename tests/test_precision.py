@@ -1,0 +1,272 @@
+"""Round-off, measured: of networks whose precision is known, and of none that is only curved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+import torch
+from analytic import mixture, noise_prediction, randn
+from perceptron import WIDTH, Perceptron, networks
+from torch import Tensor
+from twelve import DIM, SCHEDULE, counted, run
+
+from invlib.denoisers import Denoiser, Prediction
+from invlib.evaluator import Tally
+from invlib.inversion import invert
+from invlib.inverters import METHODS
+from invlib.inverters.trajectory import outputs, residual
+from invlib.precision import CHANGES, NotRepeatableError, Roundoff, rough_changes, roundoff
+from invlib.sampling import sample
+from invlib.solvers import Solver, ddim, dpm_solver_pp_2m
+
+SOLVER = dpm_solver_pp_2m(SCHEDULE.grid(10))
+LAST = SOLVER.t[9]
+EPS = torch.finfo(torch.float64).eps
+NETWORKS = networks()
+
+
+def states(denoiser: Denoiser, count: int = 3, solver: Solver = SOLVER) -> Tensor:
+    """What a sampler passes through, ``[B, N, D]``."""
+    with torch.no_grad():
+        found = sample(denoiser, randn(count, WIDTH), solver).states
+    return found[:-1].transpose(0, 1)
+
+
+def measured(denoiser: Denoiser, y: Tensor, solver: Solver = SOLVER) -> Roundoff:
+    tally = Tally(denoiser, solver, [0] * len(y))
+    with torch.no_grad():
+        return roundoff(tally, y, torch.arange(len(y)))
+
+
+def at_nodes(denoiser: Denoiser, y: Tensor) -> Tensor:
+    tally = Tally(denoiser, SOLVER, [0] * len(y))
+    with torch.no_grad():
+        return outputs(tally, y, torch.arange(len(y)))
+
+
+def size(x: Tensor) -> Tensor:
+    return x.double().flatten(2).norm(dim=2)
+
+
+# Networks of known precision
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "float64"])
+def test_it_is_the_distance_to_the_same_network_in_float64(name: str) -> None:
+    """At the nodes that are looked at, within a factor of ten; so are all equations together."""
+    rough, fine = NETWORKS[name]
+    y = states(rough)
+    found, m, true = measured(rough, y), at_nodes(rough, y), at_nodes(fine, y)
+    some = torch.tensor([0, 4, 9])
+    ratio = found.outputs[:, some] / (size(m - true) / size(true))[:, some]
+    assert (ratio > 0.1).all() and (ratio < 10).all()
+    image = torch.zeros_like(y[:, 0])
+    gap = residual(SOLVER, image, y, m) - residual(SOLVER, image, y, true)
+    ratio = found.equations / (gap.flatten(1).norm(dim=1) / y.flatten(1).norm(dim=1))
+    assert (ratio > 0.1).all() and (ratio < 10).all()
+
+
+def test_in_float64_it_is_that_of_float64() -> None:
+    rough, _ = NETWORKS["float64"]
+    found = measured(rough, states(rough))
+    assert (found.outputs >= EPS).all() and (found.outputs < 100 * EPS).all()
+    assert (found.equations < 100 * EPS).all()
+    assert found.limit.tolist() == [1e-20] * 3
+
+
+def test_the_order_of_precisions_is_kept() -> None:
+    sizes = [
+        measured(NETWORKS[name][0], states(NETWORKS[name][0])).outputs.max().item()
+        for name in ("float64", "float32", "float16", "bfloat16")
+    ]
+    assert sizes == sorted(sizes)
+
+
+def test_other_nodes_have_what_the_nearest_has() -> None:
+    rough, _ = NETWORKS["float16"]
+    found = measured(rough, states(rough)).outputs
+    for node, nearest in enumerate([0, 0, 0, 4, 4, 4, 4, 9, 9, 9]):
+        assert torch.equal(found[:, node], found[:, nearest])
+
+
+def test_a_denoiser_that_has_measured_it_is_taken_at_its_word() -> None:
+    @dataclass(frozen=True)
+    class Known:
+        network: Denoiser
+        roundoff: float | None
+        prediction: Prediction = "epsilon"
+
+        def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+            return self.network(x, t)
+
+    rough, _ = NETWORKS["float32"]
+    y = states(rough)
+    known = measured(Known(rough, 3e-5), y)
+    assert (known.outputs == 3e-5).all() and known.change == 3e-5
+    torch.testing.assert_close(known.limit, torch.full((3,), (4 * 3e-5) ** 2).double())
+    assert torch.equal(measured(Known(rough, None), y).outputs, measured(rough, y).outputs)
+
+
+# What is no round-off
+
+KINKS = randn(WIDTH, 4000, seed=4)
+CURVED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "linear": lambda x, t: x @ randn(WIDTH, WIDTH, seed=3),
+    "affine": lambda x, t: 3 * x + 100,
+    "constant": lambda x, t: torch.ones_like(x),
+    "zero": lambda x, t: torch.zeros_like(x),
+    "square": lambda x, t: x * x,
+    "wave": lambda x, t: torch.sin(100 * x),
+    "fast wave": lambda x, t: torch.sin(1e4 * x),
+    "edge": lambda x, t: torch.tanh(1e4 * x),
+    "many kinks": lambda x, t: torch.relu(x @ KINKS) @ KINKS.T,
+    "kink": lambda x, t: torch.nn.functional.relu(x) - torch.nn.functional.relu(-3 * x - 1),
+}
+
+
+@pytest.mark.parametrize("function", CURVED.values(), ids=CURVED)
+@pytest.mark.parametrize("make", [ddim, dpm_solver_pp_2m])
+def test_what_is_curved_in_float64_is_not_rough(
+    function: Callable[[Tensor, Tensor], Tensor], make: Callable[..., Solver]
+) -> None:
+    """A change of a state in its last place, times 1e4, is what such a wave makes of it."""
+    solver = make(SCHEDULE.grid(10))
+    y = 1 + randn(3, 10, WIDTH)
+    found = measured(noise_prediction(function), y, solver)
+    assert (found.outputs < 1e-10).all() and (found.limit == 1e-20).all()
+
+
+def test_curved_at_some_nodes_and_straight_at_the_one_looked_at() -> None:
+    """The change that is taken has to be small for all of them."""
+    middle = SOLVER.t[4].item()
+
+    @noise_prediction
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        return torch.where((t == middle)[:, None], x, torch.sin(100 * x))
+
+    found = measured(network, 1 + randn(3, 10, WIDTH))
+    assert (found.outputs < 1e-12).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 7.5])
+def test_sharp_mixtures_are_not_rough(scale: float) -> None:
+    denoiser, _, trajectory = run(4, scale, SOLVER)
+    y = trajectory.states[:-1].transpose(0, 1)
+    assert (measured(denoiser, y).outputs < 1e-13).all()
+
+
+# Changes
+
+
+def test_the_change_that_is_noticed_and_the_one_to_measure_by() -> None:
+    y = randn(DIM)
+
+    def casting(dtype: torch.dtype) -> tuple[float, float]:
+        return rough_changes(lambda x: torch.sin(x.to(dtype).double()), y)
+
+    for dtype, first, whole in (
+        (torch.float64, CHANGES[0], CHANGES[1]),
+        (torch.float32, CHANGES[2], CHANGES[2]),
+        (torch.bfloat16, CHANGES[4], CHANGES[4]),
+    ):
+        noticed, shown = casting(dtype)
+        assert noticed <= first and shown == whole
+
+
+def test_no_output_no_round_off() -> None:
+    """Samples whose outputs are not finite hurt no other; empty batches are empty."""
+    rough, _ = NETWORKS["float32"]
+    y = states(rough)
+
+    class Broken:
+        prediction = "epsilon"
+
+        def __init__(self, rows: Tensor) -> None:
+            self.rows = rows
+
+        def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+            first, second = self.rows == 0, (self.rows == 1) & (t != LAST)
+            return torch.where((first | second)[:, None], torch.nan, rough(x, t))
+
+        def select(self, rows: Tensor) -> Broken:
+            return Broken(self.rows[rows])
+
+    whole = measured(rough, y)
+    for rows in ([0, 1, 2], [0, 0, 1]):
+        found = measured(Broken(torch.tensor(rows)), y)
+        assert found.outputs.isfinite().all() and found.equations.isfinite().all()
+        assert found.outputs[0].max() < 1e-14 and found.equations[0] < 1e-14
+        ratio = found.outputs[2, -1] / whole.outputs[2, -1]
+        assert 1 / 3 < ratio < 3
+    none = measured(rough, y[:0])
+    assert none.outputs.shape == (0, 10) and none.limit.shape == (0,)
+
+
+# Networks that do not repeat themselves
+
+
+class Counting:
+    """It keeps something from call to call."""
+
+    prediction = "epsilon"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        self.calls += 1
+        return x + 0.1 * self.calls * torch.ones_like(x)
+
+
+class Dropping(Perceptron):
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return torch.nn.functional.dropout(super().forward(x, t), 0.1, self.training)
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    with pytest.raises(NotRepeatableError, match=r"\.eval\(\).*random numbers.*cache off"):
+        yield
+
+
+@pytest.mark.parametrize("method", ["exact", "multisecant", "whole_trajectory", "stepwise"])
+def test_a_network_that_does_not_repeat_itself_is_refused_with_the_remedy(method: str) -> None:
+    make = ddim if method == "stepwise" else dpm_solver_pp_2m
+    solver = make(SCHEDULE.grid(5))
+    network = Dropping().requires_grad_(False).eval()
+    image = sample(network, randn(2, WIDTH), solver).image
+    assert invert(network, image, solver, method=method).converged.all()
+    network.train()
+    random = noise_prediction(lambda x, t: x + torch.randn_like(x))
+    for denoiser in (network, random, Counting()):
+        with refused():
+            METHODS[method](denoiser, image, solver)
+
+
+# What it costs
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("nodes", [1, 2, 3, 7])
+def test_what_it_costs(nodes: int, known: bool) -> None:
+    """Two evaluations a node, three where the output is not known, and eleven of one sample."""
+    count = counted(mixture(SCHEDULE), 4)
+    y = randn(4, 10, 4)
+    tally = Tally(count, SOLVER, [0] * 4)
+    rows = torch.arange(4)
+    m = outputs(Tally(mixture(SCHEDULE), SOLVER, [0] * 4), y, rows) if known else None
+    roundoff(tally, y, rows, m, nodes=nodes)
+    each = (2 if known else 3) * nodes
+    assert tally.counts == count.per_sample == [each + 11, each, each, each]
+    assert len(count.sizes) == (2 if known else 3)
+
+
+def test_a_small_solver_has_no_more_nodes_than_it_has() -> None:
+    for steps in (1, 2, 3):
+        solver = ddim(SCHEDULE.grid(steps))
+        tally = Tally(mixture(SCHEDULE), solver, [0])
+        found = roundoff(tally, randn(1, steps, 4), torch.arange(1))
+        assert found.outputs.shape == (1, steps) and tally.counts == [3 * steps + 11]
