@@ -139,10 +139,10 @@ def _precision(tally: Tally, image: Tensor) -> Roundoff:
 
 
 @torch.no_grad()
-def solved_to(denoiser: Denoiser, image: Tensor, solver: Solver) -> float:
-    """The tolerance of a step as :func:`stepwise` takes it, the largest of all; not counted."""
+def solved_to(denoiser: Denoiser, image: Tensor, solver: Solver) -> tuple[float, Tensor]:
+    """The tolerance of a step as :func:`stepwise` takes it, the largest of all, and its cost."""
     tally, image = Tally.start(denoiser, image, solver)
-    return step_tolerance(_precision(tally, image).outputs).max().item()
+    return step_tolerance(_precision(tally, image).outputs).max().item(), tally.nfe
 
 
 class StepProblem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
@@ -92,10 +93,11 @@ def _aidi(
     tol: float | None,
     method: str,
 ) -> Inversion:
-    goal = solved_to(denoiser, image, solver) if tol is None else tol
+    goal, paid = solved_to(denoiser, image, solver) if tol is None else (tol, 0)
 
     def solve(step: StepProblem) -> Root:
         start = naive_start(step)
         return finder(step, start, slope=step.slope, tol=goal, max_iterations=iterations)
 
-    return step_by_step(denoiser, image, solver, solve, method)
+    found = step_by_step(denoiser, image, solver, solve, method)
+    return replace(found, nfe=found.nfe + paid)

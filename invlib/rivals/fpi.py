@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from ..denoisers import Denoiser
@@ -36,10 +38,11 @@ def fpi(
 
     Source: Meiri et al., arXiv 2312.12540 (version 1), algorithm 1; 20 to 30 iterations.
     """
-    goal = solved_to(denoiser, image, solver) if tol is None else tol
+    goal, paid = solved_to(denoiser, image, solver) if tol is None else (tol, 0)
 
     def solve(step: StepProblem) -> Root:
         start = naive_start(step)
         return fixed_point(step, start, slope=step.slope, tol=goal, max_iterations=iterations)
 
-    return step_by_step(denoiser, image, solver, solve, "fpi")
+    found = step_by_step(denoiser, image, solver, solve, "fpi")
+    return replace(found, nfe=found.nfe + paid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from ..denoisers import Denoiser
@@ -40,7 +42,7 @@ def newton(
 
     Source: Knoll and Keyes, J. Comput. Phys. 2004; the step equation is Hong et al.'s.
     """
-    goal = solved_to(denoiser, image, solver) if tol is None else tol
+    goal, paid = solved_to(denoiser, image, solver) if tol is None else (tol, 0)
 
     def solve(step: StepProblem) -> Root:
         return newton_krylov(
@@ -53,4 +55,5 @@ def newton(
             forcing=forcing,
         )
 
-    return step_by_step(denoiser, image, solver, solve, "newton")
+    found = step_by_step(denoiser, image, solver, solve, "newton")
+    return replace(found, nfe=found.nfe + paid)
