@@ -38,7 +38,9 @@ class Perceptron(torch.nn.Module):
 
 
 def ten_bits(x: Tensor) -> Tensor:
-    """Round to the ten bits of TensorFloat-32."""
+    """Round float32 to the ten bits of TensorFloat-32."""
+    if x.dtype != torch.float32:
+        return x
     fraction, exponent = torch.frexp(x)
     return torch.ldexp((fraction * 2**11).round() / 2**11, exponent)
 
@@ -56,7 +58,6 @@ def networks() -> dict[str, tuple[Denoiser, Denoiser]]:
     found: dict[str, tuple[Denoiser, Denoiser]] = {}
     for name, network in rough.items():
         fine = copy.deepcopy(network).double()
-        fine.rounding = whole.rounding
         found[name] = network.requires_grad_(False), fine.requires_grad_(False)
     single, fine = found["float32"]
     found["a lambda over float32"] = predicting(lambda x, t: single(x, t), "epsilon"), fine

@@ -9,7 +9,16 @@ import torch
 from analytic import randn
 from torch import Tensor
 
-from invlib.denoisers import Denoiser, Guided, Mixture, Prediction, guided, prediction_of, select
+from invlib.denoisers import (
+    Denoiser,
+    Guided,
+    Mixture,
+    Prediction,
+    guided,
+    in_float64,
+    prediction_of,
+    select,
+)
 from invlib.inversion import Inversion
 from invlib.metrics import decibel, nmse
 from invlib.sampling import Trajectory, sample
@@ -89,6 +98,9 @@ class Counted:
 
     def select(self, rows: Tensor) -> Counted:
         return replace(self, network=select(self.network, rows), rows=self.rows[rows])
+
+    def in_float64(self) -> Counted:
+        return replace(self, network=in_float64(self.network))
 
     @property
     def per_sample(self) -> list[int]:

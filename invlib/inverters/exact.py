@@ -222,9 +222,8 @@ class _Search:
             rows, start = rounds.rows, STEP_STARTS[number % 2]
             network = select(self.tally.denoiser, rows)
             tol = step_tolerance(self.roundoff.outputs[rows]).min().item()
-            other = by_steps(
-                network, rounds.image, self.tally.solver, anderson, tol, start, "exact"
-            )
+            solver, most = self.tally.solver, self.tally.max_batch
+            other = by_steps(network, rounds.image, solver, anderson, tol, start, "exact", most)
             for row, spent in zip(rows.tolist(), other.nfe.tolist(), strict=True):
                 self.tally.counts[row] += spent
             begin = other.states[:-1]
