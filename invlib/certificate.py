@@ -209,7 +209,8 @@ def _round_trip(
     rows = torch.arange(len(noise), device=noise.device)
     tally = Tally(denoiser, solver, [0] * len(noise))
     precision, own = inversion.roundoff, again is None
-    again = inversion.again if again is None else again.to(image)
+    theirs = torch.equal(noise, inversion.states[0] / solver.scale)  # the run was from this noise
+    again = (inversion.again if theirs else None) if again is None else again.to(image)
     todo = rows if again is None else rows[again.flatten(1).isnan().any(1) & own]
     again = torch.full_like(image, torch.nan) if again is None else again.clone()
     if len(todo):

@@ -408,3 +408,11 @@ def test_forward_mode_leaves_what_does_not_depend_on_the_state_to_numpy():
     x, v = torch.randn(2, 3), torch.randn(2, 3)
     assert torch.equal(forward_mode(function, x, v), 999 * v)
     assert not forward_mode(lambda x: torch.ones(2), x, v).any()
+
+
+def test_a_noise_that_was_changed_is_sampled_again() -> None:
+    denoiser, solver = twelve(), ddim(SCHEDULE.grid(10))
+    image = sample(denoiser, randn(2, DIM), solver).image
+    found = invert(denoiser, image, solver)
+    assert found.again is not None and certify(denoiser, found, solver).verdict == ("exact",) * 2
+    assert "exact" not in certify(denoiser, replace(found, noise=-found.noise), solver).verdict
