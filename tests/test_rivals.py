@@ -482,7 +482,7 @@ def test_published_costs() -> None:
     for name, cost in wanted.items():
         assert RIVALS[name](denoiser, image, solver).nfe.tolist() == [cost, cost], name
     for method, rounds in ((fpi, 20), (aidi_a, 5), (aidi_e, 5)):
-        result = method(denoiser, image, solver)
+        result = method(denoiser, image, solver, tol=1e-13)  # without one round-off is measured
         assert torch.equal(result.nfe, 20 + result.iterations)
         assert (result.iterations <= 20 * rounds).all()
     result = null_text(denoiser, image, solver)
