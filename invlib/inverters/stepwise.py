@@ -139,10 +139,15 @@ def _precision(tally: Tally, image: Tensor) -> Roundoff:
 
 
 @torch.no_grad()
-def solved_to(denoiser: Denoiser, image: Tensor, solver: Solver) -> tuple[float, Tensor]:
+def step_goal(denoiser: Denoiser, image: Tensor, solver: Solver) -> tuple[float, Tensor]:
     """The tolerance of a step as :func:`stepwise` takes it, the largest of all, and its cost."""
     tally, image = Tally.start(denoiser, image, solver)
     return step_tolerance(_precision(tally, image).outputs).max().item(), tally.nfe
+
+
+def solved_to(denoiser: Denoiser, image: Tensor, solver: Solver) -> float:
+    """The tolerance of a step as :func:`stepwise` takes it, the largest of all."""
+    return step_goal(denoiser, image, solver)[0]
 
 
 class StepProblem:

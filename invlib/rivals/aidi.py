@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem, solved_to
+from ..inverters.stepwise import StepProblem, step_goal
 from ..rootfind import Finder, Residual, Root, Search, anderson
 from ..solvers import Solver
 from .steps import naive_start, step_by_step
@@ -93,7 +93,7 @@ def _aidi(
     tol: float | None,
     method: str,
 ) -> Inversion:
-    goal, paid = solved_to(denoiser, image, solver) if tol is None else (tol, 0)
+    goal, paid = step_goal(denoiser, image, solver) if tol is None else (tol, 0)
 
     def solve(step: StepProblem) -> Root:
         start = naive_start(step)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem, solved_to
+from ..inverters.stepwise import StepProblem, step_goal
 from ..rootfind import Root, fixed_point
 from ..solvers import Solver
 from .steps import naive_start, step_by_step
@@ -38,7 +38,7 @@ def fpi(
 
     Source: Meiri et al., arXiv 2312.12540 (version 1), algorithm 1; 20 to 30 iterations.
     """
-    goal, paid = solved_to(denoiser, image, solver) if tol is None else (tol, 0)
+    goal, paid = step_goal(denoiser, image, solver) if tol is None else (tol, 0)
 
     def solve(step: StepProblem) -> Root:
         start = naive_start(step)

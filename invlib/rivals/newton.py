@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem, solved_to
+from ..inverters.stepwise import StepProblem, step_goal
 from ..newton import newton_krylov
 from ..rootfind import Root
 from ..solvers import Solver
@@ -42,7 +42,7 @@ def newton(
 
     Source: Knoll and Keyes, J. Comput. Phys. 2004; the step equation is Hong et al.'s.
     """
-    goal, paid = solved_to(denoiser, image, solver) if tol is None else (tol, 0)
+    goal, paid = step_goal(denoiser, image, solver) if tol is None else (tol, 0)
 
     def solve(step: StepProblem) -> Root:
         return newton_krylov(
