@@ -171,7 +171,7 @@ def step_tolerance(roundoff: Tensor) -> Tensor:
     """Relative residual at which one step of many is solved: half of the round-off.
 
     The errors of the steps add up, so it is below; far below it nothing can be gained, nor below
-    :data:`STEP`, since the residual is computed in float64.
+    ``STEP``, since the residual is computed in float64.
 
     Args:
         roundoff: relative round-off of the outputs, any shape.

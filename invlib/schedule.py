@@ -220,7 +220,7 @@ class Schedule:
 
     @property
     def image(self) -> float:
-        """Time label of the image: 0."""
+        """The label 0 of the image."""
         return 0.0
 
     def lambda_t(self, t: Tensor | float) -> Tensor:

@@ -103,7 +103,7 @@ def ddim(grid: Grid, *, scale: float | None = None) -> Solver:
 
     Args:
         grid: time points.
-        scale: the first state is ``scale`` times the noise; by default :attr:`Grid.scale`.
+        scale: the first state is ``scale`` times the noise; by default ``grid.scale``.
 
     Source: Song, Meng, Ermon, ICLR 2021.
     """

@@ -50,7 +50,7 @@ def multisecant(
         denoiser: the network.
         image: image, ``[B, ...]``.
         solver: any table.
-        start: states y_0 ... y_n to start from, ``[n+1, B, ...]``; by default :func:`jump`.
+        start: states y_0 ... y_n to start from, ``[n+1, B, ...]``; by default ``starts.jump``.
         tol: relative residual, not preconditioned, from which on a sample is done as soon as one
             more round gains less than a factor of 3; by default ten times what the round-off of
             the network makes, measured.
