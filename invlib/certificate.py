@@ -166,7 +166,7 @@ def _others(
         Whether another noise makes the image; and the relative distance to the same noise, NaN
         where a search found none or another one. If two more searches end at the same root, their
         errors and that of the first are independent draws, mostly along the worst conditioned
-        direction. The first is then more than :data:`SPREAD` times the larger of its distances to
+        direction. The first is then more than ``SPREAD`` times the larger of its distances to
         the two in one case of a hundred, :math:`\int\varphi(x)\,(x\varphi(x)/2)^2\,dx = .008`.
     """
     noise, found = inversion.noise, []

@@ -60,8 +60,8 @@ class Rounds:
     ) -> Rounds:
         """Begin at states y_0 ... y_n, ``[n+1, B, ...]`` or without the last.
 
-        There are at most ``memory`` pairs, and at most :data:`UNKNOWNS` of all nodes together,
-        for a step solves a system of that size. Where pairs would take more than :data:`SHARE` of
+        There are at most ``memory`` pairs, and at most ``UNKNOWNS`` of all nodes together,
+        for a step solves a system of that size. Where pairs would take more than ``SHARE`` of
         the memory that the device has free, they are kept in float32, and fewer if need be.
         """
         solver = tally.solver
@@ -166,7 +166,7 @@ def converge(
             gains less than a factor of 3: round-off.
         max_iterations: most rounds, one number or ``[k]``.
         patience: rounds without 10 % progress before a sample counts as stalled, or
-            :data:`CLOSE_PATIENCE` below :data:`CLOSE` if that is fewer.
+            ``CLOSE_PATIENCE`` below ``CLOSE`` if that is fewer.
     """
     rows, count = rounds.rows, len(rounds.rows)
     search = Search(rounds.y, tol, max_iterations, patience, goal=goal)
