@@ -224,12 +224,15 @@ def _round_trip(
         limit = limit.clamp(min=max(1e-10, (4 * gap) ** 2))
     doubtful = rows[(trip >= limit) & (trip < MOST * limit)]
     if len(doubtful) and (own or moved is not None):
-        known = None if inversion.repeat is None else inversion.repeat[doubtful]
+        unknown = torch.full_like(trip, torch.nan)
+        known = (unknown if inversion.repeat is None else inversion.repeat)[doubtful]
+        new = known.isnan()
         if moved is not None:
             known = nmse(moved().to(again)[doubtful], again[doubtful])
-        elif known is None or known.isnan().any():
-            begin = noise[doubtful] * solver.scale * (1 + precision.change)
-            known = nmse(sampled(tally, begin, doubtful)[2], again[doubtful])
+        elif new.any():
+            these = doubtful[new]
+            begin = noise[these] * solver.scale * (1 + precision.change)
+            known = known.masked_scatter(new, nmse(sampled(tally, begin, these)[2], again[these]))
         limit[doubtful] = torch.minimum(
             torch.maximum(limit[doubtful], ROUGH * known), MOST * limit[doubtful]
         )

@@ -323,10 +323,10 @@ class _Search:
             following.append((part, part.learn(m[gained])))
         for k in (~solved & ~gained).nonzero().flatten().tolist():
             this = torch.arange(len(rows), device=rows.device) == k
-            at = rounds.y[this]
-            if self.repeats(rows[this], at[:, 0], trip[this], end[this]):
+            if self.repeats(rows[this]):
                 self.solve(rounds.part(this))
             else:
+                at = rounds.y[this]
                 following += self.another(rounds.part(this), at, "round-off", close=given)
         return following
 
@@ -337,15 +337,18 @@ class _Search:
         r = residual(self.tally.solver, self.image[at], y, m[better])
         self.y[at], self.again[at], self.trip[at] = y, end[better], trip[better]
         self.sizes[at] = equation_sizes(self.image[at], y, r)
-        self.residual[at] = self.sizes[at].amax(1)
+        self.residual[at], self.repeat[at] = self.sizes[at].amax(1), torch.nan
 
-    def repeats(self, row: Tensor, first: Tensor, trip: Tensor, end: Tensor) -> bool:
-        """Whether the sampler itself repeats itself to no better than this ``trip``, ``[1]``."""
-        if trip**2 > MOST * self.roundoff.limit[row]:
+    def repeats(self, row: Tensor) -> bool:
+        """Whether the sampler repeats itself to no better than the nearest run of one sample."""
+        trip, end = self.trip[row] ** 2, self.again[row]
+        if trip > MOST * self.roundoff.limit[row]:
             return False
-        _, _, other = sampled(self.tally, first * (1 + self.roundoff.change), row)
-        self.repeat[row] = relative_size(other - end, end) ** 2
-        return bool(trip**2 <= ROUGH * self.repeat[row])
+        if self.repeat[row].isnan():
+            first = self.y[row, 0] * (1 + self.roundoff.change)
+            _, _, other = sampled(self.tally, first, row)
+            self.repeat[row] = relative_size(other - end, end) ** 2
+        return bool(trip <= ROUGH * self.repeat[row])
 
     def solve(self, part: Rounds) -> None:
         """One sample is solved."""
