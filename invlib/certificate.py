@@ -16,7 +16,7 @@ from .evaluator import Tally, sampled
 from .inversion import Inversion
 from .metrics import decibel, nmse
 from .newton import forward_mode
-from .precision import MOST, ROUGH, roundoff
+from .precision import MOST, raised, repetition, roundoff
 from .sampling import as_state, steps
 from .solvers import Solver
 
@@ -230,12 +230,10 @@ def _round_trip(
         if moved is not None:
             known = nmse(moved().to(again)[doubtful], again[doubtful])
         elif new.any():
-            these = doubtful[new]
-            begin = noise[these] * solver.scale * (1 + precision.change)
-            known = known.masked_scatter(new, nmse(sampled(tally, begin, these)[2], again[these]))
-        limit[doubtful] = torch.minimum(
-            torch.maximum(limit[doubtful], ROUGH * known), MOST * limit[doubtful]
-        )
+            these, change = doubtful[new], precision.change
+            found = repetition(tally, noise[these] * solver.scale, again[these], change, these)
+            known = known.masked_scatter(new, found)
+        limit[doubtful] = raised(limit[doubtful], known)
     return trip, limit
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .schedule import Final, Grid
+from .schedule import Final, Grid, spaced_lambdas
 
 Level = Callable[[Tensor], Tensor]
 ContinuousSpacing = Literal["linspace", "logsnr", "karras"]
@@ -201,13 +201,9 @@ class ContinuousSchedule:
         lambdas = self.lambda_t(ends)
         if spacing == "linspace":
             return torch.lerp(ends[0], ends[1], u)
-        if spacing == "logsnr":
-            t = self.t_lambda(torch.lerp(lambdas[0], lambdas[1], u))
-        elif spacing == "karras":
-            roots = torch.exp(-lambdas / rho)
-            t = self.t_lambda(-rho * torch.log(torch.lerp(roots[0], roots[1], u)))
-        else:
+        if spacing not in ("logsnr", "karras"):
             raise ValueError(f"unknown spacing {spacing!r}; use linspace, logsnr or karras")
+        t = self.t_lambda(spaced_lambdas(lambdas, u, spacing, rho))
         return torch.where(u == 0, ends[0], torch.where(u == 1, ends[1], t))
 
     def _checked(self, t: Tensor | float) -> Tensor:

@@ -38,19 +38,21 @@ def peak(device: torch.device, before: float | None) -> float | None:
 
 def in_use(line: str = "VmRSS") -> float | None:
     """A line of Linux' own account of this process, in GB; None on other systems."""
-    if not STATUS.exists():
-        return None
-    found = re.search(rf"{line}:\s+(\d+) kB", STATUS.read_text())
-    return int(found[1]) * 1024 / 1e9 if found else None
+    return None if (found := _bytes(STATUS, line)) is None else found / 1e9
 
 
 def free_bytes(device: torch.device) -> float | None:
     """Memory that a device has free, in bytes; None where nobody says."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    if not AVAILABLE.exists():
+    return _bytes(AVAILABLE, "MemAvailable")
+
+
+def _bytes(file: Path, line: str) -> float | None:
+    """What a line ``name: N kB`` of Linux' own account says; None on other systems."""
+    if not file.exists():
         return None
-    found = re.search(r"MemAvailable:\s+(\d+) kB", AVAILABLE.read_text())
+    found = re.search(rf"{line}:\s+(\d+) kB", file.read_text())
     return int(found[1]) * 1024.0 if found else None
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from .denoisers import roundoff_of
-from .evaluator import Tally
+from .evaluator import Tally, sampled
+from .metrics import nmse
 from .shapes import column
 
 CHANGES = (4e-16, 1e-10, 1e-6, 5e-5, 1e-3)  # relative, from float64's last place to bfloat16's
@@ -165,6 +166,24 @@ def roundoff(
     size = y.flatten(1).norm(dim=1).clamp(min=1e-300)
     equations = (noise / size).nan_to_num(0, 0) + torch.finfo(torch.float64).eps
     return Roundoff(relative, equations, smallest)
+
+
+def repetition(tally: Tally, first: Tensor, end: Tensor, change: float, rows: Tensor) -> Tensor:
+    """NMSE between ``end`` and where the sampler ends if its first state changes in the last place.
+
+    Args:
+        tally: the network and the solver.
+        first: first states, ``[k, ...]``.
+        end: where the sampler ends from them, ``[k, ...]``.
+        change: the relative change.
+        rows: which sample each belongs to, ``[k]``.
+    """
+    return nmse(sampled(tally, first * (1 + change), rows)[2], end)
+
+
+def raised(limit: Tensor, repeat: Tensor) -> Tensor:
+    """The NMSE that counts as exact where a sampler repeats itself to no better than ``repeat``."""
+    return torch.minimum(torch.maximum(limit, ROUGH * repeat), MOST * limit)
 
 
 def step_tolerance(roundoff: Tensor) -> Tensor:

@@ -307,7 +307,19 @@ class Schedule:
         ends = self.lambda_t(torch.tensor([t_max, 0.0], dtype=torch.float64))
         count = steps + 1 if final == "sigma_min" else steps
         u = torch.linspace(0, 1, count, dtype=torch.float64)[:steps]
-        if spacing == "logsnr":
-            return self.t_lambda(torch.lerp(ends[0], ends[1], u))
-        roots = torch.exp(-ends / rho)
-        return self.t_lambda(-rho * torch.log(torch.lerp(roots[0], roots[1], u)))
+        return self.t_lambda(spaced_lambdas(ends, u, spacing, rho))
+
+
+def spaced_lambdas(ends: Tensor, u: Tensor, spacing: str, rho: float) -> Tensor:
+    r"""Half log-SNRs between two ends, uniform in themselves or in a power of the noise level.
+
+    Args:
+        ends: that of the noise and that of the image, ``[2]``.
+        u: places between them, from 0 to 1, any shape.
+        spacing: ``logsnr``, or ``karras``: uniform in :math:`(\sigma/\alpha)^{1/\rho}`.
+        rho: exponent of the ``karras`` spacing.
+    """
+    if spacing == "logsnr":
+        return torch.lerp(ends[0], ends[1], u)
+    roots = torch.exp(-ends / rho)
+    return -rho * torch.log(torch.lerp(roots[0], roots[1], u))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from ..denoisers import Denoiser, in_float64, nodewise, select
 from ..evaluator import Tally, sampled
 from ..inversion import Inversion
-from ..precision import MOST, ROUGH, Roundoff, roundoff, step_tolerance
+from ..precision import MOST, Roundoff, raised, repetition, roundoff, step_tolerance
 from ..rootfind import anderson, relative_size
 from ..shapes import column
 from ..solvers import Solver
@@ -90,8 +90,17 @@ def exact(
         rounds = Rounds.start(tally, image, jump(tally, image), memory=memory)
         r = rounds.evaluate()
         precision = roundoff(tally, rounds.y, rounds.rows, rounds.outputs)
-    search = _Search.start(rounds, precision, max_rounds, starts, patience, double)
-    search.learnt = {} if others else None
+    search = _Search(
+        tally,
+        image,
+        rounds.y,
+        precision,
+        max_rounds,
+        starts,
+        patience,
+        double,
+        learnt={} if others else None,
+    )
     if first is not None:
         search.know(first)
     enter("exact")
@@ -117,9 +126,10 @@ class _Search:
     Attributes:
         tally: the given network, which judges.
         image: the images, ``[B, ...]``.
-        roundoff: that of the given network.
         y: the best states before the image, ``[B, N, ...]``: those whose run ended nearest to the
             image, or those with the smallest residual where none has run yet.
+        roundoff: that of the given network.
+        finer: the network in float64, once it is needed.
         residual: that residual, relative, ``[B]``.
         sizes: the same for every equation, ``[B, N]``.
         trip: relative distance between the image and the end of the run, ``[B]``.
@@ -133,53 +143,33 @@ class _Search:
 
     tally: Tally
     image: Tensor
-    roundoff: Roundoff
     y: Tensor
-    residual: Tensor
-    sizes: Tensor
-    trip: Tensor
-    again: Tensor
-    repeat: Tensor
-    spent: Tensor
-    left: Tensor
-    reason: list[str]
+    roundoff: Roundoff
     max_rounds: int
+    starts: int
     patience: int
-    finer: Tally | None
     double: bool
     learnt: dict[int, Rounds] | None = None
+    finer: Tally | None = None
+    residual: Tensor = field(init=False)
+    sizes: Tensor = field(init=False)
+    trip: Tensor = field(init=False)
+    again: Tensor = field(init=False)
+    repeat: Tensor = field(init=False)
+    spent: Tensor = field(init=False)
+    left: Tensor = field(init=False)
+    reason: list[str] = field(init=False)
 
-    @classmethod
-    def start(
-        cls,
-        rounds: Rounds,
-        precision: Roundoff,
-        max_rounds: int,
-        starts: int,
-        patience: int,
-        double: bool,
-    ) -> _Search:
-        """Nothing is known yet but the round-off."""
-        count = len(rounds.rows)
-        none = rounds.y.new_full((count,), torch.inf)
-        return cls(
-            tally=rounds.tally,
-            image=rounds.image,
-            roundoff=precision,
-            y=rounds.y.clone(),
-            residual=none.clone(),
-            sizes=none[:, None].repeat(1, rounds.y.shape[1]),
-            trip=none.clone(),
-            again=torch.full_like(rounds.image, torch.nan),
-            repeat=none * torch.nan,
-            spent=torch.zeros_like(rounds.rows),
-            left=torch.full_like(rounds.rows, starts - 1),
-            reason=["budget"] * count,
-            max_rounds=max_rounds,
-            patience=patience,
-            finer=None,
-            double=double,
-        )
+    def __post_init__(self) -> None:
+        count, steps = self.y.shape[:2]
+        none = self.y.new_full((count,), torch.inf)
+        self.y = self.y.clone()
+        self.residual, self.trip, self.repeat = none.clone(), none.clone(), none * torch.nan
+        self.sizes = none[:, None].repeat(1, steps)
+        self.again = torch.full_like(self.image, torch.nan)
+        self.spent = torch.zeros(count, dtype=torch.long, device=self.y.device)
+        self.left = torch.full_like(self.spent, self.starts - 1)
+        self.reason = ["budget"] * count
 
     def work(self, groups: list[Group]) -> list[Group]:
         """Do what is to be tried, and what follows from it; what a watch has left over."""
@@ -214,8 +204,7 @@ class _Search:
         found = torch.full_like(self.image, torch.nan)
         if not self.learnt or stopped():
             return found
-        whole = torch.ones(1, dtype=torch.bool, device=found.device)
-        rounds = join([part.part(whole) for part in self.learnt.values()])
+        rounds = join([*self.learnt.values()])
         fine = [part.tally is not self.tally for part in self.learnt.values()]
         rounds.image = rounds.image + self.rounding(rounds, fine, number)
         if by_step:
@@ -232,20 +221,7 @@ class _Search:
         rounds.go_to(begin.transpose(0, 1).contiguous(), self.tally)
         image = self.image.clone()
         image[rounds.rows] = rounds.image
-        again = replace(
-            self,
-            image=image,
-            y=self.y.clone(),
-            residual=torch.full_like(self.residual, torch.inf),
-            sizes=torch.full_like(self.sizes, torch.inf),
-            trip=torch.full_like(self.trip, torch.inf),
-            again=torch.full_like(self.again, torch.nan),
-            repeat=torch.full_like(self.repeat, torch.nan),
-            spent=torch.zeros_like(self.spent),
-            left=torch.zeros_like(self.left),
-            reason=["stalled"] * len(self.reason),
-            learnt=None,
-        )
+        again = replace(self, image=image, starts=1, learnt=None)
         if by_step:
             again.work(again.judge(rounds, rounds.y.new_full((len(rounds.rows),), torch.inf)))
         else:
@@ -287,7 +263,7 @@ class _Search:
 
     def know(self, first: Inversion) -> None:
         """Begin with what another method has found."""
-        self.sizes, self.spent = first.residuals.to(self.sizes), self.spent * 0
+        self.sizes = first.residuals.to(self.sizes)
         self.residual = self.sizes.nan_to_num(torch.inf).amax(1)
 
     def note(self, found: Attempt) -> None:
@@ -313,7 +289,7 @@ class _Search:
         self.keep_best(rows, states, m, end, trip)
         solved = trip <= limit
         for k in solved.nonzero().flatten().tolist():
-            self.solve(rounds.part(torch.arange(len(rows), device=rows.device) == k))
+            self.solve(rounds.only(k))
         hope = trip * self.roundoff.equations[rows] / size <= limit
         gained = ~solved & (trip < GAIN * before) & given & (hope | (not self.double))
         following: list[Group] = []
@@ -322,12 +298,11 @@ class _Search:
             part.y = states[gained]
             following.append((part, part.learn(m[gained])))
         for k in (~solved & ~gained).nonzero().flatten().tolist():
-            this = torch.arange(len(rows), device=rows.device) == k
-            if self.repeats(rows[this]):
-                self.solve(rounds.part(this))
+            one = rounds.only(k)
+            if self.repeats(one.rows):
+                self.solve(one)
             else:
-                at = rounds.y[this]
-                following += self.another(rounds.part(this), at, "round-off", close=given)
+                following += self.another(one, one.y, "round-off", close=given)
         return following
 
     def keep_best(self, rows: Tensor, states: Tensor, m: Tensor, end: Tensor, trip: Tensor) -> None:
@@ -341,14 +316,13 @@ class _Search:
 
     def repeats(self, row: Tensor) -> bool:
         """Whether the sampler repeats itself to no better than the nearest run of one sample."""
-        trip, end = self.trip[row] ** 2, self.again[row]
-        if trip > MOST * self.roundoff.limit[row]:
+        trip, limit = self.trip[row] ** 2, self.roundoff.limit[row]
+        if trip > MOST * limit:
             return False
         if self.repeat[row].isnan():
-            first = self.y[row, 0] * (1 + self.roundoff.change)
-            _, _, other = sampled(self.tally, first, row)
-            self.repeat[row] = relative_size(other - end, end) ** 2
-        return bool(trip <= ROUGH * self.repeat[row])
+            first, end, change = self.y[row, 0], self.again[row], self.roundoff.change
+            self.repeat[row] = repetition(self.tally, first, end, change, row)
+        return bool(trip <= raised(limit, self.repeat[row]))
 
     def solve(self, part: Rounds) -> None:
         """One sample is solved."""

@@ -15,8 +15,6 @@ from .secants import Pairs, gaussian_derivative
 from .trajectory import along_time, equation_sizes, gaussian_matrix, outputs, residual
 
 NEAR = 10  # times round-off: a residual from which on a search looks whether it gains any more
-
-
 CLOSE = 1e-2  # relative residual from which on a search wanders no more: it nears a root, or not
 CLOSE_PATIENCE = 25  # rounds without progress there after which it counts as stalled
 SHARE, LEAST = 0.25, 4  # of free memory that pairs may take; pairs that are kept in any case
@@ -110,6 +108,10 @@ class Rounds:
         found.keep(which)
         return found
 
+    def only(self, k: int) -> Rounds:
+        """Sample number k of these for itself."""
+        return self.part(torch.arange(len(self.rows), device=self.rows.device) == k)
+
     def go_to(self, y: Tensor, tally: Tally | None = None) -> None:
         """Continue at other states, or with another network; the pairs are kept."""
         self.y, self.pairs.last = y, None
@@ -187,7 +189,7 @@ def converge(
         search.stop(tired[go_on], "stalled")
         go_on &= ~tired
         for k in (~go_on).nonzero().flatten().tolist():
-            learnt[int(at[k])] = rounds.part(torch.arange(len(at), device=at.device) == k)
+            learnt[int(at[k])] = rounds.only(k)
         rounds.keep(go_on)
         if len(rounds.rows):
             rounds.move(r[go_on])

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..affine import ElementwiseMap
 from ..denoisers import convert
 from ..memory import is_full
+from ..precision import second_difference
 from ..probing import NotInvertible, from_scheduler, input_scales, network_prediction
 from ..solvers import Solver
 from .entrance import Entrance, entrances, identity, read_map
@@ -322,7 +323,8 @@ def _roundoff(network: PipelineNetwork) -> tuple[float, int]:
     while not found and small < COARSE:
         spent += 3
         after, at, before = one.at(torch.cat([x * (1 + small), x, x * (1 - small)]), nodes)
-        found, small = relative_gap(after + before, 2 * at) * 2 / 6**0.5, 32 * small
+        found = second_difference(after[None], at[None], before[None]).nan_to_num(torch.inf).item()
+        small *= 32
     return max(found, torch.finfo(torch.float64).eps), spent
 
 

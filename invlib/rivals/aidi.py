@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem, step_goal
+from ..inverters.stepwise import StepProblem
 from ..rootfind import Finder, Residual, Root, Search, anderson
 from ..solvers import Solver
-from .steps import naive_start, step_by_step
+from .steps import naive_start, to_tolerance
 
 
 def aidi_a(
@@ -93,11 +92,8 @@ def _aidi(
     tol: float | None,
     method: str,
 ) -> Inversion:
-    goal, paid = step_goal(denoiser, image, solver) if tol is None else (tol, 0)
-
-    def solve(step: StepProblem) -> Root:
+    def solve(step: StepProblem, goal: float) -> Root:
         start = naive_start(step)
         return finder(step, start, slope=step.slope, tol=goal, max_iterations=iterations)
 
-    found = step_by_step(denoiser, image, solver, solve, method)
-    return replace(found, nfe=found.nfe + paid)
+    return to_tolerance(denoiser, image, solver, solve, method, tol)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem, step_goal
+from ..inverters.stepwise import StepProblem
 from ..rootfind import Root, fixed_point
 from ..solvers import Solver
-from .steps import naive_start, step_by_step
+from .steps import naive_start, to_tolerance
 
 
 def fpi(
@@ -38,11 +36,9 @@ def fpi(
 
     Source: Meiri et al., arXiv 2312.12540 (version 1), algorithm 1; 20 to 30 iterations.
     """
-    goal, paid = step_goal(denoiser, image, solver) if tol is None else (tol, 0)
 
-    def solve(step: StepProblem) -> Root:
+    def solve(step: StepProblem, goal: float) -> Root:
         start = naive_start(step)
         return fixed_point(step, start, slope=step.slope, tol=goal, max_iterations=iterations)
 
-    found = step_by_step(denoiser, image, solver, solve, "fpi")
-    return replace(found, nfe=found.nfe + paid)
+    return to_tolerance(denoiser, image, solver, solve, "fpi", tol)

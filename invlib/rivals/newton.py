@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem, step_goal
+from ..inverters.stepwise import StepProblem
 from ..newton import newton_krylov
 from ..rootfind import Root
 from ..solvers import Solver
-from .steps import naive_start, step_by_step
+from .steps import naive_start, to_tolerance
 
 
 def newton(
@@ -42,9 +40,8 @@ def newton(
 
     Source: Knoll and Keyes, J. Comput. Phys. 2004; the step equation is Hong et al.'s.
     """
-    goal, paid = step_goal(denoiser, image, solver) if tol is None else (tol, 0)
 
-    def solve(step: StepProblem) -> Root:
+    def solve(step: StepProblem, goal: float) -> Root:
         return newton_krylov(
             step,
             naive_start(step),
@@ -55,5 +52,4 @@ def newton(
             forcing=forcing,
         )
 
-    found = step_by_step(denoiser, image, solver, solve, "newton")
-    return replace(found, nfe=found.nfe + paid)
+    return to_tolerance(denoiser, image, solver, solve, "newton", tol)

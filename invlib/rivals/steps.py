@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from ..denoisers import Denoiser
 from ..evaluator import Tally
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem, collect
+from ..inverters.stepwise import StepProblem, collect, step_goal
 from ..rootfind import Root
 from ..solvers import Solver
 from ..watch import enter, stopped
@@ -70,6 +71,29 @@ def step_by_step(
         states.append(root.x)
         roots.append(root)
     return collect(states, roots, tally, method)
+
+
+def to_tolerance(
+    denoiser: Denoiser,
+    image: Tensor,
+    solver: Solver,
+    solve: Callable[[StepProblem, float], Root],
+    method: str,
+    tol: float | None,
+) -> Inversion:
+    """:func:`step_by_step` with a root finder that is told when a step is solved.
+
+    Args:
+        denoiser: the network.
+        image: image, ``[B, ...]``.
+        solver: any table; see :func:`first_order`.
+        solve: finds the state before a step, to a relative residual.
+        method: name of the method.
+        tol: that residual; None measures the round-off of the network, which is counted.
+    """
+    goal, paid = step_goal(denoiser, image, solver) if tol is None else (tol, 0)
+    found = step_by_step(denoiser, image, solver, lambda step: solve(step, goal), method)
+    return replace(found, nfe=found.nfe + paid)
 
 
 def naive_start(step: StepProblem) -> Tensor:
