@@ -23,6 +23,7 @@ CURVED = 1e3  # relative second derivative of a network that must not be taken f
 MOST = 100.0  # NMSE, times the limit, up to which a sampler that repeats itself badly is believed
 ROUGH = 4.0  # NMSE of a round trip, times that of the sampler's repetition, that is round-off
 DOUBLE, SINGLE = 1e-20, 1e-10  # least NMSE that counts as exact, by the precision
+COARSEST = 1e-3  # NMSE above which nothing counts as exact, however rough the network
 STEP = 1e-14  # relative residual of one step that is round-off in float64, whatever the network
 HOPELESS = 0.05  # a relative round-off that a network hardly has that repeats itself
 
@@ -104,10 +105,11 @@ class Roundoff:
         r"""Round-trip NMSE below which an inversion is exact, ``[B]``.
 
         .. math:: \begin{cases} 10^{-20} & \rho < 10^{-10}\\
-                  \max(10^{-10},\ (4\rho)^2) & \text{else}\end{cases}
+                  \min(10^{-3},\ \max(10^{-10},\ (4\rho)^2)) & \text{else}\end{cases}
         """
         rho = self.outputs.amax(1)
-        return torch.where(rho < 1e-10, DOUBLE, torch.clamp((4 * rho) ** 2, min=SINGLE))
+        single = torch.clamp((4 * rho) ** 2, min=SINGLE, max=COARSEST)
+        return torch.where(rho < 1e-10, DOUBLE, single)
 
 
 def roundoff(
@@ -183,7 +185,8 @@ def repetition(tally: Tally, first: Tensor, end: Tensor, change: float, rows: Te
 
 def raised(limit: Tensor, repeat: Tensor) -> Tensor:
     """The NMSE that counts as exact where a sampler repeats itself to no better than ``repeat``."""
-    return torch.minimum(torch.maximum(limit, ROUGH * repeat), MOST * limit)
+    most = (MOST * limit).clamp(max=COARSEST)
+    return torch.minimum(torch.maximum(limit, ROUGH * repeat), most)
 
 
 def step_tolerance(roundoff: Tensor) -> Tensor:

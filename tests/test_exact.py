@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,9 +19,10 @@ from twelve import SCHEDULE, counted, error_db, run
 from invlib.certificate import Certificate, certify
 from invlib.denoisers import Denoiser, Prediction, predicting, prediction_of, select
 from invlib.inversion import Inversion, invert
-from invlib.inverters import METHODS, exact, multisecant
+from invlib.inverters import METHODS, exact, multisecant, stepwise
 from invlib.metrics import nmse
 from invlib.precision import MOST, ROUGH
+from invlib.rootfind import anderson
 from invlib.sampling import sample
 from invlib.schedule import Grid
 from invlib.solvers import Solver, ddim, dpm_solver_pp_2m
@@ -40,6 +43,18 @@ def solved(
 
 
 # What a network computes in
+
+
+@pytest.mark.parametrize("finest", [True, False])
+def test_what_steps_leave_over_is_solved_step_by_step_in_float64(
+    finest: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounds of all steps together are for networks that have no copy in float64."""
+    weak = partial(stepwise, finder=partial(anderson, max_iterations=3))
+    monkeypatch.setattr(sys.modules["invlib.inverters.exact"], "stepwise", weak)
+    found, proof, _ = solved(NETWORKS["float32"][0], ddim(SCHEDULE.grid(5)), double=finest)
+    assert found.reason == ("converged",) * 3 and proof.verdict == ("exact",) * 3
+    assert (found.iterations == 0).all() == finest
 
 
 @pytest.mark.parametrize("make", MAKERS)

@@ -99,6 +99,7 @@ def exact(
         starts,
         patience,
         double,
+        by_step=first is not None,
         learnt={} if others else None,
     )
     if first is not None:
@@ -111,7 +112,7 @@ def exact(
     )
     left = search.work(groups)
     before = tally.nfe
-    noises = [search.kept(partial(search.look_again, k, first is not None)) for k in range(others)]
+    noises = [search.kept(partial(search.look_again, k)) for k in range(others)]
     return replace(search.result(left, noises), nfe_others=tally.nfe - before)
 
 
@@ -129,6 +130,7 @@ class _Search:
         y: the best states before the image, ``[B, N, ...]``: those whose run ended nearest to the
             image, or those with the smallest residual where none has run yet.
         roundoff: that of the given network.
+        by_step: whether the sampler can be inverted step by step.
         finer: the network in float64, once it is needed.
         residual: that residual, relative, ``[B]``.
         sizes: the same for every equation, ``[B, N]``.
@@ -149,6 +151,7 @@ class _Search:
     starts: int
     patience: int
     double: bool
+    by_step: bool
     learnt: dict[int, Rounds] | None = None
     finer: Tally | None = None
     residual: Tensor = field(init=False)
@@ -194,12 +197,11 @@ class _Search:
             )
             return None
 
-    def look_again(self, number: int, by_step: bool) -> Tensor:
+    def look_again(self, number: int) -> Tensor:
         """Noises of the solved samples from another start, ``[B, ...]``; NaN where none came.
 
         Args:
             number: of this start, from 0.
-            by_step: whether to begin with what another start of every step leads to.
         """
         found = torch.full_like(self.image, torch.nan)
         if not self.learnt or stopped():
@@ -207,22 +209,15 @@ class _Search:
         rounds = join([*self.learnt.values()])
         fine = [part.tally is not self.tally for part in self.learnt.values()]
         rounds.image = rounds.image + self.rounding(rounds, fine, number)
-        if by_step:
-            rows, start = rounds.rows, STEP_STARTS[number % 2]
-            network = select(self.tally.denoiser, rows)
-            tol = step_tolerance(self.roundoff.outputs[rows]).min().item()
-            solver, most = self.tally.solver, self.tally.max_batch
-            other = by_steps(network, rounds.image, solver, anderson, tol, start, "exact", most)
-            for row, spent in zip(rows.tolist(), other.nfe.tolist(), strict=True):
-                self.tally.counts[row] += spent
-            begin = other.states[:-1]
+        if self.by_step:
+            begin = self.steps_again(self.tally, rounds, STEP_STARTS[number % 2])
         else:
             begin = random_states(rounds.image, self.tally.solver, SEED + number)[:-1]
         rounds.go_to(begin.transpose(0, 1).contiguous(), self.tally)
         image = self.image.clone()
         image[rounds.rows] = rounds.image
         again = replace(self, image=image, starts=1, learnt=None)
-        if by_step:
+        if self.by_step:
             again.work(again.judge(rounds, rounds.y.new_full((len(rounds.rows),), torch.inf)))
         else:
             again.work([(rounds, None)])
@@ -292,6 +287,10 @@ class _Search:
             self.solve(rounds.only(k))
         hope = trip * self.roundoff.equations[rows] / size <= limit
         gained = ~solved & (trip < GAIN * before) & given & (hope | (not self.double))
+        if self.by_step and gained.any():
+            one = gained.nonzero()[0]
+            if self.in_float64(rows[one], states[one]):  # its steps, one by one, are cheaper
+                gained[:] = False
         following: list[Group] = []
         if gained.any():
             part = rounds.part(gained)
@@ -337,16 +336,34 @@ class _Search:
         if self.spent[row] >= self.max_rounds or reason in ("budget", "interrupted"):
             return self.end(row, [reason if reason != "stalled" else "budget"])
         finer = self.in_float64(row, at) if close else None
+        if finer is not None and self.by_step:
+            states = self.steps_again(finer, part, at.transpose(0, 1))
+            part.go_to(states.transpose(0, 1).contiguous(), finer)
+            return self.judge(part, part.y.new_full((1,), torch.inf))
         if finer is not None:
             part.go_to(at, finer)
             return [(part, None)]
         if not self.left[row]:
             return self.end(row, [reason])
-        seed = int(self.left[row])
+        left = int(self.left[row])
         self.left[row] -= 1
-        states = random_states(part.image, self.tally.solver, seed)[:-1]
+        if self.by_step and left > self.starts - 1 - len(STEP_STARTS):
+            states = self.steps_again(self.tally, part, STEP_STARTS[self.starts - 1 - left])
+            part.go_to(states.transpose(0, 1).contiguous(), self.tally)
+            return self.judge(part, part.y.new_full((1,), torch.inf))
+        states = random_states(part.image, self.tally.solver, left)[:-1]
         part.go_to(states.transpose(0, 1).contiguous(), self.tally)
         return [(part, None)]
+
+    def steps_again(self, tally: Tally, rounds: Rounds, start: Start | Tensor) -> Tensor:
+        """States ``[N, k, ...]`` from one step after the other, with one of the networks."""
+        rows, finer = rounds.rows, 1 if tally is self.tally else FINER
+        tol = step_tolerance(finer * self.roundoff.outputs[rows])
+        network, most = select(tally.denoiser, rows), tally.max_batch
+        found = by_steps(network, rounds.image, tally.solver, anderson, tol, start, "exact", most)
+        for row, spent in zip(rows.tolist(), found.nfe.tolist(), strict=True):
+            self.tally.counts[row] += spent
+        return found.states[:-1]
 
     def in_float64(self, row: Tensor, at: Tensor) -> Tally | None:
         """The network in float64, where that is possible and rounds less."""

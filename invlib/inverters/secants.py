@@ -150,8 +150,7 @@ def orthonormal(gram: Tensor, drop: float) -> Tensor:
         within = gram[..., : j + 1, : j + 1]
         new = gram.new_zeros(*gram.shape[:-2], 1, j + 1)
         new[..., -1] = 1
-        for _ in range(2):  # twice is enough
-            new = new - (new @ within @ before.transpose(-1, -2)) @ before
+        new = new - (new @ within @ before.transpose(-1, -2)) @ before
         size = (new @ within @ new.transpose(-1, -2)).clamp(min=0).sqrt()
         kept = (size > drop) & (within[..., -1:, -1:] > 0.5)
         basis[..., j : j + 1, : j + 1] = torch.where(kept, new / size.clamp(min=1e-300), 0)

@@ -83,7 +83,7 @@ def by_steps(
     solver: Solver,
     finder: Finder,
     tol: float | Tensor | None,
-    start: Start,
+    start: Start | Tensor,
     method: str,
     max_batch: int | None = None,
 ) -> Inversion:
@@ -97,7 +97,8 @@ def by_steps(
         tol: relative residual at which a step is solved, one number or ``[B, N]``; None leaves it
             to the finder.
         start: where a step begins: at a naive step, with the noise of the steps before
-            extrapolated, or ``still`` at the state that it leads to.
+            extrapolated, ``still`` at the state that it leads to, or at given states
+            ``[N, B, ...]``.
         method: name of the method.
         max_batch: most states in one network call.
     """
@@ -116,7 +117,9 @@ def by_steps(
         enter(method, k, solver.steps)
         target = states[-1]
         step = StepProblem(tally, i, target)
-        if start == "still":
+        if isinstance(start, Tensor):
+            begin = start[i]
+        elif start == "still":
             begin = target
         elif start == "extrapolated" and noises:
             begin = step.solve_linear(_extrapolated(solver, i, noises))
