@@ -10,10 +10,16 @@ import pytest
 import torch
 
 from invlib.memory import STATUS, in_use, peak, reset_peak
-from invlib.rehearsal import architectures, keep, markdown, measure, random_network, rehearse
+from invlib.rehearsal import architectures, keep, markdown, measure, rehearse
 from invlib.rehearsal.measure import NUMBERS
 
-PARAMETERS = {"sd21": 865_910_724, "sdxl": 2_567_463_684}  # of the published models
+PARAMETERS = {  # of the published models
+    "sd15": 859_520_964,
+    "sd21": 865_910_724,
+    "sdxl": 2_567_463_684,
+    "sd3": 2_028_328_000,
+    "flux": 11_901_408_320,
+}
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +29,8 @@ def rows() -> list[dict]:
 
 @pytest.mark.parametrize("arch", PARAMETERS)
 def test_architectures_have_the_published_number_of_parameters(arch: str) -> None:
-    net = random_network(arch, device="meta")
-    assert sum(p.numel() for p in net.module.parameters()) == PARAMETERS[arch]
+    module = architectures.random_module(arch, device="meta")
+    assert sum(p.numel() for p in module.parameters()) == PARAMETERS[arch]
 
 
 def test_every_number_is_measured(rows: list[dict]) -> None:
@@ -97,7 +103,7 @@ def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"arch": "sd9"}, "unknown architecture 'sd9'; use one of tiny, sd21, sdxl"),
+        ({"arch": "sd9"}, "unknown architecture 'sd9'; use one of tiny, sd15, sd21, sdxl"),
         ({"dtype": "int8"}, "unknown dtype 'int8'"),
         ({"steps": 0}, "at least 1"),
         ({"batch_sizes": (0,)}, "at least 1"),

@@ -65,7 +65,7 @@ def figures(
 
 
 def rehearsal(
-    arch: Annotated[str, typer.Option(help="sd21, sdxl or tiny")] = "sd21",
+    arch: Annotated[str, typer.Option(help="sd15, sd21, sdxl or tiny")] = "sd21",
     steps: Annotated[int, typer.Option(min=1, help="steps of the samplers")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="rounds of the inversions")] = 2,
     batch_size: Annotated[list[int] | None, typer.Option(help="images at once; repeat")] = None,

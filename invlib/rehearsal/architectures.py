@@ -21,6 +21,12 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "attention_head_dim": 2,
         "norm_num_groups": 4,
     },
+    "sd15": {  # stable-diffusion-v1-5
+        "sample_size": 64,
+        "block_out_channels": (320, 640, 1280, 1280),
+        "cross_attention_dim": 768,
+        "attention_head_dim": 8,
+    },
     "sd21": {  # stable-diffusion-2-1-base
         "sample_size": 64,
         "block_out_channels": (320, 640, 1280, 1280),
@@ -41,6 +47,20 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "addition_time_embed_dim": 256,
         "projection_class_embeddings_input_dim": 2816,
     },
+}
+TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {  # class in diffusers, configuration
+    "sd3": (  # stable-diffusion-3-medium
+        "SD3Transformer2DModel",
+        {
+            "sample_size": 128,
+            "num_layers": 24,
+            "num_attention_heads": 24,
+            "caption_projection_dim": 1536,
+            "joint_attention_dim": 4096,
+            "pos_embed_max_size": 192,
+        },
+    ),
+    "flux": ("FluxTransformer2DModel", {"guidance_embeds": True}),  # FLUX.1-dev
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -69,15 +89,30 @@ def random_network(arch: str, *, dtype: str = "float32", device: str = "cpu") ->
     Raises:
         ValueError: if the architecture or the dtype is unknown.
     """
-    from diffusers import UNet2DConditionModel
-
     for what, name, known in (("architecture", arch, ARCHITECTURES), ("dtype", dtype, DTYPES)):
         if name not in known:
             raise ValueError(f"unknown {what} {name!r}; use one of {', '.join(known)}")
-    with torch.random.fork_rng(devices=[]), torch.device(device):
-        torch.manual_seed(0)
-        module = UNet2DConditionModel(**ARCHITECTURES[arch])
-    torch.nn.Module.to(module, DTYPES[dtype])  # diffusers' own warns about nothing here
-    module.eval().requires_grad_(False)
+    module = random_module(arch, dtype=dtype, device=device)
     sized = module.config.addition_embed_type == "text_time"
     return SizedUNet(module, "epsilon") if sized else UNet(module, "epsilon")
+
+
+def random_module(arch: str, *, dtype: str = "float32", device: str = "cpu") -> Any:
+    """The bare network of diffusers, UNet or transformer, its weights drawn from seed 0.
+
+    Args:
+        arch: a name in ``ARCHITECTURES`` or ``TRANSFORMERS``.
+        dtype: a name in ``DTYPES``.
+        device: where to build it; ``meta`` for the shapes alone.
+    """
+    import diffusers
+
+    if arch in TRANSFORMERS:
+        name, config = TRANSFORMERS[arch]
+    else:
+        name, config = "UNet2DConditionModel", ARCHITECTURES[arch]
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        torch.manual_seed(0)
+        module = getattr(diffusers, name)(**config)
+    torch.nn.Module.to(module, DTYPES[dtype])  # diffusers' own warns about nothing here
+    return module.eval().requires_grad_(False)

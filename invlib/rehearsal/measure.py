@@ -47,7 +47,7 @@ def rehearse(
     not converge: only cost is measured.
 
     Args:
-        arch: ``sd21``, ``sdxl`` or ``tiny``.
+        arch: ``sd15``, ``sd21``, ``sdxl`` or ``tiny``.
         steps: steps of the samplers.
         rounds: most evaluations of each equation in an inversion.
         batch_sizes: images at once.

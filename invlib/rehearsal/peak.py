@@ -18,10 +18,10 @@ from ..pipelines.running import untouched
 from ..reproduce.store import write_json
 from ..watch import Budget
 from .architectures import ARCHITECTURES, random_network
+from .formulas import STATE, pairs_at_most
 from .zoo.parts import dpm, vae
 
 RESULTS = Path("results/peak.json")
-PAIRS = 60  # rounds that a search remembers at most
 
 
 def pipeline(arch: str) -> Any:
@@ -76,7 +76,6 @@ def measure(arch: str, steps: int, rounds: int) -> dict[str, Any]:
         "inversion_gb": inversion,
         "states_gb": (steps + 1) * state,
         "pair_gb": 2 * steps * state,
-        "pairs_at_most": PAIRS,
     }
 
 
@@ -87,6 +86,8 @@ def markdown(values: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in values["rows"]:
+        numbers = round(1e9 * row["states_gb"]) // (STATE * (row["steps"] + 1))
+        pairs = pairs_at_most(row["steps"], numbers).count
         cells = (
             f"{row['arch']}, {values['device']}",
             f"{row['pixels']} x {row['pixels']}",
@@ -94,7 +95,7 @@ def markdown(values: dict[str, Any]) -> str:
             f"{row['sampling_gb']:.2f} GB",
             f"{row['inversion_gb']:.2f} GB ({row['rounds']} rounds)",
             f"{1000 * row['states_gb']:.1f} MB",
-            f"{1000 * row['pair_gb']:.1f} MB, at most {row['pairs_at_most']} times",
+            f"{1000 * row['pair_gb']:.1f} MB, at most {pairs} times",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .grid import grid
+
 Row = Mapping[str, Any]
 
 OUTCOMES = {  # outcome: heading, and what a count of classes says of them
@@ -37,12 +39,12 @@ def markdown(values: Mapping[str, Any]) -> str:
             continue
         if outcome in ("inverted", "not exact"):
             lines = [_measured(key, row) for key, row in found.items()]
-            table = _table(MEASURED, lines)
+            table = grid(MEASURED, lines)
         elif outcome == "refused":
             lines = [[_name(key), sentence(row["sentence"])] for key, row in found.items()]
-            table = _table(("pipeline", "what the library says"), lines)
+            table = grid(("pipeline", "what the library says"), lines)
         else:
-            table = _table(("pipelines", "why"), _grouped(found.values()))
+            table = grid(("pipelines", "why"), _grouped(found.values()))
         parts.append(f"### {heading}\n\n{table}")
     return "\n\n".join(parts)
 
@@ -111,8 +113,3 @@ def _grouped(rows: Iterable[Row]) -> list[list[str]]:
         reasons.setdefault(sentence(row["sentence"]), []).append(f"`{row['class']}`")
     ordered = sorted(reasons.items(), key=lambda item: (-len(item[1]), item[1]))
     return [[", ".join(names), why] for why, names in ordered]
-
-
-def _table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import rehearsal
-from ..rehearsal import peak, pipelines_page
+from ..rehearsal import costs_sizes, costs_time, peak, pipelines_page
 from . import bench_tables, decoder_memory, decoding, exactness, flow, reversible, versus
 from .store import earlier
 
@@ -34,6 +34,14 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "rehearsal": of(rehearsal.markdown, "rehearsal"),
     "peak": of(peak.markdown, "peak"),
     "pipelines": of(pipelines_page.markdown, "pipelines"),
+    "costs_networks": of(costs_sizes.networks, "costs"),
+    "costs_evaluation": of(costs_time.evaluation, "costs"),
+    "costs_rates": of(costs_time.rates, "costs"),
+    "costs_check": of(costs_sizes.check, "costs", "peak"),
+    "costs_memory": of(costs_sizes.memory, "costs", "peak"),
+    "costs_parts": of(costs_sizes.parts, "costs"),
+    "costs_evaluations": of(costs_time.evaluations, "exactness"),
+    "costs_seconds": of(costs_time.seconds, "costs", "exactness"),
     "flow": of(flow.markdown, "flow"),
     "reversible": of(reversible.markdown, "reversible", "exactness"),
     "reversible_quality": of(reversible.markdown_quality, "reversible"),
@@ -46,6 +54,7 @@ PAGES = (
     "book/reference/flow.md",
     "book/reference/versus.md",
     "book/reference/pipelines.md",
+    "book/reference/costs.md",
 )
 
 
