@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .devices import lifted
+
 LARGE = 64.0  # a power of two: multiplying by it rounds nothing
 SLACK = 8  # roundings that a map may make
 
@@ -47,8 +49,9 @@ class ElementwiseMap:
         """
         if tuple(x.shape) != self.in_shape:
             raise ValueError(f"this map reads {self.in_shape}, got {tuple(x.shape)}")
+        x = lifted(x)
         source, scale, shift = (part.to(x.device) for part in (self.source, self.scale, self.shift))
-        return (scale * x.double().reshape(-1)[source] + shift).reshape(self.out_shape)
+        return (scale * x.reshape(-1)[source] + shift).reshape(self.out_shape)
 
     def inverse(self, y: Tensor) -> Tensor:
         """The input for an output of ``out_shape``, float64; constant elements are not looked at.
@@ -74,10 +77,11 @@ class ElementwiseMap:
         """
         if tuple(y.shape) != self.out_shape:
             raise ValueError(f"this map makes {self.out_shape}, got {tuple(y.shape)}")
+        y = lifted(y)
         source, scale, shift = (part.to(y.device) for part in (self.source, self.scale, self.shift))
         nothing = scale.new_zeros(math.prod(self.in_shape))
         weight = nothing.index_add(0, source, scale.square())
-        pulled = nothing.index_add(0, source, scale * (y.double().reshape(-1) - shift))
+        pulled = nothing.index_add(0, source, scale * (y.reshape(-1) - shift))
         return (pulled / torch.where(weight > 0, weight, 1.0)).reshape(self.in_shape)
 
     @property

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .bridge import subspace_singular_values
 from .denoisers import Denoiser, differences, select
+from .devices import beside, on_device
 from .evaluator import Tally, sampled
 from .inversion import Inversion
 from .metrics import decibel, nmse
@@ -109,6 +110,7 @@ def certify(
         gap: relative round-off of the steps of what made ``again``, where that is not float64's.
     """
     image, noise = inversion.states[-1], inversion.noise
+    denoiser = on_device(denoiser, inversion.device) if inversion.device else denoiser
     with torch.no_grad():
         trip, limit = _round_trip(denoiser, inversion, solver, again, moved, gap)
     rows = trip.isfinite().nonzero().flatten()
@@ -263,7 +265,7 @@ def singular_values(
         solver: the sampler's table.
         vectors: Lanczos vectors.
     """
-    noise = as_state(noise, "noise")
+    denoiser, noise = beside(denoiser, noise), as_state(noise, "noise")
     vectors = min(vectors, noise[0].numel())
 
     def image(x: Tensor) -> Tensor:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from .denoisers import Denoiser
+from .devices import OnDevice, beside
 from .precision import Roundoff
+from .sampling import as_state
 from .solvers import Solver
 from .watch import Budget, Callback, Watch, samples, stopped, watching
 
@@ -43,6 +45,8 @@ class Inversion:
         nfe_others: evaluations that those searches took, out of ``nfe``, ``[B]``.
         repeat: NMSE between two images sampled from the noise and from the noise changed in its
             last place, ``[B]``, where the method has looked, else NaN.
+        device: where the network is, if that device has no float64 and the states are on the CPU;
+            else None.
     """
 
     noise: Tensor
@@ -57,6 +61,7 @@ class Inversion:
     repeat: Tensor | None = field(default=None, repr=False)
     others: Tensor | None = field(default=None, repr=False)
     nfe_others: Tensor | None = field(default=None, repr=False)
+    device: torch.device | None = field(default=None, repr=False)
 
     @property
     def converged(self) -> Tensor:
@@ -135,7 +140,8 @@ def invert(
 
     Args:
         denoiser: the network that the image was made with, prompt and guidance included.
-        image: the image (or latent) that the sampler returned, ``[B, ...]``.
+        image: the image (or latent) that the sampler returned, ``[B, ...]``; on a device without
+            float64 its states are on the CPU (see :func:`invlib.devices.on_device`).
         solver: the sampler's table.
         method: ``exact`` (default), ``naive``, ``algorithm1``, ``algorithm2``, or any inverter.
         progress: whether to show a bar on stderr; None shows it on a terminal or in a notebook.
@@ -152,8 +158,12 @@ def invert(
     """
     watched = progress is not False or callback is not None or budget is not None
     options = Watch(progress, callback, budget, interruptible=True)
+    search, network = inverter(method), beside(denoiser, image)
     with torch.no_grad(), watching(options) if watched else nullcontext():
-        return inverter(method)(denoiser, image, solver)
+        if not isinstance(network, OnDevice):
+            return search(network, image, solver)
+        found = search(network, as_state(image, "image"), solver)
+        return replace(found, device=network.device)
 
 
 def inverter(method: str | Inverter) -> Inverter:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .denoisers import Denoiser, check_rows
+from .devices import beside, lifted
 from .solvers import Solver
 
 
@@ -46,7 +47,8 @@ def sample(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Trajectory:
 
     Args:
         denoiser: the network; see :mod:`invlib.denoisers`.
-        noise: starting noise, ``[B, ...]``; cast to float64.
+        noise: starting noise, ``[B, ...]``; cast to float64, on the CPU if its device has none
+            (see :func:`invlib.devices.on_device`).
         solver: the sampler's table.
 
     Raises:
@@ -54,6 +56,7 @@ def sample(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Trajectory:
             network does not say what it predicts.
     """
     y = as_state(noise, "noise") * solver.scale
+    denoiser = beside(denoiser, noise)
     check_rows(denoiser, y, "noise")
     rows = torch.arange(len(y), device=y.device)
 
@@ -94,7 +97,7 @@ def steps(
 
 
 def as_state(x: Tensor, name: str) -> Tensor:
-    """Check a batch of states and cast it to float64.
+    """Check a batch of states and cast it to float64, on the CPU if its device has none.
 
     Raises:
         ValueError: if it is not a finite floating-point batch.
@@ -103,4 +106,4 @@ def as_state(x: Tensor, name: str) -> Tensor:
         raise ValueError(f"{name} must be a floating-point batch [B, ...], got {x.dtype} {x.shape}")
     if not torch.isfinite(x).all():
         raise ValueError(f"{name} contains NaN or infinity")
-    return x.double()
+    return lifted(x)

@@ -6,6 +6,7 @@ The fast part; ``make colab`` runs every chapter in an empty folder.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 import ipywidgets
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
-from chapters import CHAPTERS, ROOT, steps
+from chapters import CHAPTERS, ROOT, installs, steps
 
 import invlib
 from invlib import measured, notebook
@@ -50,8 +52,6 @@ def test_chapter_reads_no_file_of_the_repository(path: Path) -> None:
 
 
 def test_the_rules_would_notice_what_once_was_there(tmp_path: Path) -> None:
-    import nbformat
-
     cell = nbformat.v4.new_code_cell('json.loads(Path("../results/flow.json").read_text())')
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "old.ipynb")
     with pytest.raises(AssertionError):
@@ -106,7 +106,7 @@ def test_slides_need_no_widget_that_colab_lacks(monkeypatch: pytest.MonkeyPatch)
 BEGINNING = """
 import importlib.metadata as metadata, re, sys
 
-found, open_ = set(), {"invlib", "ipykernel", "ipywidgets"}
+found, open_ = set(), {"invlib", "ipykernel", "ipywidgets", *sys.argv[1:]}
 while open_:  # all that these need
     name = open_.pop()
     found.add(name)
@@ -144,6 +144,14 @@ def imports() -> list[str]:
     return sorted(line for line in lines if "google.colab" not in line)
 
 
+def installed(path: Path) -> list[str]:
+    """What a notebook installs on Colab beside invlib."""
+    cells = nbformat.read(path, as_version=4).cells
+    lines = [line.strip() for cell in cells if installs(cell) for line in cell.source.splitlines()]
+    found = [re.fullmatch(r"%pip install -q ([\w ]+)", line) for line in lines]
+    return [name for match in found if match for name in match[1].split()]
+
+
 def assignments(path: Path, *names: str) -> list[str]:
     """The first statements of a notebook that give these names their values."""
     made = {}
@@ -155,9 +163,14 @@ def assignments(path: Path, *names: str) -> list[str]:
 
 @pytest.mark.slow
 def test_the_core_of_the_package_is_enough() -> None:
-    """Every import of a chapter, and the pictures of chapter 13, without any other package."""
+    """Every import of a chapter, and the pictures of chapter 13, without any other package.
+
+    But for those that a chapter installs by itself.
+    """
     [editing] = [path for path in CHAPTERS if path.stem == "13_editing"]
     pictures = assignments(editing, "people", "changed", "old_prompts", "pair")
     code = "\n".join([BEGINNING, *imports(), *pictures, "assert pair.mask.any()"])
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    more = [name for path in CHAPTERS for name in installed(path)]
+    command = [sys.executable, "-c", code, *more]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..devices import lifted, state_device
+
 ROUNDING = (2 / 255) ** 2 / 12  # variance of the rounding error of an 8-bit value in [-1, 1]
 
 
@@ -44,6 +46,7 @@ class Box:
         """
         if image.ndim < 4:
             raise ValueError(f"images must be a batch [B, C, H, W], got {tuple(image.shape)}")
+        image = image.to(state_device(image.device))
         if image.dtype == torch.uint8:
             center = image.double() * 2 / 255 - 1
             lower = torch.where(image == 0, -torch.inf, center - 1 / 255)
@@ -61,7 +64,7 @@ class Box:
         """
         if not torch.isfinite(values).all():
             raise ValueError("the image contains NaN or infinity")
-        center = values.double()
+        center = lifted(values)
         return cls(center, center, center)
 
     def __len__(self) -> int:

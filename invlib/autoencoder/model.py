@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..affine import ElementwiseMap
+from ..devices import lifted, sent
 from ..newton import forward_modes
 from .chance import draws_nothing
 
@@ -78,11 +79,11 @@ class Autoencoder:
             raise NoEncoder(f"{name} has no encoder")
         raw = image if self.from_decoder is None else self.from_decoder.least_squares(image)
         try:
-            code = _code(self.vae.encode(raw.to(self.dtype)))
+            code = _code(self.vae.encode(sent(raw, self.vae, self.dtype)))
         except NotImplementedError as error:
             raise NoEncoder(f"{name} does not encode: {error}") from error
         if self.to_decoder is None:
-            return (code.double() - self.shift) * self.scale
+            return (lifted(code) - self.shift) * self.scale
         if tuple(code.shape) != self.to_decoder.out_shape:
             raise NoEncoder(
                 f"{name} encodes to {tuple(code.shape)}, but decodes {self.to_decoder.out_shape}"
@@ -99,9 +100,10 @@ class Autoencoder:
             raw = latents / self.scale + self.shift
         else:
             raw = self.to_decoder(latents)
+        raw = sent(raw, self.vae, self.dtype)
         with draws_nothing(self.vae, raw.device, self.options):
-            output = self.vae.decode(raw.to(self.dtype), **self.options)
-        picture = _picture(output).double()
+            output = self.vae.decode(raw, **self.options)
+        picture = lifted(_picture(output))
         return picture if self.from_decoder is None else self.from_decoder(picture)
 
     def rows(self, index: Tensor, of: int) -> Autoencoder:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..autoencoder import Autoencoder
+from ..devices import lifted
 from .entrance import identity, read_map
 from .images import Pictures
 from .reading import Reading
@@ -45,7 +46,7 @@ def read_decoder(reading: Reading) -> tuple[Autoencoder | None, tuple[int, ...]]
             f"{name} draws random numbers between its last state and its decoder: give generator= "
             "as in the call that made the image, or invert latents"
         )
-    if z.shape == last.shape and torch.equal(z.double(), last.double()):
+    if z.shape == last.shape and torch.equal(lifted(z), lifted(last)):
         to_decoder = identity(tuple(last.shape))
     else:
 
@@ -62,7 +63,7 @@ def read_decoder(reading: Reading) -> tuple[Autoencoder | None, tuple[int, ...]]
                 f"what {name} does between its last state and its decoder is {error}"
             ) from error
     autoencoder = Autoencoder(module, to_decoder=to_decoder, options=options)
-    shape = tuple(autoencoder.decode(last.double()).shape)
+    shape = tuple(autoencoder.decode(lifted(last)).shape)
     if len(shape) == 4 and len(last) < shape[0] and shape[0] % len(last) == 0:
         clips = (len(last), shape[0] // len(last), *shape[1:])  # decoded frame by frame
         frames = replace(identity(shape), out_shape=clips)
@@ -84,7 +85,7 @@ def is_changed(reading: Reading, autoencoder: Autoencoder | None, frames_first: 
         pictures = next(iter(made.values() if isinstance(made, dict) else made))
     except Exception:  # whatever a pipeline makes of a kind of picture that it does not know
         return False
-    own = last.double() if autoencoder is None else autoencoder.decode(last.double())
+    own = lifted(last) if autoencoder is None else autoencoder.decode(lifted(last))
     try:
         box = Pictures.of(pictures).box(tuple(own.shape), own.device, frames_first=frames_first)
     except (TypeError, ValueError):

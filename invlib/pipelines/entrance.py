@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..affine import ElementwiseMap, read_elementwise
+from ..devices import lifted, state_device
 from .recording import Recording, one_copy
 from .running import Hands, Stop, run
 
@@ -208,12 +209,15 @@ def read_map(
     x = torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype)
     y = function(x.clone())
     if y.shape == x.shape:
-        x, y = x.double(), y.double()
+        x, y = lifted(x), lifted(y)
         factor = ((x * y).sum() / (x * x).sum()).item()
         slack = 8 * torch.finfo(dtype).eps * abs(factor) * x.abs()
         if factor and ((y - factor * x).abs() <= slack).all():
             return identity(shape, factor if abs(factor - 1) > 1e-6 else 1.0)
-    return read_elementwise(function, shape, dtype=dtype, device=device)
+    home = state_device(device)
+    return read_elementwise(
+        lambda x: function(x.to(device)).to(home), shape, dtype=dtype, device=home
+    )
 
 
 def identity(shape: tuple[int, ...], factor: float = 1.0) -> ElementwiseMap:

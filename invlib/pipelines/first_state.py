@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..devices import lowered
 from ..probing import NotInvertible
 from .entrance import Entrance
 from .running import Hands, Stop, run, untouched
@@ -41,7 +42,7 @@ def first_state(
 
     arguments, hands = dict(call), Hands(step=step)
     if entrance is not None and noise is not None:
-        noise = noise.to(pipe._execution_device)
+        noise = lowered(noise, pipe._execution_device)
         arguments, hands = entrance.call(call, noise), entrance.hands(hands, noise)
     with torch.inference_mode(False), torch.no_grad(), untouched(pipe):
         run(pipe, arguments, hands, seed=seed)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..autoencoder import Box
+from ..devices import state_device
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -65,7 +66,7 @@ class Pictures:
         Args:
             shape: shape of what the pipeline's decoder makes: ``[B, C, H, W]``, or
                 ``[B, C, F, H, W]`` or ``[B, F, C, H, W]`` for clips.
-            device: where the box shall be.
+            device: where the box shall be; on the CPU, if that has no float64.
             frames_first: whether as many frames as colours are ``[B, F, C, H, W]``, where the
                 shape does not tell.
 
@@ -91,7 +92,7 @@ class Pictures:
             pixels = pixels.flatten(0, 1)
         if tuple(pixels.shape) != tuple(shape):
             raise ValueError(_misfit(tuple(pixels.shape), tuple(shape)))
-        pixels = pixels.to(device)
+        pixels = pixels.to(state_device(device))
         return Box.of(pixels if pixels.dtype == torch.uint8 else 2 * pixels.double() - 1)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..autoencoder import DECODERS, DecoderInversion, DecoderInverter, joint
 from ..certificate import Certificate, certify
+from ..devices import lifted, state_device
 from ..inversion import Inversion, Inverter, invert, inverter
 from ..sampling import as_state
 from ..watch import watching
@@ -37,7 +38,8 @@ class ImageInversion:
 
     Attributes:
         inversion: what :func:`invlib.invert` found, in float64.
-        latents: the noise as ``pipe(**call, latents=latents)`` takes it.
+        latents: the noise as ``pipe(**call, latents=latents)`` takes it, in its dtype on its
+            device. Where that has no float64, ``target`` and ``inversion`` are on the CPU.
         target: the clean latents, or pixels in [-1, 1], that were inverted: the last state of the
             pipeline's loop.
         decoding: how the latents were found, if an image was inverted and the pipeline decodes.
@@ -157,7 +159,7 @@ def invert_latents(
 
     Args:
         pipe: any diffusers pipeline with one deterministic sampling loop.
-        latents: clean latents.
+        latents: clean latents, on any device.
         options: as for :func:`invert_image`.
         call: what was passed to ``pipe``, by the same names.
 
@@ -171,7 +173,7 @@ def invert_latents(
         raise TypeError(f"latents must be a tensor, got {type(latents).__name__}")
     own, asked = split(pipe, options, call)
     search = _method(own)
-    latents = as_state(latents, "latents").to(pipe._execution_device)
+    latents = as_state(latents, "latents").to(state_device(pipe._execution_device))
     with _quietly(pipe, own):
         reading, notes = _read_sized(pipe, latents, asked)
         target = reading.target(latents.clone())
@@ -262,7 +264,7 @@ def _decoder(decoder: str | DecoderInverter) -> DecoderInverter:
 def _moved(reading: Reading, latents: Tensor) -> Tensor:
     """What the stock call makes of noise that is changed in its last place."""
     last_place = torch.finfo(latents.dtype).eps
-    return reading.target(reading.stage.again(latents * (1 + last_place)).double())
+    return reading.target(lifted(reading.stage.again(latents * (1 + last_place))))
 
 
 def _result(
@@ -274,13 +276,14 @@ def _result(
 ) -> ImageInversion:
     """The noise in the dtype that the pipeline takes, judged by the stock call."""
     stage = reading.stage
-    latents = reading.noise(found.states[0]).to(stage.entrance.dtype)
+    device = stage.pipe._execution_device
+    latents = reading.noise(found.states[0]).to(stage.entrance.dtype).to(device)
     evaluations = found.nfe + reading.evaluations
     proof = None
     if options.certificate:
         again = None
         if torch.isfinite(latents).all():
-            again = reading.target(stage.again(latents).double())
+            again = reading.target(lifted(stage.again(latents)))
             evaluations = evaluations + reading.solver.steps * (1 + (found.again is not None))
         proof = certify(
             reading.network,
@@ -305,7 +308,7 @@ def _result(
         evaluations=evaluations,
         notes=tuple([*assumed(stage.pipe, stage.call), *notes, *reading.notes]),
         others=tuple(
-            reading.noise(noise * reading.solver.scale).to(stage.entrance.dtype)
+            reading.noise(noise * reading.solver.scale).to(stage.entrance.dtype).to(device)
             for noise in (() if found.others is None else found.others)
         ),
     )

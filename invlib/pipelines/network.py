@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Prediction
+from ..devices import brought, has_float64
 from .replay import Replay
 from .stage import Stage
 
@@ -54,8 +55,11 @@ class PipelineNetwork:
         return replace(self, rows=self.rows[rows.to(self.rows.device)])
 
     def in_float64(self) -> PipelineNetwork:
-        """The same with a copy of the network in float64, where it is called directly."""
-        if self.replay is None:
+        """The same with a copy of the network in float64, where it is called directly.
+
+        Itself where the pipeline's device has no float64.
+        """
+        if self.replay is None or not has_float64(self.stage.recording.states[0].device):
             return self
         return replace(self, replay=self.replay.double(), roundoff=None)
 
@@ -89,7 +93,7 @@ class PipelineNetwork:
             found = self._run(list(y), nodes.tolist(), [None] * len(y))
         else:
             found = self._run(list(y), nodes.tolist(), self.rows.tolist())
-        return torch.stack(found).to(y.dtype)
+        return brought(torch.stack(found), y)
 
     def _run(
         self, states: Sequence[Tensor], nodes: Sequence[int], rows: Sequence[int | None]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..affine import ElementwiseMap
 from ..denoisers import convert
+from ..devices import lifted
 from ..memory import is_full
 from ..precision import second_difference
 from ..probing import NotInvertible, from_scheduler, input_scales, network_prediction
@@ -163,13 +164,13 @@ def check_states(stage: Stage, solver: Solver) -> float:
     prediction = network_prediction(recording.scheduler)
     scales = input_scales(recording.scheduler, recording.loop)
     stage.scales = scales
-    y = [s.item() * x.double() for s, x in zip(scales, recording.states, strict=True)]
+    y = [s.item() * lifted(x) for s, x in zip(scales, recording.states, strict=True)]
     stage.inputs = y[:-1]
     outputs, largest = [], 0.0
     limit = tolerance(stage)
     for i, m in enumerate(recording.outputs):
         alpha, sigma = (v[i].to(y[i]).expand(len(y[i])) for v in (solver.alpha, solver.sigma))
-        m = m.double()
+        m = lifted(m)
         if m.shape != y[i].shape:
             raise NotInvertible(
                 f"{type(stage.pipe).__name__} gives its scheduler outputs {tuple(m.shape)} for "
@@ -223,7 +224,7 @@ def _exit(stage: Stage) -> ElementwiseMap:
     stage.returns_latents = result is not None and result.numel() == last.numel()
     if result is None or not stage.returns_latents:
         return identity(tuple(last.shape))
-    if result.shape == last.shape and torch.equal(result.double(), last.double()):
+    if result.shape == last.shape and torch.equal(lifted(result), lifted(last)):
         return identity(tuple(last.shape))
 
     def finish(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..autoencoder.chance import in_training, random_states
+from ..devices import lifted
 from ..memory import is_full
 from ..probing import Loop, NotInvertible, check_steps
 from .running import HELD, Hands, Stop, is_held, modules_of, run
@@ -322,7 +323,8 @@ def one_copy(batch: Tensor, copies: int) -> Tensor:
 
 def relative_gap(x: Tensor, y: Tensor) -> float:
     """The norm of the difference over that of ``y``, infinite where one is not finite."""
-    gap = ((x.double() - y.double()).norm() / y.double().norm().clamp(min=1e-300)).item()
+    x, y = lifted(x), lifted(y)
+    gap = ((x - y).norm() / y.norm().clamp(min=1e-300)).item()
     return gap if gap == gap else float("inf")
 
 

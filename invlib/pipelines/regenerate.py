@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..devices import lowered
 from .entrance import Entrance, stock
 from .invert import ImageInversion
 from .recording import one_copy
@@ -56,7 +57,7 @@ def regenerate(
     if call is None:
         raise TypeError("give the call that belongs to this noise")
     entrance = Entrance.argument(noise) if entrance is None else entrance
-    noise = noise.to(pipe._execution_device)
+    noise = lowered(noise, pipe._execution_device)
     takes = inspect.signature(type(pipe).__call__).parameters
     last: list[Tensor] = []
     returns = output_type == "latent" and "latents" not in takes

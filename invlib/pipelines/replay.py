@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..devices import brought, lifted
 from .running import modules_of
 from .stage import Stage
 
@@ -40,6 +41,7 @@ class Leaf:
         axis: for ``state+`` the axis along which the state is joined with ``value``.
         first: for ``state+`` whether the state comes before the rest.
         dtype: for states, the dtype in which they are given.
+        device: for states, the device on which they are given.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Leaf:
     axis: int = 0
     first: bool = True
     dtype: torch.dtype | None = None
+    device: torch.device | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class Replay:
             out = main_output(self.module(*args, **kwargs))[:, : y.shape[1]]
             for part in out.chunk(chunks):
                 weight = weights[nodes.to(y.device), place].view(-1, *[1] * (y.ndim - 1))
-                term = weight * part.to(y.dtype)
+                term = weight * brought(part, y)
                 total = term if total is None else total + term
                 place += 1
         assert total is not None
@@ -139,7 +142,7 @@ class Replay:
         """An argument for these states."""
         places = torch.cat([rows + c * self.batch for c in range(chunks)])
         if leaf.kind in ("state", "state+"):
-            x = torch.cat([y] * chunks).to(leaf.dtype)
+            x = torch.cat([y] * chunks).to(leaf.dtype).to(leaf.device)
             if leaf.kind == "state":
                 return x
             rest = leaf.value[places.to(leaf.value.device)]
@@ -163,7 +166,7 @@ class Replay:
 
     def _between(self, values: Sequence[Tensor], times: Tensor) -> Tensor:
         """What the network is told at times between (and beyond) the nodes, ``[k]``."""
-        known = torch.stack([v.flatten()[0] for v in values]).double()
+        known = lifted(torch.stack([v.flatten()[0] for v in values]))
         order = self.labels.argsort()
         labels, known = self.labels[order], known.cpu()[order]
         high = torch.searchsorted(labels, times.double()).clamp(1, len(labels) - 1)
@@ -303,7 +306,7 @@ def _state_leaf(
         )
 
     if not wide and matches(lambda v: v):
-        return Leaf("state", dtype=value.dtype), chunks
+        return Leaf("state", dtype=value.dtype, device=value.device), chunks
     if len(wide) == 1:
         axis, size = wide[0], state.shape[wide[0]]
         for first in (True, False):
@@ -312,7 +315,7 @@ def _state_leaf(
                 partial(_cut, axis=axis, start=start, size=size)
             ):
                 rest = value.narrow(axis, size if first else 0, value.shape[axis] - size)
-                return Leaf("state+", rest, axis, first, value.dtype), chunks
+                return Leaf("state+", rest, axis, first, value.dtype, value.device), chunks
     raise NotReplayable("the network is given the state in another form")
 
 
@@ -324,10 +327,10 @@ def _weights(one: _Watched, two: _Watched, node: int, chunks: Sequence[int]) -> 
     """The weights with which the answers of a step are combined to its output."""
     columns, right = [], []
     for run in (one, two):
-        output = run.outputs[node].double()
+        output = lifted(run.outputs[node])
         parts = []
         for answer, several in zip(run.answers[node], chunks, strict=True):
-            cut = answer.double()[:, : output.shape[1]]
+            cut = lifted(answer)[:, : output.shape[1]]
             if len(cut) != several * len(output) or cut.shape[1:] != output.shape[1:]:
                 raise NotReplayable("the network's answers have another form than its output")
             parts += [p.flatten() for p in cut.chunk(several)]

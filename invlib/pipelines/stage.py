@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..devices import lowered
 from .entrance import Entrance, identity, lengthen, stock
 from .recording import Recording, first_tensor, one_copy
 from .running import Hands, Stop, run
@@ -209,7 +210,8 @@ class Stage:
         def state(k: int) -> Tensor:
             """State k of this run, as the loop has it before it scales it for the network."""
             node = wanted[k] if k < len(wanted) else -1
-            return (states[k] / scales[node]).to(self.recording.states[node].dtype)
+            like = self.recording.states[node]
+            return (states[k] / scales[node]).to(like.dtype).to(like.device)
 
         def step(s: Any, r: Any, m: Tensor, t: Any, x: Tensor, o: Any) -> Tensor:
             nonlocal count, injected
@@ -226,7 +228,9 @@ class Stage:
         def scale(real: Any, sample: Tensor) -> Tensor:
             return sample * scales[wanted[min(count, len(wanted) - 1)]]
 
-        noise = state(0) if injected else self.entrance.noise(states[0] / scales[wanted[0]])
+        first = states[0] / scales[wanted[0]]
+        device = self.recording.states[0].device
+        noise = state(0) if injected else lowered(self.entrance.noise(first), device)
         hands = Hands(
             begin=self._begin(nodes),
             step=step,
