@@ -31,13 +31,34 @@ def test_a_cell_is_computed_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a tensor file", None])
-def test_a_damaged_result_is_made_again(tmp_path: Path, damage: bytes | None) -> None:
+def test_a_damaged_result_is_kept_aside_and_made_again(
+    tmp_path: Path, damage: bytes | None
+) -> None:
+    for number in range(2):
+        store.cell(tmp_path, {}, lambda: {"x": torch.ones(2)})
+        (file,) = tmp_path.glob("*.safetensors")
+        broken = file.read_bytes()[:-3] if damage is None else damage
+        file.write_bytes(broken)
+        with pytest.warns(UserWarning, match=rf"is damaged.*{number}\.damaged"):
+            again = store.cell(tmp_path, {}, lambda: {"x": torch.full((2,), 5.0)})
+        assert again["x"].tolist() == [5, 5]
+        assert store.cell(tmp_path, {}, lambda: {})["x"].tolist() == [5, 5]
+        assert file.with_suffix(f".{number}.damaged").read_bytes() == broken
+
+
+def test_a_result_that_cannot_be_read_now_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.cell(tmp_path, {}, lambda: {"x": torch.ones(2)})
-    (file,) = tmp_path.glob("*.safetensors")
-    file.write_bytes(file.read_bytes()[:-3] if damage is None else damage)
-    again = store.cell(tmp_path, {}, lambda: {"x": torch.full((2,), 5.0)})
-    assert again["x"].tolist() == [5, 5]
-    assert store.cell(tmp_path, {}, lambda: {})["x"].tolist() == [5, 5]
+
+    def busy(path: Path) -> None:
+        raise OSError("too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "load_file", busy)
+        with pytest.raises(OSError, match="too many"):
+            store.cell(tmp_path, {}, lambda: {})
+    assert store.cell(tmp_path, {}, lambda: {})["x"].tolist() == [1, 1]
 
 
 def test_killed_while_working_leaves_nothing_half_written(tmp_path: Path) -> None:
@@ -56,12 +77,6 @@ store.cell(folder, {{"cell": 2}}, lambda: os._exit(9))
 
     assert store.cell(tmp_path, {"cell": 1}, never)["x"].tolist() == [1, 1]
     assert len([*tmp_path.iterdir()]) == 1
-
-
-def test_results_depend_on_the_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    store.cell(tmp_path, {}, lambda: {"x": torch.ones(1)})
-    monkeypatch.setattr(store, "code_hash", lambda: "another")
-    assert store.cell(tmp_path, {}, lambda: {"x": torch.zeros(1)})["x"].item() == 0
 
 
 def test_stripping_keeps_outputs_and_drops_papermill() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from invlib.reproduce import pages, stale, store
+from invlib.reproduce import figure1, flow, pages, stale, store, work
+from invlib.reproduce.reached import code_of
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -42,9 +43,18 @@ def test_a_missing_or_an_older_file_is_noticed(tmp_path: Path) -> None:
     assert set(stale.stale(tmp_path)) == {"flow.json", "fig2.json"}
 
 
-def test_any_change_of_the_core_makes_all_of_them_stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "code_hash", lambda *patterns: "changed")
-    assert len(stale.stale(RESULTS)) == len(stale.sources())
+def test_what_reaches_changed_code_is_stale_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, configs in stale.sources().items():
+        values = json.loads((RESULTS / f"{name}.json").read_text())
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({**values, "code": store.fingerprint(configs(values))})
+        )
+    assert stale.stale(tmp_path) == []
+    changed = (figure1.trace, flow.shard)
+    monkeypatch.setattr(work, "code_of", lambda f: "changed" if f in changed else code_of(f))
+    assert set(stale.stale(tmp_path)) == {"fig1.json", "flow.json"}
 
 
 def test_the_command_names_them(

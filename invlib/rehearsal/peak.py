@@ -15,6 +15,7 @@ import typer
 from ..memory import in_use, peak, reset_peak
 from ..pipelines import Options, invert_latents
 from ..pipelines.running import untouched
+from ..reproduce.reached import code_of
 from ..reproduce.store import write_json
 from ..watch import Budget
 from .architectures import ARCHITECTURES, random_network
@@ -109,7 +110,8 @@ def main(
     """Measure, and write ``results/peak.json``."""
     row = measure(arch, steps, rounds)
     print(row)
-    write_json(RESULTS, {"weights": "random", "device": "CPU, float32", "rows": [row]})
+    values = {"weights": "random", "device": "CPU, float32", "rows": [row]}
+    write_json(RESULTS, values, [{"code": code_of(measure)}])
 
 
 if __name__ == "__main__":

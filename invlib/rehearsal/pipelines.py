@@ -21,6 +21,7 @@ from ..metrics import decibel, nmse
 from ..pipelines import invert_latents, read
 from ..pipelines.running import known_seed, untouched
 from ..probing import NotInvertible
+from ..reproduce.reached import code_of
 from ..reproduce.store import write_json
 from ..watch import Budget
 from .zoo import Recipe, catalogue
@@ -166,7 +167,8 @@ def main(
     diffusers.logging.set_verbosity_error()
     known = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else {}
     rows = table(names or None, known)
-    write_json(RESULTS, {"diffusers": diffusers.__version__, "weights": "random", "rows": rows})
+    values = {"diffusers": diffusers.__version__, "weights": "random", "rows": rows}
+    write_json(RESULTS, values, [{"code": code_of(table)}])
 
 
 if __name__ == "__main__":

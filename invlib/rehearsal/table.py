@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..reproduce.reached import code_of
 from ..reproduce.store import write_json
+from .measure import rehearse
 
 KEY = ("arch", "device", "dtype", "compile", "guidance", "size", "batch")
 COLUMNS = {
@@ -49,7 +51,7 @@ def keep(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"{path} is not a results file of rehearsals") from error
     new = {_key(row): row for row in [*old, *rows]}
     values = {"table": "rehearsal", "weights": "random", "rows": [*new.values()]}
-    write_json(path, values)
+    write_json(path, values, [{"code": code_of(rehearse)}])
     return values
 
 

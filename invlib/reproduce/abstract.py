@@ -21,7 +21,6 @@ from .rounding import level, short
 from .watching import Watched, labelled
 from .work import FOLDER, Cell, load_all
 
-FILES = ("reproduce/abstract.py", "reproduce/watching.py")
 STEPS, EVERY = 12, 2  # a picture of every second state: seven
 GUIDANCE = 3.0
 SAMPLE = 3  # the held-out prompt, and the seed of its noise
@@ -31,7 +30,7 @@ METHODS = ("naive", "algorithm1", "tight", "ours")
 
 def cells(profile: str) -> list[Cell]:
     """The work of the figure."""
-    return [Cell("abstract", trace, {"profile": profile}, FILES)]
+    return [Cell("abstract", trace, {"profile": profile})]
 
 
 def load(profile: str, folder: Path = FOLDER) -> dict[str, Tensor]:

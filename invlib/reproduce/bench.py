@@ -88,11 +88,8 @@ def cells(case: Case, method: str, images: int) -> list[Cell]:
         images = max(images // 2, 1)
     options = {**asdict(case), "method": method}
     parts = [{"first": i, "count": min(BATCH, images - i)} for i in range(0, images, BATCH)]
-    files = ("reproduce/bench_methods.py", *METHODS[method].files)
-    depends: dict[str, str] = {}
-    if case.model == "stars":
-        files, depends = (*files, "stars/*.py"), {"stars": verify()}
-    return [Cell("bench", attempt, {**options, **part}, files, depends) for part in parts]
+    depends = {"stars": verify()} if case.model == "stars" else {}
+    return [Cell("bench", attempt, {**options, **part}, depends) for part in parts]
 
 
 def all_cells(images: int) -> list[Cell]:

@@ -48,14 +48,12 @@ class Method:
             ``Algorithms 1, 2`` or ``ours``.
         choose: ``(sampler, its table, guidance) -> inverter``.
         order_one: whether it runs on first-order samplers, on others, or on both.
-        files: code outside the core that its results depend on.
     """
 
     label: str
     family: str
     choose: Choose
     order_one: tuple[bool, ...] = BOTH
-    files: tuple[str, ...] = ()
 
 
 def ours(sampler: str, solver: Solver, guidance: float) -> Inverter:
@@ -117,7 +115,7 @@ def _rival(
     """
     if family == "editing":
         inverter = partial(editing, method=inverter)
-    return Method(f"{label} †", family, _fixed(inverter), order_one, ("rivals/*.py",))
+    return Method(f"{label} †", family, _fixed(inverter), order_one)
 
 
 QUICK = partial(forward_step, rho=1.0, warm_up=0, plateau=5, max_iterations=100)
@@ -125,7 +123,7 @@ QUICK = partial(forward_step, rho=1.0, warm_up=0, plateau=5, max_iterations=100)
 METHODS: dict[str, Method] = {
     "naive": Method("naive", "explicit", _fixed(naive)),
     "naive_1000": Method("naive, 1000 steps", "explicit", _fixed(partial(naive, steps=1000))),
-    "stock": Method("diffusers' inverse scheduler", "explicit", stock, files=("rivals/*.py",)),
+    "stock": Method("diffusers' inverse scheduler", "explicit", stock),
     "ife": _rival(ife, "IFE", "explicit"),
     "fpi": _rival(fpi, "FPI", "fixed point"),
     "fpi_100": _rival(partial(fpi, iterations=100), "FPI, 100 rounds", "fixed point", FIRST),
@@ -137,7 +135,7 @@ METHODS: dict[str, Method] = {
     "renoise": _rival(renoise, "ReNoise", "fixed point"),
     "gnri": _rival(gnri, "GNRI, as published", "gradient"),
     "gnri_released": _rival(gnri_released, "GNRI, as its code", "gradient"),
-    "newton": Method("Newton per step", "gradient", _fixed(newton), files=("rivals/*.py",)),
+    "newton": Method("Newton per step", "gradient", _fixed(newton)),
     "spdinv": _rival(spdinv, "SPDInv", "gradient"),
     "npi": _rival(npi, "NPI", "editing"),
     "null_text": _rival(null_text, "null-text", "editing"),

@@ -25,7 +25,6 @@ from ..solvers import Solver
 from .problem import Problem
 
 REVERSIBLE: dict[str, Callable[[Grid], Reversible]] = {"edict": edict, "bdia": bdia}
-FILES = ("reproduce/comparing.py", "rivals/*.py", "reversible/*.py")
 Measured = dict[str, Tensor]
 
 

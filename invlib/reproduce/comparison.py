@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..metrics import decibel
-from .comparing import FILES, REVERSIBLE, Measured, own, standard
+from .comparing import REVERSIBLE, Measured, own, standard
 from .profiles import device_name
 from .rounding import rounded
 from .work import FOLDER, Cell, load_rows
@@ -76,7 +76,7 @@ class Entry:
             "count": self.count,
             "profile": profile,
         }
-        return Cell("comparison", own if self.images == OWN else standard, options, FILES)
+        return Cell("comparison", own if self.images == OWN else standard, options)
 
 
 def entries() -> list[Entry]:

@@ -30,6 +30,7 @@ from ..autoencoder import (
 from ..memory import in_use, peak, reset_peak
 from ..portraits import load
 from .profiles import device_name
+from .reached import code_of
 from .store import write_json
 
 
@@ -76,7 +77,8 @@ def main(output: Path = Path("results/decoder_memory.json")) -> None:
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:
             gigabytes = pool.submit(measure, name, batch).result()
         rows.append({"decoder": name, "images": batch, "peak_gb": gigabytes})
-    write_json(output, {"table": "decoder_memory", "device": device_name(), "rows": rows})
+    values = {"table": "decoder_memory", "device": device_name(), "rows": rows}
+    write_json(output, values, [{"code": code_of(measure)}])
 
 
 def markdown(values: dict[str, Any]) -> str:

@@ -118,9 +118,8 @@ def depends_inside(name: str, guidance: float) -> dict[str, Any]:
     return {} if solver_named(name).order_one else {"finish": str(FINISH.keywords)}
 
 
-FILES = ("autoencoder/*.py", "reproduce/pictures.py")
-TABLE = Table("decoding", SAMPLERS, shard, summary, FILES)
-IDENTICAL = Table("identical", SAMPLERS, shard_inside, summary, FILES, depends_inside, (1.0,), 8)
+TABLE = Table("decoding", SAMPLERS, shard, summary)
+IDENTICAL = Table("identical", SAMPLERS, shard_inside, summary, depends_inside, (1.0,), 8)
 
 
 def markdown(*tables: dict[str, Any]) -> str:

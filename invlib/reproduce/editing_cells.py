@@ -26,8 +26,6 @@ SCALES = (7.5, 3.0)
 PORTRAITS = 8
 EXTRAS = 2  # portraits with the further rows: other latents, other masks, other blends
 CAP = 100  # iterations a step of Algorithm 1; the authors allow 500
-CODE = ("reproduce/editing_cells.py", "reproduce/editing_scenes.py")
-FILES = (*CODE, "editing/*.py", "autoencoder/*.py", "portraits/render.py")
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,6 @@ def cells(profile: str, portraits: int = PORTRAITS) -> list[Cell]:
             "editing",
             measure,
             {"first": first, "guidance": scale, "group": group, "profile": profile},
-            FILES,
         )
         for first in range(0, portraits, BLOCK)
         for scale in SCALES

@@ -22,7 +22,6 @@ from .rounding import level, short
 from .watching import Watched
 from .work import FOLDER, Cell, load_all
 
-FILES = ("reproduce/figure1.py", "reproduce/watching.py")
 # the authors' rule to stop on latents of theirs; as a sum of squares it is coarse in the plane
 PAPER = partial(algorithm2, tol=2.5e-4)
 METHODS: dict[str, Inverter] = {"naive": naive, "algorithm2": PAPER, "ours": exact}
@@ -52,7 +51,7 @@ class Step:
 
 def cells(profile: str) -> list[Cell]:
     """The work of the figure; it is the same for all profiles, which have no part in it."""
-    return [Cell("fig1", trace, {}, FILES)]
+    return [Cell("fig1", trace)]
 
 
 def load(profile: str, folder: Path = FOLDER) -> dict[str, Tensor]:

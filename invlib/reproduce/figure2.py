@@ -62,7 +62,6 @@ def cells(profile: str) -> list[Cell]:
             "fig2",
             measure,
             {"space": number, **asdict(row), "count": COUNT, "profile": profile},
-            ("reproduce/figure2.py",),
         )
         for number in range(SPACES)
         for row in ROWS

@@ -23,7 +23,6 @@ from .work import FOLDER, Cell, load_rows
 
 IMAGES = figure2.COUNT
 SPACES = ("pixel", "latent")
-FILES = ("reproduce/figure3.py", "reproduce/figure2.py")
 HIGH_ORDER = "DPM-Solver++(2M)"
 ERRORS = ("noise_nmse", "image_nmse", "state_nmse")
 
@@ -76,7 +75,7 @@ def runs(space: int) -> tuple[Run, ...]:
 def cells(profile: str) -> list[Cell]:
     """The work of the figure; the runs that Figure 2 has are its cells, made once for both."""
     own = [
-        Cell("fig3", measure, {"space": number, **asdict(run), "profile": profile}, FILES)
+        Cell("fig3", measure, {"space": number, **asdict(run), "profile": profile})
         for number in range(len(SPACES))
         for run in runs(number)
     ]

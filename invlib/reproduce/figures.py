@@ -11,7 +11,8 @@ from typing import Any
 
 import nbformat
 
-from .store import code_hash, write_json
+from .reached import code_of_text
+from .store import write_json
 from .work import Cell
 
 ROOT = Path(__file__).parents[2]
@@ -51,9 +52,11 @@ class Figure:
         page, values = self.page(profile), ROOT / results(self.name, profile)
         if not (page.exists() and values.exists()):
             return ""
+        notebook = nbformat.read(self.notebook, as_version=4)
+        program = "\n".join(c.source for c in notebook.cells if c.cell_type == "code")
         parts = [
-            code_hash(("**/*.py",)),
-            *(cell.source for cell in nbformat.read(self.notebook, as_version=4).cells),
+            code_of_text(program),
+            *(cell.source for cell in notebook.cells),
             *(json.dumps(cell.config, sort_keys=True) for cell in self.cells(profile)),
             page.read_text(),
             values.read_text(),

@@ -139,7 +139,7 @@ def depends(name: str, guidance: float) -> dict[str, Any]:
     return {"images": IMAGES, "methods": [*methods(name, guidance)]}
 
 
-TABLE = Table("flow", SAMPLERS, shard, summary, ("flow/*.py",), depends, GUIDANCE, SHARD)
+TABLE = Table("flow", SAMPLERS, shard, summary, depends, GUIDANCE, SHARD)
 HEAD = ("sampler", "images", "inverse", "exact", "noise", "image", "evaluations", "seconds")
 
 

@@ -24,12 +24,6 @@ from .table import DEVICE
 from .work import FOLDER, Cell, load_known
 
 EXACT_DB, ORIGINAL_DB = -100.0, -40.0
-PATH = ("reproduce/front_path.py", "reproduce/front_line.py")
-FILES = {  # what else the results of a method depend on
-    "Levenberg-Marquardt": ("reproduce/front_levenberg.py",),
-    "arclength in guidance": PATH,
-    "arclength in strength": PATH,
-}
 FAST = ("multisecant", "multi-start")
 IMAGES = {("2M-10", 3.0): 1, ("2M-10", 7.5): 2}  # for all methods
 MORE = {  # for the fast ones
@@ -48,31 +42,29 @@ Stored = list[tuple[Cell, dict[str, Tensor]]]
 def cells(profile: str) -> list[Cell]:
     """All the work, image by image, the Jacobians and then every method; last one long path."""
     images = max(*IMAGES.values(), *MORE.values(), *JACOBIANS.values(), *PRECISE.values())
-    files = ("reproduce/front_trace.py", *PATH)
-    trace = Cell("front", front_trace.trace, {**TRACE, "profile": profile}, files)
+    trace = Cell("front", front_trace.trace, {**TRACE, "profile": profile})
     return [cell for image in range(images) for cell in cells_of(image, profile)] + [trace]
 
 
 def cells_of(image: int, profile: str) -> list[Cell]:
     """The work on one image."""
 
-    def cell(work: Work, file: str, *more: str, **options: Any) -> Cell:
-        files = (f"reproduce/{file}.py", *more)
-        return Cell("front", work, {**options, "image": image, "profile": profile}, files)
+    def cell(work: Work, **options: Any) -> Cell:
+        return Cell("front", work, {**options, "image": image, "profile": profile})
 
     jacobians = [
-        cell(front_jacobian.measure, "front_jacobian", name="2M-10", guidance=w)
+        cell(front_jacobian.measure, name="2M-10", guidance=w)
         for w, count in JACOBIANS.items()
         if image < count
     ]
     attempts = [
-        cell(attempt, "front_methods", *FILES.get(method, ()), method=method, name=name, guidance=w)
+        cell(attempt, method=method, name=name, guidance=w)
         for (name, w), count in {**IMAGES, **MORE}.items()
         for method in (METHODS if (name, w) in IMAGES else FAST)
         if image < count
     ]
     in_double = [
-        cell(front_precise.attempt_precise, "front_precise", name=name, guidance=w)
+        cell(front_precise.attempt_precise, name=name, guidance=w)
         for (name, w), count in PRECISE.items()
         if image < count
     ]

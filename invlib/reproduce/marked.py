@@ -39,7 +39,6 @@ from ..watermark import (
 )
 from .problem import Problem
 
-FILES = ("reproduce/marked.py", "watermark/*.py", "autoencoder/*.py")
 SAMPLER, GUIDANCE = "2M-10", 3.0
 RADIUS, CHANNEL, KEYS = 6.0, 0, 3  # 113 frequencies, as in the paper
 BITS, SECRET = 256, b"invlib"  # the payload of the published code

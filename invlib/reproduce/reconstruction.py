@@ -11,7 +11,7 @@ from torch import Tensor
 from ..metrics import nmse
 from .problem import SAMPLERS
 from .profiles import device_name
-from .recovering import FILES, FINE, Measured, measure
+from .recovering import FINE, Measured, measure
 from .rounding import level, short
 from .work import FOLDER, Cell, load_rows
 
@@ -77,7 +77,7 @@ def rows() -> list[Row]:
 def cell(row: Row, profile: str) -> Cell:
     """The work of a row."""
     options = {**asdict(row), "first": 0, "count": row.images, "profile": profile}
-    return Cell("reconstruction", measure, options, FILES)
+    return Cell("reconstruction", measure, options)
 
 
 def cells(profile: str) -> list[Cell]:

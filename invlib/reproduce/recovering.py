@@ -35,7 +35,6 @@ DECODERS: dict[str, DecoderInverter] = {
     "D†": gradient,
     "ours": partial(quasi_newton, iterations=240, memory=40),
 }
-FILES = ("reproduce/recovering.py", "rivals/*.py", "autoencoder/*.py")
 Measured = dict[str, Tensor]
 
 

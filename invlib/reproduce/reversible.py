@@ -184,8 +184,7 @@ def depends(name: str, guidance: float) -> dict[str, Any]:
     return {"counts": [PICTURES[steps], INVERTED[steps], PROBED], "size": SIZE}
 
 
-FILES = ("reversible/*.py", "reproduce/likeness.py")
-TABLE = Table("reversible", SAMPLERS, shard, summary, FILES, depends, prompts=SHARD)
+TABLE = Table("reversible", SAMPLERS, shard, summary, depends, prompts=SHARD)
 HEAD = (
     *("sampler", "N", "images", "noise, from the pair", "noise, from the image"),
     *("image, from that pair", "image, from that noise alone"),

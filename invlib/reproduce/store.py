@@ -5,38 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable
-from functools import cache
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-
-PACKAGE = Path(__file__).parents[1]
-CORE = (  # the code whose change makes a stored result stale
-    *("schedule.py", "denoisers.py", "solvers.py", "sampling.py", "metrics.py", "shapes.py"),
-    *(
-        "continuous.py",
-        "bridge.py",
-        "evaluator.py",
-        "precision.py",
-        "rootfind.py",
-        "newton.py",
-        "inversion.py",
-    ),
-    *("certificate.py", "inverters/*.py"),
-    "pipelines/unet.py",
-)
-
-
-@cache
-def code_hash(patterns: tuple[str, ...] = CORE) -> str:
-    """A hash of the library code that results depend on: of the core, or of the given files."""
-    files = sorted(f for pattern in patterns for f in PACKAGE.glob(pattern))
-    text = b"".join(f.read_bytes() for f in files)
-    return hashlib.sha256(text).hexdigest()[:12]
 
 
 def cell(folder: Path, config: dict[str, Any], work: Callable[[], dict[str, Tensor]]) -> dict:
@@ -44,7 +22,7 @@ def cell(folder: Path, config: dict[str, Any], work: Callable[[], dict[str, Tens
 
     Args:
         folder: where results are kept.
-        config: everything the result depends on apart from invlib's own code.
+        config: everything the result depends on.
         work: makes the tensors.
 
     Returns:
@@ -63,31 +41,35 @@ def cell(folder: Path, config: dict[str, Any], work: Callable[[], dict[str, Tens
 
 
 def stored(folder: Path, config: dict[str, Any]) -> dict[str, Tensor] | None:
-    """The result of a cell if it was computed with the present code, else None."""
+    """The result of a cell if it is there, else None."""
     return _read(_address(folder, config)[0])
 
 
 def _address(folder: Path, config: dict[str, Any]) -> tuple[Path, str]:
     """File of a cell, and the text that its name is a hash of."""
-    text = json.dumps({**config, "code": code_hash()}, sort_keys=True)
+    text = json.dumps(config, sort_keys=True)
     return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.safetensors", text
 
 
 def _read(path: Path) -> dict[str, Tensor] | None:
-    """The stored tensors, or None if there are none or the file is damaged."""
+    """The stored tensors, or None if there are none; a damaged file is put aside, and said."""
     if not path.exists():
         return None
     try:
         return load_file(path)
-    except Exception:  # half-written or damaged: do the work again
-        path.unlink()
+    except SafetensorError as error:
+        number = len([*path.parent.glob(f"{path.stem}.*.damaged")])
+        aside = path.with_suffix(f".{number}.damaged")
+        with suppress(FileNotFoundError):  # another process was faster
+            path.rename(aside)
+        warnings.warn(f"{path} is damaged ({error}); it is now {aside.name}", stacklevel=2)
         return None
 
 
-def fingerprint(configs: Iterable[dict[str, Any]] = ()) -> str:
-    """A hash of the core and of all that some cells of work depend on."""
+def fingerprint(configs: Iterable[dict[str, Any]]) -> str:
+    """A hash of all that some cells of work depend on."""
     text = "\n".join(sorted(json.dumps(config, sort_keys=True) for config in configs))
-    return hashlib.sha256(f"{code_hash()}\n{text}".encode()).hexdigest()[:12]
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def earlier(root: Path) -> tuple[str, ...]:
@@ -100,7 +82,7 @@ def earlier(root: Path) -> tuple[str, ...]:
     return tuple(path.read_text().split()) if path.exists() else ()
 
 
-def write_json(path: Path, values: dict[str, Any], configs: Iterable[dict[str, Any]] = ()) -> None:
+def write_json(path: Path, values: dict[str, Any], configs: Iterable[dict[str, Any]]) -> None:
     """Write a results file with the versions it was made with.
 
     Args:

@@ -33,8 +33,7 @@ class Table:
         samplers: the samplers, by name.
         shard: ``(name, guidance, first) -> values of the SHARD prompts from first`` by name.
         summary: ``(sampler, guidance, values of all prompts) -> rows``.
-        files: library code outside the core that the values depend on, as patterns.
-        depends: ``(sampler, guidance) -> what else the values of a shard depend on``.
+        depends: ``(sampler, guidance) -> what else than code its values depend on``.
         guidance: the guidance scales.
         prompts: how many prompts the stored results have.
     """
@@ -43,7 +42,6 @@ class Table:
     samplers: tuple[str, ...]
     shard: Callable[[str, float, int], dict[str, Tensor]]
     summary: Callable[[str, float, dict[str, Tensor]], Rows]
-    files: tuple[str, ...] = ()
     depends: Callable[[str, float], Mapping[str, Any]] = nothing
     guidance: tuple[float, ...] = GUIDANCE
     prompts: int = 32
@@ -60,7 +58,6 @@ class Table:
                 self.name,
                 self.shard,
                 {"name": name, "guidance": scale, "first": first},
-                self.files,
                 {"shard": SHARD, **self.depends(name, scale)},
             )
             for first in range(0, prompts, SHARD)

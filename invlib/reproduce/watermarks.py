@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..metrics import decibel
-from .marked import BITS, FILES, GUIDANCE, KEYS, RADIUS, SAMPLER, recover
+from .marked import BITS, GUIDANCE, KEYS, RADIUS, SAMPLER, recover
 from .marked_scores import ALARM, Scores, correct, read, student, together, wilson
 from .profiles import device_name
 from .rounding import short
@@ -65,7 +65,6 @@ def pictures(
                 "routes": [*routes],
                 "profile": profile,
             },
-            FILES,
         )
         for prompt in range(prompts)
     ]

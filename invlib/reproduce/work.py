@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from .store import cell, code_hash, stored
+from .reached import code_of
+from .store import cell, stored
 
 FOLDER = Path(".cache") / "figures"
 Row = TypeVar("Row")
-SHARED = ("probing.py", "reproduce/problem.py", "reproduce/profiles.py")
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,12 @@ class Cell:
         figure: the figure or table that it belongs to.
         work: function on the top level of a module, ``work(**options) -> tensors by name``.
         options: its arguments; values that JSON knows.
-        files: library code outside the core that the result depends on, as patterns.
-        depends: what else it depends on; values that JSON knows.
+        depends: what else it depends on, apart from code; values that JSON knows.
     """
 
     figure: str
     work: Callable[..., dict[str, Tensor]]
     options: Mapping[str, Any] = field(default_factory=dict)
-    files: tuple[str, ...] = ()
     depends: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -41,15 +39,15 @@ class Cell:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Everything that its result depends on, apart from the core of the library."""
+        """Everything that its result depends on."""
         from ..portraits.load import MODELS, verify  # slow, and workers do not need it
 
         return {
             "figure": self.figure,
-            "work": f"{self.work.__module__}.{self.work.__qualname__}",
+            "work": self.work.__qualname__,
             "options": dict(self.options),
             "models": {name: verify(name) for name in MODELS},
-            "files": code_hash((*SHARED, *self.files)),
+            "code": code_of(self.work),
             **self.depends,
         }
 
