@@ -25,6 +25,7 @@ ROUGH = 4.0  # NMSE of a round trip, times that of the sampler's repetition, tha
 DOUBLE, SINGLE = 1e-20, 1e-10  # least NMSE that counts as exact, by the precision
 COARSEST = 1e-3  # NMSE above which nothing counts as exact, however rough the network
 STEP = 1e-14  # relative residual of one step that is round-off in float64, whatever the network
+COPIES = 8  # of a state that show whether a network repeats itself; few numbers may by chance
 HOPELESS = 0.05  # a relative round-off that a network hardly has that repeats itself
 
 
@@ -66,12 +67,12 @@ def rough_changes(evaluate: Callable[[Tensor], Tensor], y: Tensor) -> tuple[floa
 
 
 def check_repetition(evaluate: Callable[[Tensor], Tensor], y: Tensor) -> None:
-    """Evaluate one state ``[...]`` twice.
+    """Evaluate one state ``[...]`` twice, ``COPIES`` of it in one call.
 
     Raises:
         NotRepeatableError: if the outputs differ.
     """
-    once, twice = (evaluate(y[None]).nan_to_num() for _ in range(2))
+    once, twice = (evaluate(y.expand(COPIES, *y.shape)).nan_to_num() for _ in range(2))
     if not torch.equal(once, twice):
         raise NotRepeatableError(
             "the network does not repeat itself: it gives another output at the same state. "

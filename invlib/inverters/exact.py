@@ -288,8 +288,8 @@ class _Search:
         hope = trip * self.roundoff.equations[rows] / size <= limit
         gained = ~solved & (trip < GAIN * before) & given & (hope | (not self.double))
         if self.by_step and gained.any():
-            one = gained.nonzero()[0]
-            if self.in_float64(rows[one], states[one]):  # its steps, one by one, are cheaper
+            some = gained.nonzero()[0]
+            if self.in_float64(rows[some], states[some]):  # its steps, one by one, are cheaper
                 gained[:] = False
         following: list[Group] = []
         if gained.any():

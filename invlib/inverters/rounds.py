@@ -58,20 +58,14 @@ class Rounds:
     ) -> Rounds:
         """Begin at states y_0 ... y_n, ``[n+1, B, ...]`` or without the last.
 
-        There are at most ``memory`` pairs, and at most ``UNKNOWNS`` of all nodes together,
-        for a step solves a system of that size. Where pairs would take more than ``SHARE`` of
-        the memory that the device has free, they are kept in float32, and fewer if need be.
+        There are at most ``memory`` pairs; see :func:`most_pairs`.
         """
         solver = tally.solver
         inverse = torch.linalg.inv(gaussian_matrix(solver, variance))
         rows = torch.arange(len(image), device=image.device)
         y = states[: solver.steps].transpose(0, 1).contiguous()
         derivative = gaussian_derivative(solver, variance)
-        memory = min(memory, max(LEAST, UNKNOWNS // solver.steps))
-        free, dtype = free_bytes(y.device), torch.float64
-        if free is not None and memory * COPIES * 8 * y.numel() > SHARE * free:
-            dtype = torch.float32
-            memory = min(memory, max(LEAST, int(SHARE * free / (COPIES * 4 * y.numel()))))
+        memory, dtype = most_pairs(memory, solver.steps, y.numel(), free_bytes(y.device))
         pairs = Pairs.empty(derivative, inverse @ solver.b, memory, drop, y.flatten(2), dtype)
         return cls(tally, image, rows, y, inverse, pairs, cap)
 
@@ -116,6 +110,30 @@ class Rounds:
         """Continue at other states, or with another network; the pairs are kept."""
         self.y, self.pairs.last = y, None
         self.tally = tally or self.tally
+
+
+def most_pairs(
+    memory: int, steps: int, numbers: int, free: float | None
+) -> tuple[int, torch.dtype]:
+    r"""How many pairs a node keeps, and in which dtype.
+
+    .. math:: K = \min(\text{memory}, \max(4, 2000 / N)), \qquad
+              K' = \min\!\Big(K, \max\!\Big(4, \frac{F/4}{3\cdot 4\,N D}\Big)\Big)
+              \ \text{in float32 if}\ 3\cdot 8\,K N D > F/4
+
+    A step solves a system of the pairs of all nodes together. Three, because one more copy of the
+    states is made while a pair is put before the others.
+
+    Args:
+        memory: most pairs.
+        steps: N.
+        numbers: N D, of all samples together.
+        free: F, the memory that is free when the search begins, in bytes; None for plenty.
+    """
+    memory = min(memory, max(LEAST, UNKNOWNS // steps))
+    if free is None or memory * COPIES * 8 * numbers <= SHARE * free:
+        return memory, torch.float64
+    return min(memory, max(LEAST, int(SHARE * free / (COPIES * 4 * numbers)))), torch.float32
 
 
 def join(parts: Sequence[Rounds]) -> Rounds:

@@ -17,6 +17,7 @@ import torch
 import typer
 
 from ..memory import in_use, peak, reset_peak
+from ..reproduce.reached import code_of
 from ..reproduce.store import write_json
 from .architectures import random_module
 from .full_size import FULL_SIZE
@@ -95,7 +96,8 @@ def main(
     networks = {arch: count(arch) for arch in FULL_SIZE}
     fresh = {arch: measure(arch) for arch in measured or ()}
     known = {arch: row for arch in FULL_SIZE if (row := fresh.get(arch, known.get(arch)))}
-    write_json(RESULTS, {"weights": "random", "networks": networks, "measured": known})
+    values = {"weights": "random", "networks": networks, "measured": known}
+    write_json(RESULTS, values, [{"code": code_of(count)}, {"code": code_of(measure)}])
 
 
 if __name__ == "__main__":

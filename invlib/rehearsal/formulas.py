@@ -9,7 +9,7 @@ import inspect
 from dataclasses import dataclass
 
 from ..inverters import exact
-from ..inverters.rounds import COPIES, LEAST, SHARE, UNKNOWNS
+from ..inverters.rounds import COPIES, most_pairs
 
 STATE = 8  # bytes of a number of a state
 MEMORY: int = inspect.signature(exact).parameters["memory"].default  # pairs of a node
@@ -59,24 +59,16 @@ class Pairs:
 
 
 def pairs_at_most(steps: int, numbers: int, free: float | None = None) -> Pairs:
-    r"""The most pairs that the default search keeps of one sample.
-
-    .. math:: K = \min(100, \max(4, 2000 / N)), \qquad
-              K' = \min\!\Big(K, \max\!\Big(4, \frac{F/4}{3\cdot 4\,N D}\Big)\Big)
-              \ \text{in float32 if}\ 3\cdot 8\,K N D > F/4
-
-    Three, because one more copy of the states is made while a pair is put before the others.
+    """The most pairs that the default search keeps of one sample; see
+    :func:`invlib.inverters.rounds.most_pairs`.
 
     Args:
         steps: N.
         numbers: D.
-        free: F, the memory that is free when the search begins, in bytes; None for plenty.
+        free: the memory that is free when the search begins, in bytes; None for plenty.
     """
-    count = min(MEMORY, max(LEAST, UNKNOWNS // steps))
-    one = COPIES * steps * numbers
-    if free is None or count * STATE * one <= SHARE * free:
-        return Pairs(count, STATE)
-    return Pairs(min(count, max(LEAST, int(SHARE * free / (4 * one)))), 4)
+    count, dtype = most_pairs(MEMORY, steps, steps * numbers, free)
+    return Pairs(count, dtype.itemsize)
 
 
 def inversion_bytes(weights: int, activations: int, steps: int, numbers: int, pairs: Pairs) -> int:
