@@ -52,9 +52,9 @@ def row(method: str, nfe: float, image: float | None, **more: Any) -> dict[str, 
     level = {"image_db": image, "image_db_worst": image, "noise_db": noise, "noise_db_worst": noise}
     cell = {"model": CASE.model, "sampler": CASE.sampler, "guidance": CASE.guidance}
     label, family = METHODS[method].label, METHODS[method].family
-    rest = {"images": 2, "seconds": 1.0, "failed": 0.0, "exact": 0.0, "note": ""}
+    rest = {"images": 2, "seconds": 1.0, "ratio": 2.0, "failed": 0.0, "exact": 0.0, "note": ""}
     names = {"method": method, "label": label, "family": family}
-    return {**cell, **names, **level, "nfe": nfe, **rest, **more}
+    return {**cell, **names, **level, "nfe": nfe, "nfe_worst": nfe, **rest, **more}
 
 
 def toy(*rows: dict[str, Any]) -> dict[str, Any]:
@@ -163,9 +163,9 @@ def test_exactness_comes_from_the_round_trip_alone() -> None:
         lie = torch.zeros_like(found.residuals)
         return replace(found, reason=("converged",) * 2, residuals=lie, states=0 * found.states)
 
-    values = bench.measure(true, image, liar)
+    values = bench.measure(true, image, liar, 1.0)
     assert not values["exact"].any()
-    ours = bench.measure(true, image, exact)
+    ours = bench.measure(true, image, exact, 1.0)
     assert ours["exact"].all() and not ours["failed"].any()
     assert (ours["image"] < 1e-20).all() and (ours["noise"] < 1e-15).all()
 
@@ -179,7 +179,7 @@ def test_a_noise_that_is_not_finite_has_failed() -> None:
         noise[0] = torch.nan
         return replace(found, noise=noise)
 
-    values = bench.measure(true, image, broken)
+    values = bench.measure(true, image, broken, 1.0)
     assert values["failed"].tolist() == [True, False]
     found = bench.summary(CASE, "naive", [values])
     assert found["image_db"] is None and found["image_db_worst"] is None  # half of two is infinite
@@ -198,8 +198,8 @@ def test_null_text_is_sampled_with_its_own_prompts() -> None:
     noise = randn(2, DIM)
     image = sample(denoiser, noise, solver).image
     true = Problem(None, solver, denoiser, noise)
-    fitted = bench.measure(true, image, null_text)
-    plain = bench.measure(true, image, lambda *a: Inversion(**_plain(null_text(*a))))
+    fitted = bench.measure(true, image, null_text, 1.0)
+    plain = bench.measure(true, image, lambda *a: Inversion(**_plain(null_text(*a))), 1.0)
     assert (fitted["image"] < plain["image"]).all()
 
 
@@ -214,7 +214,7 @@ def _plain(found: Any) -> dict[str, Any]:
 def work(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     """Naive inversion on a small problem with guidance 3."""
     true, image = problem()
-    monkeypatch.setattr(bench, "sampled", lambda *a: (true, image))
+    monkeypatch.setattr(bench, "sampled", lambda *a: (true, image, 0.5))
     return bench.cells(CASE, "naive", 2)
 
 
@@ -226,15 +226,21 @@ def test_a_row_is_shown_when_all_its_batches_are_stored(work: list[Cell], tmp_pa
 
 
 def test_more_images_add_to_what_is_stored() -> None:
-    few, more = ([cell.config for cell in bench.all_cells(n)] for n in (4, 8))
+    few, more = ([cell.config for cell in bench.all_cells(n)] for n in (8, 16))
     assert len(more) == 2 * len(few) and all(config in more for config in few)
+
+
+def test_the_costly_methods_get_one_image_in_eight() -> None:
+    for method in METHODS:
+        most = sum(cell.options["count"] for cell in bench.cells(CASE, method, 16))
+        assert most == (2 if method in bench.COSTLY else 16)
 
 
 def test_an_exception_is_a_result_with_its_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     true, image = problem(1.0)
-    monkeypatch.setattr(bench, "sampled", lambda *a: (true, image))
+    monkeypatch.setattr(bench, "sampled", lambda *a: (true, image, 0.5))
     runner.run(bench.cells(CASE, "npi", 2), runner.serial, tmp_path)
     found = bench.rows(2, tmp_path)[0]
     assert found["note"] == "without guidance there is no empty prompt to replace"
@@ -254,9 +260,10 @@ def test_the_json_holds_numbers_only() -> None:
     nan = torch.tensor([math.nan, 1e-3], dtype=torch.float64)
     values = {k: nan for k in ("noise", "image")} | {"nfe": torch.tensor([10.0, 12.0])}
     flags = {"exact": torch.tensor([False, False]), "failed": torch.tensor([True, False])}
-    found = bench.summary(CASE, "fpi", [{**values, **flags, "seconds": torch.ones(2)}])
+    times = {"seconds": torch.ones(2), "ratio": torch.tensor([3.0, 4.0])}
+    found = bench.summary(CASE, "fpi", [{**values, **flags, **times}])
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["nfe"] == 11
+    assert found["nfe"] == 11 and found["nfe_worst"] == 12 and found["ratio"] == 3.5
 
 
 # What the rows say

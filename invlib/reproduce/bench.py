@@ -36,8 +36,9 @@ from .work import FOLDER, Cell
 LATENT = ("DDIM-50", "2M-10", "2M-20", "3M-20", "UniPC-10")
 PIXEL = ("DDIM-50", "2M-10", "2M-20")
 STARS = tuple(name + grid for grid in ("", LOGSNR) for name in PIXEL)
-IMAGES = 2  # so that all takes less than half an hour on two cores
-COSTLY = ("naive_1000", "newton", "algorithm2", "algorithm2_tuned")  # get half of the images
+IMAGES = 8
+COSTLY = ("naive_1000", "newton", "algorithm2", "algorithm2_tuned")
+FEW = 8  # the costly ones get one image where the others get as many
 BATCH = 2  # a run on more images adds to what a run on fewer has stored
 PAGE, README = Path("book/reference/bench.ipynb"), Path("README.md")
 
@@ -84,10 +85,11 @@ CASES = (
 
 def cells(case: Case, method: str, images: int) -> list[Cell]:
     """The work of a method in a cell of the bench, in batches."""
+    batch = BATCH
     if method in COSTLY:
-        images = max(images // 2, 1)
+        images, batch = max(images // FEW, 1), 1
     options = {**asdict(case), "method": method}
-    parts = [{"first": i, "count": min(BATCH, images - i)} for i in range(0, images, BATCH)]
+    parts = [{"first": i, "count": min(batch, images - i)} for i in range(0, images, batch)]
     depends = {"stars": verify()} if case.model == "stars" else {}
     return [Cell("bench", attempt, {**options, **part}, depends) for part in parts]
 
@@ -98,11 +100,18 @@ def all_cells(images: int) -> list[Cell]:
 
 
 @lru_cache(2)
-def sampled(case: Case, first: int, count: int) -> tuple[Problem, Tensor]:
-    """Samples of a cell, made once for the methods that one process tries on them."""
+def sampled(case: Case, first: int, count: int) -> tuple[Problem, Tensor, float]:
+    """Samples of a cell, made once for the methods that one process tries on them.
+
+    Returns:
+        The problem, its images, and the processor seconds that an image took.
+    """
     problem = case.problem(first, count)
     with torch.no_grad():
-        return problem, sample(problem.denoiser, problem.noise, problem.solver).image
+        problem.denoiser(problem.noise, problem.solver.t[:1].expand(count).to(problem.noise))
+        began = time.process_time()
+        image = sample(problem.denoiser, problem.noise, problem.solver).image
+    return problem, image, (time.process_time() - began) / count
 
 
 def attempt(
@@ -110,10 +119,10 @@ def attempt(
 ) -> dict[str, Tensor]:
     """The measured values of a method; of one that raises, its reason."""
     case = Case(model, sampler, guidance)
-    problem, image = sampled(case, first, count)
+    problem, image, once = sampled(case, first, count)
     try:
         inverter = METHODS[method].choose(sampler, problem.solver, guidance)
-        return measure(problem, image, inverter)
+        return measure(problem, image, inverter, once)
     except Exception as error:  # it is the result, and the page shows it
         reason = str(error).strip().split("\n")[0]
         if not isinstance(error, ValueError):
@@ -121,17 +130,18 @@ def attempt(
         return {"note": torch.tensor([*reason.encode()], dtype=torch.uint8)}
 
 
-def measure(problem: Problem, image: Tensor, inverter: Inverter) -> dict[str, Tensor]:
+def measure(problem: Problem, image: Tensor, inverter: Inverter, once: float) -> dict[str, Tensor]:
     """Invert, sample again, and compare.
 
     Args:
         problem: the sampler, its network and the true noise.
         image: what it made of that, ``[B, ...]``.
         inverter: the method.
+        once: processor seconds of sampling one image.
 
     Returns:
-        For each sample: NMSE of the noise and of the round trip, evaluations, seconds, and the
-        certificate's verdicts ``exact`` and ``failed``.
+        For each sample: NMSE of the noise and of the round trip, evaluations, processor seconds,
+        these as a multiple of ``once``, and the certificate's verdicts ``exact`` and ``failed``.
     """
     denoiser, solver = problem.denoiser, problem.solver
     began = time.process_time()  # of this process's one thread: what else runs does not matter
@@ -148,6 +158,7 @@ def measure(problem: Problem, image: Tensor, inverter: Inverter) -> dict[str, Te
         "image": proof.round_trip,
         "nfe": inversion.nfe.double(),
         "seconds": torch.full((len(image),), seconds, dtype=torch.float64),
+        "ratio": torch.full((len(image),), seconds / max(once, 1e-9), dtype=torch.float64),
         "exact": torch.tensor([v == "exact" for v in proof.verdict]),
         "failed": torch.tensor([v == "failed" for v in proof.verdict]),
     }
@@ -168,7 +179,10 @@ def summary(case: Case, method: str, parts: Sequence[dict[str, Tensor]]) -> dict
         level = found.nan_to_num(nan=math.inf).tolist()  # not finite is the worst there is
         row[f"{name}_db"] = short(statistics.median(level), 5)
         row[f"{name}_db_worst"] = short(max(level), 5)
-    for name in ("nfe", "seconds", "exact", "failed"):
+    for name in ("nfe", "ratio"):
+        row[name] = short(statistics.median(values.get(name, [math.nan])), 5)
+    row["nfe_worst"] = short(max(values.get("nfe", [math.nan])), 5)
+    for name in ("seconds", "exact", "failed"):
         row[name] = short(statistics.fmean(values.get(name, [math.nan])), 5)
     return {**row, "note": note}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .bench import CASES, COSTLY, LATENT, PIXEL, STARS, Case
+from .bench import CASES, COSTLY, FEW, LATENT, PIXEL, STARS, Case
 from .bench_methods import METHODS, OURS
 from .exactness import EXACT_DB
 
@@ -20,8 +20,9 @@ def setting(values: dict[str, Any]) -> str:
     known = sum(any(r["method"] == OURS for r in rows_of(values, case)) for case in CASES)
     return (
         f"{_images(values['images']).capitalize()} a cell ({values['device']}, "
-        f"{minutes:.0f} minutes of processor time for all inversions together), half of them for "
-        f"the costly {', '.join(METHODS[name].label for name in COSTLY)}; ours was measured in "
+        f"{minutes:.0f} minutes of processor time for all inversions together), one in {FEW} of "
+        f"them for the costly {', '.join(METHODS[name].label for name in COSTLY)}; ours was "
+        "measured in "
         f"{known} of {len(CASES)} cells. A cell that is missing is shown as not measured."
     )
 
@@ -132,7 +133,7 @@ def table(values: dict[str, Any], case: Case) -> str:
     measured = [row["images"] for row in rows.values() if row["images"]]
     if not rows:
         return f"**{title(case)}**: not measured."
-    names = ("noise", "worst", "image", "worst", "evaluations", "seconds", "exact", "failed")
+    names = ("noise", "worst", "image", "worst", "evaluations", "most", "time", "exact", "failed")
     lines = [f"**{title(case)}**, {_images(max(measured, default=0))}", ""]
     lines += ["| method | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
     on_front = {row["method"] for row in front([*rows.values()], "image_db")}
@@ -190,7 +191,8 @@ def _cells(row: Row | None, count: int) -> list[str]:
     return [
         *(_db(row[k]) for k in ("noise_db", "noise_db_worst", "image_db", "image_db_worst")),
         f"{row['nfe']:.0f}",
-        f"{row['seconds']:.1f}",
+        f"{row['nfe_worst']:.0f}",
+        f"{row['ratio']:.1f}",
         f"{row['exact']:.0%}",
         f"{row['failed']:.0%}",
     ]
