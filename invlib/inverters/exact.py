@@ -20,13 +20,12 @@ from ..shapes import column
 from ..solvers import Solver
 from ..watch import enter, stopped
 from .rounds import CLOSE, NEAR, Attempt, Rounds, converge, join
-from .starts import jump, random_states
-from .stepwise import Start, by_steps, stepwise
+from .starts import jump, random_states, scattered_states
+from .stepwise import by_steps, stepwise
 from .trajectory import equation_sizes, residual
 
 GAIN = 0.5  # a sampling run that ends no nearer than this times the one before gains nothing
 SEED = 1000  # of the starts for another noise; those for the first have smaller ones
-STEP_STARTS: tuple[Start, ...] = ("naive", "still")
 FINER = 1e-3  # how much smaller the round-off of the copy in float64 has to be
 
 
@@ -66,9 +65,8 @@ def exact(
         memory: pairs that every node keeps.
         double: whether a copy of the network in float64 may be made.
         others: how many times a sample that is solved is looked for again, each time from the
-            image noised at random and with all that was learnt. What is found tells whether other
-            noises make the same image, and how well the noise is known; see
-            :func:`invlib.certify`.
+            image with other noise at every step. What is found tells whether other noises make
+            the same image, and how well the noise is known; see :func:`invlib.certify`.
         max_batch: most states in one network call; by default all steps of all images.
 
     Returns:
@@ -98,18 +96,14 @@ def exact(
         max_rounds,
         starts,
         patience,
+        memory,
         double,
         by_step=first is not None,
-        learnt={} if others else None,
     )
     if first is not None:
         search.know(first)
     enter("exact")
-    groups = (
-        search.advance(rounds, r)
-        if first is None
-        else search.judge(rounds, rounds.y.new_full((len(image),), torch.inf))
-    )
+    groups = search.advance(rounds, r) if first is None else search.judge(rounds, search.residual)
     left = search.work(groups)
     before = tally.nfe
     noises = [search.kept(partial(search.look_again, k)) for k in range(others)]
@@ -140,7 +134,7 @@ class _Search:
         spent: rounds, ``[B]``.
         left: starts left, ``[B]``.
         reason: why each search ended.
-        learnt: of the samples that are solved, to look again; None where nobody will.
+        solved: the samples that are, and whether the network in float64 was needed.
     """
 
     tally: Tally
@@ -150,9 +144,9 @@ class _Search:
     max_rounds: int
     starts: int
     patience: int
+    memory: int
     double: bool
     by_step: bool
-    learnt: dict[int, Rounds] | None = None
     finer: Tally | None = None
     residual: Tensor = field(init=False)
     sizes: Tensor = field(init=False)
@@ -162,6 +156,7 @@ class _Search:
     spent: Tensor = field(init=False)
     left: Tensor = field(init=False)
     reason: list[str] = field(init=False)
+    solved: dict[int, bool] = field(init=False)
 
     def __post_init__(self) -> None:
         count, steps = self.y.shape[:2]
@@ -172,7 +167,7 @@ class _Search:
         self.again = torch.full_like(self.image, torch.nan)
         self.spent = torch.zeros(count, dtype=torch.long, device=self.y.device)
         self.left = torch.full_like(self.spent, self.starts - 1)
-        self.reason = ["budget"] * count
+        self.reason, self.solved = ["budget"] * count, {}
 
     def work(self, groups: list[Group]) -> list[Group]:
         """Do what is to be tried, and what follows from it; what a watch has left over."""
@@ -204,25 +199,21 @@ class _Search:
             number: of this start, from 0.
         """
         found = torch.full_like(self.image, torch.nan)
-        if not self.learnt or stopped():
+        if not self.solved or stopped():
             return found
-        rounds = join([*self.learnt.values()])
-        fine = [part.tally is not self.tally for part in self.learnt.values()]
-        rounds.image = rounds.image + self.rounding(rounds, fine, number)
+        rows = torch.tensor([*self.solved], device=self.image.device)
+        image, solver = self.image[rows] + self.rounding(rows, number), self.tally.solver
+        start = scattered_states(image, solver, SEED + number)
+        rounds = replace(Rounds.start(self.tally, image, start, memory=self.memory), rows=rows)
+        every = self.image.clone()
+        every[rows] = image
+        again = replace(self, image=every, starts=1)
         if self.by_step:
-            begin = self.steps_again(self.tally, rounds, STEP_STARTS[number % 2])
-        else:
-            begin = random_states(rounds.image, self.tally.solver, SEED + number)[:-1]
-        rounds.go_to(begin.transpose(0, 1).contiguous(), self.tally)
-        image = self.image.clone()
-        image[rounds.rows] = rounds.image
-        again = replace(self, image=image, starts=1, learnt=None)
-        if self.by_step:
-            again.work(again.judge(rounds, rounds.y.new_full((len(rounds.rows),), torch.inf)))
+            again.work(again.judge(rounds, self.by_steps(self.tally, rounds, start)))
         else:
             again.work([(rounds, None)])
-        solved = torch.tensor([why == "converged" for why in again.reason], device=found.device)
-        found[solved] = again.y[solved, 0] / self.tally.solver.scale
+        ends = torch.tensor([why == "converged" for why in again.reason], device=found.device)
+        found[ends] = again.y[ends, 0] / solver.scale
         return found
 
     def advance(self, rounds: Rounds, r: Tensor | None) -> list[Group]:
@@ -285,12 +276,13 @@ class _Search:
         solved = trip <= limit
         for k in solved.nonzero().flatten().tolist():
             self.solve(rounds.only(k))
+        if self.by_step and given and not solved.all():
+            some = (~solved).nonzero()[0]
+            self.in_float64(rows[some], states[some])
         hope = trip * self.roundoff.equations[rows] / size <= limit
         gained = ~solved & (trip < GAIN * before) & given & (hope | (not self.double))
-        if self.by_step and gained.any():
-            some = gained.nonzero()[0]
-            if self.in_float64(rows[some], states[some]):  # its steps, one by one, are cheaper
-                gained[:] = False
+        if self.by_step and self.finer is not None:  # the steps, one by one, are cheaper
+            gained[:] = False
         following: list[Group] = []
         if gained.any():
             part = rounds.part(gained)
@@ -300,8 +292,11 @@ class _Search:
             one = rounds.only(k)
             if self.repeats(one.rows):
                 self.solve(one)
-            else:
-                following += self.another(one, one.y, "round-off", close=given)
+                continue
+            far = size[k] > NEAR * self.roundoff.equations[rows[k]]
+            why = "stalled" if far else "round-off"
+            why = why if trip[k].isfinite() else "diverged"
+            following += self.another(one, one.y, why, close=given)
         return following
 
     def keep_best(self, rows: Tensor, states: Tensor, m: Tensor, end: Tensor, trip: Tensor) -> None:
@@ -326,9 +321,7 @@ class _Search:
     def solve(self, part: Rounds) -> None:
         """One sample is solved."""
         row = int(part.rows)
-        self.reason[row] = "converged"
-        if self.learnt is not None:
-            self.learnt[row] = part
+        self.reason[row], self.solved[row] = "converged", part.tally is not self.tally
 
     def another(self, part: Rounds, at: Tensor, reason: str, *, close: bool) -> list[Group]:
         """What to try next with one sample: float64 from where it stands, or another start."""
@@ -337,9 +330,7 @@ class _Search:
             return self.end(row, [reason if reason != "stalled" else "budget"])
         finer = self.in_float64(row, at) if close else None
         if finer is not None and self.by_step:
-            states = self.steps_again(finer, part, at.transpose(0, 1))
-            part.go_to(states.transpose(0, 1).contiguous(), finer)
-            return self.judge(part, part.y.new_full((1,), torch.inf))
+            return self.judge(part, self.by_steps(finer, part, at.transpose(0, 1)))
         if finer is not None:
             part.go_to(at, finer)
             return [(part, None)]
@@ -347,23 +338,23 @@ class _Search:
             return self.end(row, [reason])
         left = int(self.left[row])
         self.left[row] -= 1
-        if self.by_step and left > self.starts - 1 - len(STEP_STARTS):
-            states = self.steps_again(self.tally, part, STEP_STARTS[self.starts - 1 - left])
-            part.go_to(states.transpose(0, 1).contiguous(), self.tally)
-            return self.judge(part, part.y.new_full((1,), torch.inf))
+        if self.by_step:
+            start = scattered_states(part.image, self.tally.solver, left)
+            return self.judge(part, self.by_steps(self.tally, part, start))
         states = random_states(part.image, self.tally.solver, left)[:-1]
         part.go_to(states.transpose(0, 1).contiguous(), self.tally)
         return [(part, None)]
 
-    def steps_again(self, tally: Tally, rounds: Rounds, start: Start | Tensor) -> Tensor:
-        """States ``[N, k, ...]`` from one step after the other, with one of the networks."""
+    def by_steps(self, tally: Tally, rounds: Rounds, start: Tensor) -> Tensor:
+        """Go to where one step after the other leads; the relative residuals there, ``[k]``."""
         rows, finer = rounds.rows, 1 if tally is self.tally else FINER
         tol = step_tolerance(finer * self.roundoff.outputs[rows])
         network, most = select(tally.denoiser, rows), tally.max_batch
         found = by_steps(network, rounds.image, tally.solver, anderson, tol, start, "exact", most)
         for row, spent in zip(rows.tolist(), found.nfe.tolist(), strict=True):
             self.tally.counts[row] += spent
-        return found.states[:-1]
+        rounds.go_to(found.states[:-1].transpose(0, 1).contiguous(), tally)
+        return found.residuals.nan_to_num(torch.inf).amax(1).to(rows.device)
 
     def in_float64(self, row: Tensor, at: Tensor) -> Tally | None:
         """The network in float64, where that is possible and rounds less."""
@@ -380,13 +371,14 @@ class _Search:
             self.reason[row] = reason
         return []
 
-    def rounding(self, rounds: Rounds, fine: Sequence[bool], seed: int) -> Tensor:
+    def rounding(self, rows: Tensor, seed: int) -> Tensor:
         """As much random noise as the sampler's round-off makes, where float64 has solved."""
         draw = torch.Generator().manual_seed(seed)
-        noise = torch.randn(rounds.image.shape, generator=draw, dtype=torch.float64)
-        noise = noise.to(rounds.image) / noise[0].numel() ** 0.5
-        size = self.trip[rounds.rows] * rounds.image.flatten(1).norm(dim=1)
-        return column(size * torch.tensor(fine, device=size.device), noise) * noise
+        image = self.image[rows]
+        noise = torch.randn(image.shape, generator=draw, dtype=torch.float64).to(image)
+        fine = torch.tensor([self.solved[row] for row in rows.tolist()], device=image.device)
+        size = fine * self.trip[rows] * image.flatten(1).norm(dim=1) / image[0].numel() ** 0.5
+        return column(size, noise) * noise
 
     def result(self, unfinished: Sequence[Group], others: Sequence[Tensor | None]) -> Inversion:
         """The best of every sample, and the noises that other starts have led to."""

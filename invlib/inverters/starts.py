@@ -11,6 +11,8 @@ from ..denoisers import convert, prediction_of, silent_without_noise
 from ..evaluator import Tally
 from ..solvers import Solver
 
+SCATTER = ((2.0, 1.0), (0.0, 2.0), (1.0, 2.0), (0.0, 1.0))  # of the image, of the noise
+
 
 def jump(tally: Tally, image: Tensor) -> Tensor:
     r"""Naive steps from the image straight to every node, in one batched call, ``[n, B, ...]``.
@@ -41,10 +43,28 @@ def jump(tally: Tally, image: Tensor) -> Tensor:
 def random_states(image: Tensor, solver: Solver, seed: int) -> Tensor:
     r"""The image, noised to every level, ``[n+1, B, ...]``.
 
-    .. math:: y_i = \alpha_i x / \alpha_n + \sigma_i n_i, \quad y_n = x
+    .. math:: y_i = \alpha_i x / \alpha_n + \sigma_i n, \quad y_n = x
     """
+    return _noised(image, solver, seed, 1, (1.0, 1.0))
+
+
+def scattered_states(image: Tensor, solver: Solver, seed: int) -> Tensor:
+    r"""The image, noised to every level with noise of its own, ``[n+1, B, ...]``.
+
+    .. math:: y_i = u\,\alpha_i x / \alpha_n + v\,\sigma_i n_i, \quad y_n = x
+
+    with (u, v) from :data:`SCATTER`, by the seed. Searches from here end at different noises,
+    where there are several, far more often than those from :func:`random_states`.
+    """
+    return _noised(image, solver, seed, solver.steps, SCATTER[seed % len(SCATTER)])
+
+
+def _noised(
+    image: Tensor, solver: Solver, seed: int, draws: int, sizes: tuple[float, float]
+) -> Tensor:
     draw = torch.Generator().manual_seed(seed)
-    noise = torch.randn(image.shape, generator=draw, dtype=torch.float64).to(image.device)
-    levels = (solver.alpha / solver.alpha[-1], solver.sigma)
-    alpha, sigma = (v.to(noise).view(-1, *[1] * image.ndim) for v in levels)
-    return torch.cat([alpha[:-1] * image + sigma[:-1] * noise, image[None].double()])
+    noise = torch.randn(draws, *image.shape, generator=draw, dtype=torch.float64)
+    levels = (sizes[0] * solver.alpha / solver.alpha[-1], sizes[1] * solver.sigma)
+    alpha, sigma = (v[:-1].to(noise).view(-1, *[1] * image.ndim) for v in levels)
+    states = alpha.to(image.device) * image.double() + (sigma * noise).to(image.device)
+    return torch.cat([states, image[None].double()])
