@@ -33,7 +33,7 @@ class Inversion:
             ``budget`` (iterations, evaluations or seconds are used up), ``interrupted`` (by Ctrl-C
             or a callback), ``round-off`` (the equations hold to round-off, and yet the sampler
             misses the image), ``error`` (an attempt raised, with a warning), or ``explicit`` for
-            methods that do not search. Where budget or
+            methods that do not search; :mod:`invlib.words` says what to do. Where budget or
             interruption left steps over, the states of these continue those that were found
             without an evaluation, and their residuals are NaN.
         method: name of the method.
