@@ -134,7 +134,7 @@ def test_the_page_shows_the_tables() -> None:
 
 
 def test_filling_the_page_needs_all_its_marks(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no place for the table verdicts"):
+    with pytest.raises(ValueError, match="no place for verdicts"):
         words_page.filled("<!-- reasons -->\n<!-- /reasons -->")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from .. import words
+from .marks import put
 
 PAGE = Path("book/reference/which_method.md")
 TABLES = {
@@ -17,16 +17,9 @@ TABLES = {
 
 
 def filled(text: str) -> str:
-    """The text of the page with its tables made anew.
-
-    Raises:
-        ValueError: if the page has no place for a table.
-    """
+    """The text of the page with its tables made anew."""
     for name, shown in TABLES.items():
-        place = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        text, count = re.subn(place, rf"\1\n{shown}\n\n\2", text, flags=re.DOTALL)
-        if count != 1:
-            raise ValueError(f"{PAGE} has no place for the table {name}")
+        text = put(text, name, shown)
     return text
 
 
