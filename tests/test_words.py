@@ -126,6 +126,8 @@ def test_the_command_line_says_the_same_sentence() -> None:
     assert _hint(stalled) == f"; {words.REASONS['stalled']}"
     assert _hint({**stalled, "decoder_search": "converged, nan"}) == f"; {words.REASONS['nan']}"
     assert _hint({"search": "converged", "decoder_search": "none"}) == ""
+    assert "--decoder active_set" in _hint({"search": "converged", "decoder_search": "budget"})
+    assert "active_set" not in _hint({"search": "budget", "decoder_search": "budget"})
 
 
 def test_the_page_shows_the_tables() -> None:

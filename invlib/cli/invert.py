@@ -157,6 +157,8 @@ def _hint(values: dict[str, Any]) -> str:
     search = values["search"]
     ended = {search, *values["decoder_search"].split(", ")}
     why = cast(Reason, next((word for word in CUT_SHORT if word in ended), search))
+    if why == "budget" and search == "converged":
+        return f"; {REASONS[why]}; that was the decoder's, and --decoder active_set goes further"
     return "" if why == "converged" else f"; {REASONS[why]}"
 
 
