@@ -12,7 +12,16 @@ from .claims import claim
 from .continuous import ContinuousSchedule
 from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
 from .inversion import Inversion, invert
-from .inverters import algorithm1, algorithm2, multisecant, naive, stepwise, whole_trajectory
+from .inverters import (
+    algorithm1,
+    algorithm2,
+    exact,
+    multisecant,
+    naive,
+    persistent,
+    stepwise,
+    whole_trajectory,
+)
 from .measured import results
 from .metrics import decibel, nmse
 from .probing import NotInvertible, from_scheduler, network_prediction
@@ -67,6 +76,7 @@ __all__ = [
     "dpm_solver_pp_1",
     "dpm_solver_pp_2m",
     "dpm_solver_pp_3m",
+    "exact",
     "fixed_point",
     "forward_step",
     "from_scheduler",
@@ -82,6 +92,7 @@ __all__ = [
     "naive",
     "network_prediction",
     "nmse",
+    "persistent",
     "predicting",
     "regenerate",
     "results",

@@ -33,9 +33,9 @@ class Inversion:
             ``budget`` (iterations, evaluations or seconds are used up), ``interrupted`` (by Ctrl-C
             or a callback), ``round-off`` (the equations hold to round-off, and yet the sampler
             misses the image), ``error`` (an attempt raised, with a warning), or ``explicit`` for
-            methods that do not search. Where budget or interruption left steps over, the states
-            of these continue those that were found without an evaluation, and their residuals
-            are NaN.
+            methods that do not search; :mod:`invlib.words` says what to do. Where budget or
+            interruption left steps over, the states of these continue those that were found
+            without an evaluation, and their residuals are NaN.
         method: name of the method.
         roundoff: that of the network, where the method has measured it.
         again: the image sampled again from the noise, ``[B, ...]``, where the method has done so,
@@ -138,12 +138,24 @@ def invert(
     .. math:: \text{given } y_n,\ \text{solve } y_{i+1} = a_i y_i + \sum_{j\le i} b_{ij} m(y_j)
               \text{ for } y_0 \dots y_{n-1}
 
+    A method has a name, or is an inverter, such as ``functools.partial(invlib.exact, others=2)``:
+
+    * ``exact``: the default, for every sampler; judged by sampling again, within one budget.
+    * ``naive``: no search; for a first look, or as a baseline.
+    * ``algorithm1``: the paper's, for first-order samplers; to compare with it.
+    * ``algorithm2``: the paper's, for multistep samplers, approximate; to compare with it.
+    * ``stepwise``: first-order samplers, step by step to round-off; where memory is short.
+    * ``multisecant``: all equations at once from one start; to give a start, or count rounds.
+    * ``whole_trajectory``: the same by Anderson and Newton; where few states can be kept.
+    * ``second_start``: that from another start; to see whether it ends at another noise.
+    * ``persistent``: a long search in float64; for few steps at a high guidance scale.
+
     Args:
         denoiser: the network that the image was made with, prompt and guidance included.
         image: the image (or latent) that the sampler returned, ``[B, ...]``; on a device without
             float64 its states are on the CPU (see :func:`invlib.devices.on_device`).
         solver: the sampler's table.
-        method: ``exact`` (default), ``naive``, ``algorithm1``, ``algorithm2``, or any inverter.
+        method: one of these names, or an inverter.
         progress: whether to show a bar on stderr; None shows it on a terminal or in a notebook.
         callback: called with a :class:`invlib.watch.Progress` after every round; True ends it.
         budget: the evaluations or seconds after which the best so far comes back.

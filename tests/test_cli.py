@@ -32,6 +32,7 @@ from invlib.memory import is_full
 from invlib.noisefile import load_noise, write_noise
 from invlib.pipelines import regenerate
 from invlib.portraits.load import WEIGHTS, verify
+from invlib.words import REASONS
 
 PROMPT = "a sad person with white undercut, black turtleneck, red canyon, pink sky"
 SETTING = ["--prompt", PROMPT, "--guidance-scale", "1", "--steps", "4"]
@@ -681,7 +682,7 @@ def test_a_budget_ends_the_search(made: Made, tmp_path: Path) -> None:
         result = run("invert", made.picture, *options, *DDIM, *more)
         assert result.exit_code == 3
         assert json.loads(result.stdout)["search"] == "budget"
-        assert "the budget was spent: give more --evaluations or --seconds" in result.stderr
+        assert f"; {REASONS['budget']}" in result.stderr
         assert load_noise(output).verdict != ("exact",)
 
 

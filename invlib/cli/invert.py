@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import typer
@@ -18,6 +18,7 @@ from ..noisefile import fingerprint, save_noise
 from ..pipelines import ImageInversion, Options, invert_image, regenerate
 from ..probing import NotInvertible
 from ..watch import Budget
+from ..words import REASONS, Reason
 from .call import (
     CallOption,
     GuidanceOption,
@@ -33,13 +34,7 @@ from .model import Dtype
 from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
 from .report import show
 
-REMEDIES = {
-    "stalled": "; no start came near the image, so that there is little hope that this model made "
-    "it with this call: check prompt, guidance, steps and scheduler",
-    "diverged": "; the search ran away from every start: check prompt, guidance and scheduler",
-    "round-off": "; the equations hold to round-off, but the sampler is too ill-conditioned to "
-    "repeat the image: --dtype float64 may",
-}
+CUT_SHORT: tuple[Reason, ...] = ("interrupted", "budget", "nan")  # whichever search it was
 NO_PROMPT = (
     "no prompt given: the empty prompt was assumed, at guidance scale 1 unless one was given; the "
     "certificate cannot vouch for the original prompt"
@@ -153,18 +148,18 @@ def invert(
     }
     show(values, as_json=as_json)
     if values["verdict"] != "exact":
-        typer.echo(f"not certified exact: {values['verdict']}{_hint(values, method)}", err=True)
+        typer.echo(f"not certified exact: {values['verdict']}{_hint(values)}", err=True)
         raise typer.Exit(NOT_EXACT)
 
 
-def _hint(values: dict[str, Any], method: Method) -> str:
-    """What may help a search that did not converge."""
-    reasons = {values["search"], *values["decoder_search"].split(", ")}
-    if "interrupted" in reasons:
-        return "; the search was interrupted"
-    if "budget" in reasons:
-        return "; the budget was spent: give more --evaluations or --seconds"
-    return REMEDIES.get(values["search"], "")
+def _hint(values: dict[str, Any]) -> str:
+    """Why the search did not get there, and what may help."""
+    search = values["search"]
+    ended = {search, *values["decoder_search"].split(", ")}
+    why = cast(Reason, next((word for word in CUT_SHORT if word in ended), search))
+    if why == "budget" and search == "converged":
+        return f"; {REASONS[why]}; that was the decoder's, and --decoder active_set goes further"
+    return "" if why == "converged" else f"; {REASONS[why]}"
 
 
 def summary(result: ImageInversion, share: float) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""The words of a result: why a search ended and what a certificate says, each with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Reason = Literal[
+    "converged",
+    "stalled",
+    "diverged",
+    "budget",
+    "interrupted",
+    "round-off",
+    "error",
+    "explicit",
+    "nan",
+]
+Verdict = Literal["exact", "approximate", "failed"]
+
+
+@dataclass(frozen=True)
+class Word:
+    """What a word says, and what to do about it.
+
+    Attributes:
+        meaning: what happened, a clause without a full stop.
+        remedy: what may help, an imperative without a full stop.
+    """
+
+    meaning: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.meaning}: {self.remedy}"
+
+
+REASONS: dict[Reason, Word] = {
+    "converged": Word(
+        "the search reached its goal: the sampler, run again, ends at the image (`exact`), or the "
+        "equations hold to the tolerance (all other methods)",
+        "read the certificate, which alone is the proof",
+    ),
+    "stalled": Word(
+        "no start came near the image, so that there is little hope that this model made it with "
+        "this call",
+        "check prompt, guidance, steps and scheduler, and take the method `exact` if it was not "
+        "that",
+    ),
+    "diverged": Word(
+        "the search ran away from every start, or met numbers that are not finite",
+        "check prompt, guidance and scheduler, and take the method `exact` if it was not that",
+    ),
+    "budget": Word(
+        "the budget was spent (rounds, evaluations or seconds)",
+        "give more evaluations or seconds, or call the method itself with more rounds",
+    ),
+    "interrupted": Word(
+        "the search was interrupted, by Ctrl-C or a callback",
+        "let it run on, with a budget if it must end",
+    ),
+    "round-off": Word(
+        "the equations hold to round-off, but the sampler is too ill-conditioned to repeat the "
+        "image",
+        "load the network with the dtype float64",
+    ),
+    "error": Word(
+        "an attempt raised an error, and the best so far was kept",
+        "read the warning, and lower max_batch if memory was short",
+    ),
+    "explicit": Word(
+        "the method does not search, it only computes",
+        "take the method `exact` for the sampler, `quasi_newton` for the decoder",
+    ),
+    "nan": Word(
+        "the decoder returned NaN or infinity (of decoders only)",
+        "load the decoder with the dtype float32",
+    ),
+}
+
+VERDICTS: dict[Verdict, Word] = {
+    "exact": Word(
+        "sampled again, the noise gives the image back to round-off: `round_trip` is below `limit`",
+        "ask `others=2` if it matters whether this is the noise that the image was made from",
+    ),
+    "approximate": Word(
+        "the round trip misses round-off, but its error (NMSE) is below 0.1, that is -10 dB",
+        "look up the reason above; for some uses, such as watermarks, it may be good enough",
+    ),
+    "failed": Word(
+        "the error of the round trip (NMSE) is 0.1 or more, or not finite",
+        "check that this very call made the image; a wrong prompt or scheduler looks like this",
+    ),
+}
+
+UNIQUENESS: dict[str, Word] = {
+    "not searched": Word(
+        "nobody looked for another noise",
+        "ask `others=2`",
+    ),
+    "unique as far as searched": Word(
+        "every search from another start that found a noise found this one",
+        "read `noise_error`: how far it is from the original noise, if that is this root",
+    ),
+    "nothing else found": Word(
+        "the searches from other starts found no noise at all, which says nothing",
+        "ask for more of them, with more rounds or evaluations",
+    ),
+    "another noise makes the same image": Word(
+        "a search from another start found a different noise that is exact, too",
+        "do not take either for the original; in pipelines they are in `others`",
+    ),
+}
+
+FLAGS: dict[str, Word] = {
+    "the noise is not Gaussian": Word(
+        "the norm of the noise is more than five standard deviations off",
+        "doubt the call: another prompt, scale or scheduler may have made the image",
+    ),
+    "ill-conditioned: the image hardly fixes the noise": Word(
+        "the noise is exact, but `noise_error` is above 0.01",
+        "do not rely on the noise's digits; the image comes back all the same",
+    ),
+    "another noise gives the same image": Word(
+        "`uniqueness` says so, too",
+        "do not take this noise for the original one",
+    ),
+}
+
+
+def table(words: Mapping[Any, Word], head: str) -> str:
+    """Some words as a Markdown table, a row a word."""
+    rows = [(f"`{name}`", word.meaning, word.remedy) for name, word in words.items()]
+    lines = [(head, "it says", "what to do"), ("---", "---", "---"), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

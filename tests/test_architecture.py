@@ -1,0 +1,301 @@
+"""The house is as its plan says, and imports go downwards."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+from chapters import ROOT
+
+PLAN = (ROOT / "ARCHITECTURE.md").read_text()
+TREE, TEXT = re.split(r"^```$", PLAN, flags=re.MULTILINE)[1:]
+QUOTED = sorted(set(re.findall(r"`([^`\n]+)`", TEXT + PLAN.split("```")[0])))
+FUNCTIONS = {"invert_image"}  # quoted by themselves in the text
+
+
+# --- the plan
+
+
+def tree() -> list[str]:
+    """The paths in the tree; a line is names, two spaces or more, and what they hold."""
+    paths, folder = [], ""
+    for line in filter(None, TREE.splitlines()):
+        names = re.split(r" {2,}", line.strip())[0].split(" ")
+        folder = folder if line.startswith(" ") else ""
+        paths += [folder + name for name in names]
+        folder = folder or names[0]
+    return paths
+
+
+def found(name: str) -> bool:
+    """Whether what is quoted exists: a path, ``path:name``, or a command."""
+    if name.startswith("make "):
+        return bool(re.search(rf"^{name[5:]}:", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    if name.startswith("python -m "):
+        path = ROOT.joinpath(*name[10:].split("."))
+        return path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+    path, _, what = name.partition(":")
+    if not (ROOT / path).exists():
+        return False
+    return not what or defines(ast.parse((ROOT / path).read_text()), what.split("."))
+
+
+def defines(scope: ast.AST, names: list[str]) -> bool:
+    """Whether a scope defines a name, and in it the next."""
+    for node in ast.iter_child_nodes(scope):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                pass
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                pass
+            case ast.ImportFrom(names=aliases):
+                name = names[0] if names[0] in {a.asname or a.name for a in aliases} else ""
+            case _:
+                continue
+        if name == names[0]:
+            return len(names) == 1 or defines(node, names[1:])
+    return False
+
+
+def test_everything_in_the_tree_exists() -> None:
+    assert len(tree()) > 40
+    assert [path for path in tree() if not (ROOT / path).exists()] == []
+
+
+def test_the_tree_is_whole() -> None:
+    inside = [p for p in (ROOT / "invlib").iterdir() if p.suffix == ".py" or p.is_dir()]
+    names = [p.name + "/" * p.is_dir() for p in inside if p.name != "__pycache__"]
+    assert sorted(f"invlib/{name}" for name in names) == sorted(
+        path for path in tree() if path.startswith("invlib/") and path != "invlib/"
+    )
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_what_the_plan_names_exists(name: str) -> None:
+    assert found(name) or name in FUNCTIONS
+
+
+def test_a_wrong_name_would_be_noticed() -> None:
+    wrong = ("invlib/solver.py", "invlib/solvers.py:Solver.c2", "invlib/inversion.py:invrt")
+    assert not any(found(name) for name in (*wrong, "make nothing", "python -m invlib.nothing"))
+    assert found("invlib/inverters/rounds.py:Rounds.move")
+
+
+def test_the_way_to_the_line_that_solves_is_the_way_of_the_calls() -> None:
+    """Each of the three files calls the next."""
+    calls = {
+        "invlib/pipelines/invert.py": "invert(",
+        "invlib/inversion.py": "from .inverters import METHODS",
+        "invlib/inverters/__init__.py": '"exact": exact',
+        "invlib/inverters/exact.py": "converge(",
+        "invlib/inverters/rounds.py": "rounds.move(",
+    }
+    for path, text in calls.items():
+        assert text in (ROOT / path).read_text()
+
+
+# --- imports
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the library, by its dotted name."""
+    files = sorted((ROOT / "invlib").rglob("*.py"))
+    names = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files]
+    return dict(zip((n.removesuffix(".__init__") for n in names), files, strict=True))
+
+
+def imports(text: str, package: str, *, late: bool) -> Iterator[str]:
+    """The modules that a source imports; those in functions, too, if ``late``.
+
+    Args:
+        text: the source.
+        package: what its relative imports start from.
+        late: whether imports in functions count.
+    """
+
+    def visit(nodes: Iterable[ast.AST]) -> Iterator[str]:
+        for node in nodes:
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                yield from visit(node.orelse)
+            elif isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                start = package.split(".")[: 1 - node.level or None] if node.level else []
+                module = ".".join([*start, *filter(None, [node.module])])
+                inner = [f"{module}.{alias.name}" for alias in node.names]
+                yield from (name if name in modules() else module for name in inner)
+            elif late or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                yield from visit(ast.iter_child_nodes(node))
+
+    yield from visit(ast.parse(text).body)
+
+
+@cache
+def graph(*, late: bool) -> Mapping[str, frozenset[str]]:
+    """What every module imports, in the library and outside."""
+    edges = {}
+    for name, file in modules().items():
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        edges[name] = frozenset(imports(file.read_text(), package, late=late)) - {name}
+    return edges
+
+
+def reached(name: str) -> set[str]:
+    """All that a module imports, at once or later, itself or by what it imports."""
+    seen: set[str] = set()
+    todo = [name]
+    while todo:
+        for other in graph(late=True).get(todo.pop(), ()):
+            if other not in seen:
+                seen.add(other)
+                todo.append(other)
+    return seen
+
+
+def circle(edges: Mapping[str, Iterable[str]]) -> list[str]:
+    """One circle in a graph, or none."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def inside(*, late: bool) -> dict[str, set[str]]:
+    """The graph without what is outside of the library."""
+    return {name: {o for o in to if o in modules()} for name, to in graph(late=late).items()}
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    assert len(modules()) > 200
+    assert circle(inside(late=False)) == []
+    assert len(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}})) == 4
+
+
+# Imports in functions that would else close a circle, and why they are there.
+LATE = {
+    # the door knows its methods, which return what stands beside the door
+    ("invlib.inversion", "invlib.inverters"),
+    # the bench fills its page when it is done; pages know the bench's tables
+    ("invlib.reproduce.bench", "invlib.reproduce.__main__"),
+    ("invlib.reproduce.bench", "invlib.reproduce.pages"),
+    # a module that is run as a program imports itself, so that its work has its name
+}
+
+
+def test_late_imports_close_no_circle_but_the_known_ones() -> None:
+    edges = inside(late=True)
+    for module, other in LATE:
+        assert other in edges[module] - inside(late=False)[module]
+        edges[module].discard(other)
+    assert circle(edges) == []
+
+
+CORE = ("schedule", "denoisers", "solvers", "rootfind", "certificate", "inversion", "inverters")
+# What stands on the core's own floors: what it may import, itself or by others.
+LOWER = {
+    *CORE,
+    *("bridge", "devices", "sampling", "evaluator", "precision", "newton"),
+    *("watch", "interrupt", "progress_bar", "memory", "shapes", "metrics"),
+}
+OUTSIDE = {"numpy", "torch", "tqdm"}  # that, and what comes with Python
+
+
+def room(name: str) -> str:
+    """The file or folder of ``invlib`` that a module is in."""
+    return name.split(".")[1] if "." in name else ""
+
+
+@pytest.mark.parametrize("name", [n for n in modules() if room(n) in CORE])
+def test_the_core_stands_on_lower_floors_and_on_torch(name: str) -> None:
+    found = reached(name)
+    assert {n for n in found if n in modules() and room(n) not in LOWER} == set()
+    others = {n.partition(".")[0] for n in found if n not in modules()}
+    assert others - sys.stdlib_module_names <= OUTSIDE
+
+
+def floors() -> dict[str, int]:
+    """On which line of the tree a room is."""
+    lines = [line for line in TREE.splitlines() if line.startswith(" ")]
+    names = [re.split(r" {2,}", line.strip())[0].split(" ") for line in lines]
+    return {n.strip("/").removesuffix(".py"): k for k, some in enumerate(names) for n in some}
+
+
+def test_imports_go_to_the_same_line_of_the_plan_or_up_the_page() -> None:
+    """But for the bare package, which has the version, and the late imports that are known."""
+    floor = floors()
+    upwards = {
+        (name, other)
+        for name, to in inside(late=True).items()
+        for other in to - {"invlib"}
+        if name != "invlib" and floor[room(other)] > floor[room(name)]
+    }
+    assert upwards == {("invlib.inversion", "invlib.inverters")}
+
+
+def test_importing_invlib_imports_no_diffusers() -> None:
+    """By what modules import when they load; the packages that they are in load, too."""
+    edges = graph(late=False)
+    todo, seen = ["invlib"], {"invlib"}
+    while todo:
+        name = todo.pop()
+        parents = {name.rsplit(".", k)[0] for k in range(1, name.count(".") + 1)}
+        for other in {*edges.get(name, ()), *parents} - seen:
+            seen.add(other)
+            todo.append(other)
+    assert {n.partition(".")[0] for n in seen} & {
+        "diffusers",
+        "transformers",
+        "accelerate",
+    } == set()
+    assert {room(n) for n in seen if n in modules()} & {"pipelines", "reproduce", "cli"} == set()
+
+
+# Who outside of ``invlib.reproduce`` imports it, and what for. Notebooks may, too.
+EXPERIMENTERS = {
+    # hashes of the code that a stored result was made with
+    ("invlib.rehearsal.costs", "invlib.reproduce.reached"),
+    ("invlib.rehearsal.costs", "invlib.reproduce.store"),
+    ("invlib.rehearsal.peak", "invlib.reproduce.reached"),
+    ("invlib.rehearsal.peak", "invlib.reproduce.store"),
+    ("invlib.rehearsal.pipelines", "invlib.reproduce.reached"),
+    ("invlib.rehearsal.pipelines", "invlib.reproduce.store"),
+    ("invlib.rehearsal.table", "invlib.reproduce.reached"),
+    ("invlib.rehearsal.table", "invlib.reproduce.store"),
+    # the command ``invlib figures``
+    ("invlib.cli.info", "invlib.reproduce.__main__"),
+}
+
+
+def test_only_rehearsal_and_the_command_line_know_the_experiments() -> None:
+    experiments = {
+        (name, other)
+        for name, to in graph(late=True).items()
+        for other in to
+        if other.startswith("invlib.reproduce") and room(name) != "reproduce"
+    }
+    assert experiments == EXPERIMENTERS
+
+
+@pytest.mark.parametrize(
+    ("source", "late", "expected"),
+    [
+        ("from .schedule import Grid", False, ["invlib.schedule"]),
+        ("from . import schedule", False, ["invlib.schedule"]),
+        ("def f():\n    import diffusers", False, []),
+        ("def f():\n    import diffusers", True, ["diffusers"]),
+        ("if TYPE_CHECKING:\n    import diffusers", True, []),
+        ("class A:\n    from ..solvers import ddim", False, ["solvers"]),
+    ],
+)
+def test_imports_are_read_as_python_reads_them(
+    source: str, late: bool, expected: list[str]
+) -> None:
+    assert list(imports(source, "invlib", late=late)) == expected

@@ -1,0 +1,52 @@
+"""What users need can be imported from ``invlib``, is explained, and is in the API."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+from chapters import ROOT
+
+import invlib
+from invlib.inverters import METHODS
+
+API = (ROOT / "book/reference/api.md").read_text()
+LISTED = re.findall(r"automodule:: (\S+)", API)
+# A comparison for chapter 7 and the bench, by its name only.
+UNNAMED = {"second_start"}
+
+
+def test_the_public_names_are_sorted_and_exist() -> None:
+    assert invlib.__all__ == sorted(set(invlib.__all__))
+    assert [name for name in invlib.__all__ if not hasattr(invlib, name)] == []
+
+
+def test_nothing_else_is_imported_there_in_passing() -> None:
+    """Modules aside, what has no underscore is meant."""
+    known = {*invlib.__all__, "Any", "TYPE_CHECKING", "PIPELINES"}
+    names = {n for n, v in vars(invlib).items() if n[0] != "_" and not inspect.ismodule(v)}
+    assert names <= known
+
+
+@pytest.mark.parametrize("name", invlib.__all__)
+def test_a_public_name_is_explained_and_in_the_api(name: str) -> None:
+    value = getattr(invlib, name)
+    home = value.__module__
+    assert inspect.getdoc(value)
+    # ``load`` is the portraits', which need diffusers
+    assert (f"{home}.portraits" if home == "invlib" else home) in LISTED
+
+
+def test_every_method_is_public_and_the_door_says_when_to_use_it() -> None:
+    assert set(METHODS) - set(invlib.__all__) == UNNAMED
+    for name, method in METHODS.items():
+        assert getattr(invlib, name, method) is method
+        assert re.search(rf"^\s*\* ``{name}``: \w+", invlib.invert.__doc__ or "", re.MULTILINE)
+
+
+def test_the_api_lists_modules_that_exist_once() -> None:
+    assert len(set(LISTED)) == len(LISTED)
+    for name in LISTED:
+        path = ROOT.joinpath(*name.split("."))
+        assert path.with_suffix(".py").exists() or (path / "__init__.py").exists()

@@ -1,0 +1,132 @@
+"""The README is one screen, its picture is measured, and what it says to type works."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+
+import pytest
+import torch
+from chapters import ROOT
+from PIL import Image
+from typer.main import get_command
+
+import invlib
+from invlib.cli import app
+from invlib.metrics import decibel
+from invlib.reproduce import readme_picture
+
+README = (ROOT / "README.md").read_text()
+COMMAND_LINE = (ROOT / "book/reference/command_line.md").read_text()
+PAGES = {
+    path: (ROOT / path).read_text()
+    for path in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "ARCHITECTURE.md",
+        "book/reference/command_line.md",
+    )
+}
+
+
+def shell(text: str) -> list[list[str]]:
+    """The commands in the shell blocks of a page, as words."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def test_the_readme_is_short() -> None:
+    """But for the measured table."""
+    text = re.sub(r"<!-- bench -->.*<!-- /bench -->", "", README, flags=re.DOTALL)
+    assert len(text.splitlines()) <= 90
+    program = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[0]
+    assert len(program.splitlines()) <= 10
+    ast.parse(program)
+    assert all(hasattr(invlib, name) for name in re.findall(r"\binvlib\.(\w+)\(", program))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page: str) -> None:
+    targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]) if "://" not in t]
+    assert [t for t in targets if not ((ROOT / page).parent / t).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_make_has_the_targets(page: str) -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(
+        r"\bmake ([a-z]+)\b(?=[`\s])", "\n".join(re.findall(r"`[^`]+`", PAGES[page]))
+    )
+    named += [words[1] for words in shell(PAGES[page]) if words[0] == "make"]
+    assert set(named) <= set(targets)
+
+
+def commands() -> list[list[str]]:
+    quoted = re.findall(r"`(invlib [a-z]+ [^`]+)`", README.replace("\n", " "))
+    found = [shlex.split(line) for line in quoted] + shell(README) + shell(COMMAND_LINE)
+    return [words for words in found if words[0] == "invlib"]
+
+
+def test_there_are_commands() -> None:
+    assert {words[1] for words in commands()} >= {"sample", "invert", "regenerate", "certify"}
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_a_command_is_one_of_ours_with_its_options(words: list[str], tmp_path, monkeypatch) -> None:
+    """As typer reads it, on files that are there; it is not run."""
+    monkeypatch.chdir(tmp_path)
+    for name in (word for word in words if "." in word):
+        (tmp_path / name).write_text("{}")
+    command = get_command(app).commands[words[1]]  # type: ignore[attr-defined]
+    assert command.make_context(words[1], words[2:]).params
+
+
+def test_options_that_the_page_explains_exist() -> None:
+    known = {o for c in get_command(app).commands.values() for p in c.params for o in p.opts}
+    assert set(re.findall(r"`(--[a-z-]+)", COMMAND_LINE)) - {"--help"} <= known
+
+
+# --- the picture
+
+
+def test_the_picture_is_small_and_its_caption_is_the_measured_one() -> None:
+    path = ROOT / readme_picture.PICTURE
+    assert path.stat().st_size < 120_000
+    with Image.open(path) as picture:
+        words = picture.text[readme_picture.CAPTION]
+    assert README == readme_picture.captioned(README, words)
+
+
+def test_the_caption_says_what_was_measured() -> None:
+    shown = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    other = shown.clone()
+    other[0, 0, 0, 0] = 1
+    levels = {"latents/naive": (0.1, 0.01), "latents/exact": (1e-12, 1e-11)}
+    levels |= {"noise/naive": (1.0, 0.1), "noise/exact": (1e-10, 1e-6)}
+    values = {name: torch.tensor(v, dtype=torch.float64) for name, v in levels.items()}
+    text = readme_picture.caption({**values, "original": shown, "naive": shown, "exact": shown})
+    assert "(NMSE) between -20 and -10 dB by naive" in text
+    assert "between -120 and -110 dB by exact" in text
+    assert "all of the 8-bit values" in text and "between -100 and -60 dB." in text
+    text = readme_picture.caption({**values, "original": shown, "naive": shown, "exact": other})
+    assert "98.96% of the 8-bit values" in text
+
+
+@pytest.mark.slow
+def test_measured_again_the_picture_shows_the_same() -> None:
+    values = readme_picture.measure()
+    assert decibel(values["latents/exact"]).max() < -100
+    assert decibel(values["latents/naive"]).min() > -25
+    off = {
+        name: (values[name].int() - values["original"].int()).abs() for name in ("exact", "naive")
+    }
+    assert off["exact"].max() <= 1 and (off["exact"] == 0).double().mean() > 0.999
+    assert off["naive"].max() > 30
+
+
+def test_the_bench_is_on_the_page() -> None:
+    assert json.loads((ROOT / "results/bench.json").read_text())["rows"]
+    assert "<!-- bench -->" in README

@@ -1,0 +1,145 @@
+"""Every word that a result may say is explained, once, and on the page."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from chapters import ROOT
+
+from invlib import words
+from invlib.certificate import Uniqueness
+from invlib.cli.invert import _hint
+from invlib.inverters import METHODS
+from invlib.reproduce import words_page
+
+HOLDERS = ("reason", "why", "reasons", "done")  # names under which code keeps reasons
+TAKERS = {"stop": 1, "end": 1, "another": 2, "append": 0, "judge": 4}  # which argument is one
+SEARCHING = (
+    *("inversion.py", "rootfind.py", "newton.py", "watch.py"),
+    *("inverters", "autoencoder", "flow", "rivals"),
+)
+
+
+def strings(node: ast.AST) -> set[str]:
+    """The texts in an expression, but for those that it compares with."""
+    if isinstance(node, ast.Compare):
+        return set()
+    if isinstance(node, ast.Constant):
+        return {node.value} if isinstance(node.value, str) else set()
+    return set().union(*(strings(child) for child in ast.iter_child_nodes(node)))
+
+
+def base(node: ast.expr) -> str:
+    """The name under which a target keeps its value."""
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    return node.attr if isinstance(node, ast.Attribute) else ast.unparse(node)
+
+
+def emitted(tree: ast.AST) -> Iterator[str]:
+    """The texts that a module takes for a reason."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                names = target.elts if isinstance(target, ast.Tuple) else [target]
+                values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+                if len(names) != len(values):
+                    names, values = names[:1], [node.value]
+                for name, value in zip(names, values, strict=True):
+                    if base(name) in HOLDERS:
+                        yield from strings(value)
+        elif isinstance(node, ast.Call):
+            for keyword in node.keywords:
+                if keyword.arg == "reason":
+                    yield from strings(keyword.value)
+            which = TAKERS.get(base(node.func))
+            if which is not None and which < len(node.args):
+                about = base(node.func) != "append" or base(node.func.value) in HOLDERS
+                yield from strings(node.args[which]) if about else ()
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value == "reason":
+                    yield from strings(value)
+        elif isinstance(node, ast.For) and any(
+            isinstance(part, ast.Assign) and base(part.targets[0]) in HOLDERS
+            for part in ast.walk(node)
+        ):
+            yield from strings(node.iter)
+
+
+def reasons_of_the_library() -> set[str]:
+    package = ROOT / "invlib"
+    files = [f for name in SEARCHING for f in [package / name, *(package / name).rglob("*.py")]]
+    trees = [ast.parse(file.read_text()) for file in files if file.is_file()]
+    return {word for tree in trees for word in emitted(tree)}
+
+
+def test_every_reason_that_the_library_gives_is_explained_and_no_other() -> None:
+    assert reasons_of_the_library() == set(words.REASONS) == set(get_args(words.Reason))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "found = Inversion(noise, reason=('tired',) * 3)",
+        "self.reason[row] = 'tired'",
+        "search.stop(mask, 'tired')",
+        "best, reason = x.clone(), ['tired'] * len(x)",
+        "why = 'tired' if slow else other",
+        "judge(autoencoder, box, z, counts, ('tired',) * 3, 'encoder')",
+    ],
+)
+def test_a_new_reason_would_be_noticed(line: str) -> None:
+    assert set(emitted(ast.parse(line))) == {"tired"}
+
+
+def test_every_word_of_a_certificate_is_explained() -> None:
+    assert set(words.UNIQUENESS) == set(get_args(Uniqueness))
+    tree = ast.parse((ROOT / "invlib/certificate.py").read_text())
+    functions = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+    verdict = next(
+        n.value
+        for n in ast.walk(functions["certify"])
+        if isinstance(n, ast.Assign) and base(n.targets[0]) == "verdict"
+    )
+    assert strings(verdict) == set(words.VERDICTS) == set(get_args(words.Verdict))
+    said = [n for n in emitted(functions["_flags"]) if len(n) > 3]
+    assert all(any(text.startswith(flag) for text in said) for flag in words.FLAGS)
+    calls = [n for n in ast.walk(functions["_flags"]) if isinstance(n, ast.Call)]
+    assert sum(base(call.func) == "append" for call in calls) == len(words.FLAGS)
+
+
+def test_sentences_are_one_sentence() -> None:
+    tables = (words.REASONS, words.VERDICTS, words.UNIQUENESS, words.FLAGS)
+    for word in (word for table in tables for word in table.values()):
+        assert not {".", "|", "\n"} & {word.meaning[-1], word.remedy[-1]}
+        assert "|" not in str(word) and "\n" not in str(word)
+
+
+def test_the_command_line_says_the_same_sentence() -> None:
+    stalled = {"search": "stalled", "decoder_search": "converged"}
+    assert _hint(stalled) == f"; {words.REASONS['stalled']}"
+    assert _hint({**stalled, "decoder_search": "converged, nan"}) == f"; {words.REASONS['nan']}"
+    assert _hint({"search": "converged", "decoder_search": "none"}) == ""
+    assert "--decoder active_set" in _hint({"search": "converged", "decoder_search": "budget"})
+    assert "active_set" not in _hint({"search": "budget", "decoder_search": "budget"})
+
+
+def test_the_page_shows_the_tables() -> None:
+    path = ROOT / words_page.PAGE
+    assert path.read_text() == words_page.filled(path.read_text())
+
+
+def test_filling_the_page_needs_all_its_marks(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no place for verdicts"):
+        words_page.filled("<!-- reasons -->\n<!-- /reasons -->")
+
+
+def test_the_page_names_every_method() -> None:
+    text = (ROOT / words_page.PAGE).read_text()
+    assert [name for name in METHODS if f"`{name}`" not in text] == []
