@@ -52,6 +52,7 @@ endif
 
 # Outputs come from the cache that the first line fills; all else is made anew, and must be new.
 book: $(STAMP) ## build the book in _build/html with warnings as errors
+	$(BIN)/python -m invlib.reproduce.web
 	$(BIN)/python -m invlib.reproduce.book
 	$(BIN)/jupyter-book clean .
 	@touch $(VENV)/.book-started
@@ -96,5 +97,5 @@ clean: ## remove the book and every cache; the environment and training checkpoi
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find invlib tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean ## remove the environments as well
-	rm -rf $(VENV) $(COLAB) invlib.egg-info
+distclean: clean ## remove the environments and what was fetched for the book as well
+	rm -rf $(VENV) $(COLAB) invlib.egg-info book/_static/html-manager book/_static/tippy
