@@ -50,11 +50,13 @@ else
 	@echo "no chapters in book/ yet"
 endif
 
-# Cold, because the execution cache does not see changes in invlib; and the page must be new.
+# Outputs come from the cache that the first line fills; all else is made anew, and must be new.
 book: $(STAMP) ## build the book in _build/html with warnings as errors
-	$(BIN)/jupyter-book clean . --all
+	$(BIN)/python -m invlib.reproduce.web
+	$(BIN)/python -m invlib.reproduce.book
+	$(BIN)/jupyter-book clean .
 	@touch $(VENV)/.book-started
-	OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . -W -n --keep-going
+	$(BIN)/jupyter-book build . -W -n --keep-going
 	@for page in index book/intro; do \
 	  [ -s _build/html/$$page.html ] && [ _build/html/$$page.html -nt $(VENV)/.book-started ] || \
 	    { echo "no new _build/html/$$page.html: the book was not built"; exit 1; }; done
@@ -95,5 +97,5 @@ clean: ## remove the book and every cache; the environment and training checkpoi
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find invlib tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean ## remove the environments as well
-	rm -rf $(VENV) $(COLAB) invlib.egg-info
+distclean: clean ## remove the environments and what was fetched for the book as well
+	rm -rf $(VENV) $(COLAB) invlib.egg-info book/_static/html-manager book/_static/tippy

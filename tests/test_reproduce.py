@@ -7,12 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 
 from invlib.reproduce import figure2, pages, store
-from invlib.reproduce.__main__ import strip
 from invlib.reproduce.profiles import spaces
 
 
@@ -77,21 +75,6 @@ store.cell(folder, {{"cell": 2}}, lambda: os._exit(9))
 
     assert store.cell(tmp_path, {"cell": 1}, never)["x"].tolist() == [1, 1]
     assert len([*tmp_path.iterdir()]) == 1
-
-
-def test_stripping_keeps_outputs_and_drops_papermill() -> None:
-    notebook = nbformat.v4.new_notebook()
-    injected = nbformat.v4.new_code_cell("profile = 1", metadata={"tags": ["injected-parameters"]})
-    cell = nbformat.v4.new_code_cell("1 + 1", execution_count=5, metadata={"papermill": {"a": 1}})
-    cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "2"})]
-    notebook.cells = [injected, cell]
-    notebook.metadata.papermill = {"input_path": "secret"}
-    strip(notebook)
-    assert len(notebook.cells) == 1
-    assert notebook.cells[0].execution_count == 1
-    assert notebook.cells[0].outputs[0]["data"]["text/plain"] == "2"
-    assert "papermill" not in notebook.metadata
-    assert "papermill" not in notebook.cells[0].metadata
 
 
 def test_an_unknown_profile_is_refused() -> None:

@@ -17,8 +17,10 @@ import typer
 
 from . import pages, paper_models
 from .figures import FIGURES, ROOT, Figure
+from .kernel import ENCRYPTED
 from .profiles import known
 from .runner import engine_named, run
+from .tidy import tidied
 from .work import FOLDER
 
 
@@ -87,28 +89,10 @@ def run_notebook(path: Path, profile: str, output: Path | None = None) -> None:
             kernel_name="python3",
             progress_bar=False,
             shutdown_kernel="immediate",  # a polite one complains of an interrupt
+            config=ENCRYPTED,
         )
-        notebook = nbformat.read(done, as_version=4)
-        strip(notebook)
-        nbformat.write(notebook, done)
+        nbformat.write(tidied(nbformat.read(done, as_version=4)), done)
         shutil.move(done, output or path)
-
-
-def strip(notebook: nbformat.NotebookNode) -> None:
-    """Drop what papermill adds and what changes from run to run, but not the outputs."""
-    notebook.cells = [
-        c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])
-    ]
-    notebook.metadata.pop("papermill", None)
-    notebook.metadata.pop("widgets", None)
-    for number, c in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
-        c.execution_count = number
-        for output in c.outputs:
-            if "execution_count" in output:
-                output["execution_count"] = number
-    for c in notebook.cells:
-        for key in ("papermill", "execution"):
-            c.metadata.pop(key, None)
 
 
 if __name__ == "__main__":

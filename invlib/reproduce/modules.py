@@ -27,6 +27,13 @@ class Unit:
     module: Module
     node: ast.stmt
 
+    @property
+    def text(self) -> str:
+        """It as it is written, with its comments and decorators."""
+        nodes = [self.node, *getattr(self.node, "decorator_list", [])]
+        first = min(node.lineno for node in nodes)
+        return "\n".join(self.module.lines[first - 1 : self.node.end_lineno])
+
 
 @dataclass(eq=False)
 class Module:
@@ -39,6 +46,7 @@ class Module:
         names: the statements that bind a name.
         imports: what a name is imported from; of ``import *`` under the name ``*``.
         effects: the statements that do something when the module loads, beyond defining.
+        lines: its text.
     """
 
     name: str
@@ -47,11 +55,12 @@ class Module:
     names: dict[str, list[Unit]] = field(default_factory=dict)
     imports: dict[str, list[Place]] = field(default_factory=dict)
     effects: list[Unit] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
 
 def parse(text: str, name: str, package: str) -> Module:
     """Read the source of a module."""
-    module = Module(name, package)
+    module = Module(name, package, lines=text.split("\n"))
     for node in ast.parse(text).body:
         if is_words(node) or _never_run(node):
             continue
