@@ -8,7 +8,16 @@ from pathlib import Path
 
 from .. import rehearsal
 from ..rehearsal import costs_sizes, costs_time, peak, pipelines_page
-from . import bench_tables, decoder_memory, decoding, exactness, flow, reversible, versus
+from . import (
+    bench_tables,
+    decoder_memory,
+    decoding,
+    exactness,
+    flow,
+    honesty,
+    reversible,
+    versus,
+)
 from .store import earlier
 
 
@@ -28,6 +37,7 @@ EARLIER = (
 )
 TABLES: dict[str, Callable[[Path], str]] = {
     "exactness": of(exactness.markdown, "exactness"),
+    "honesty": of(honesty.markdown, "honesty"),
     "decoding": of(decoding.markdown, "decoding", "identical"),
     "decoder_memory": of(decoder_memory.markdown, "decoder_memory"),
     "bench": of(bench_tables.markdown, "bench"),

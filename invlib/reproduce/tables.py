@@ -12,7 +12,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from . import decoding, exactness, flow, reversible
+from . import decoding, exactness, flow, honesty, reversible
 from .runner import processes, run
 from .table import Table
 
@@ -20,6 +20,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         exactness.TABLE,
+        honesty.TABLE,
         decoding.TABLE,
         decoding.IDENTICAL,
         flow.TABLE,
