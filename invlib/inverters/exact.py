@@ -325,7 +325,9 @@ class _Search:
 
     def another(self, part: Rounds, at: Tensor, reason: str, *, close: bool) -> list[Group]:
         """What to try next with one sample: float64 from where it stands, or another start."""
-        row = part.rows
+        row, why = part.rows, stopped()
+        if why:
+            return self.end(row, [why])
         if self.spent[row] >= self.max_rounds or reason in ("budget", "interrupted"):
             return self.end(row, [reason if reason != "stalled" else "budget"])
         finer = self.in_float64(row, at) if close else None

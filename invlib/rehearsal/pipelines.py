@@ -33,11 +33,11 @@ SEEDS = {"noise": 7, "generator": 0, "global": 1}
 
 
 def classes() -> list[str]:
-    """Names of the pipeline classes that diffusers exports."""
+    """Names of the pipeline classes that diffusers exports and can load."""
     return [
         name
         for name in dir(diffusers)
-        if "Pipeline" in name and isinstance(getattr(diffusers, name), type)
+        if "Pipeline" in name and isinstance(getattr(diffusers, name, None), type)
         if name.endswith("Pipeline")
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .bench import CASES, COSTLY, FEW, LATENT, PIXEL, STARS, Case
+from .bench import CASES, COSTLY, LATENT, PIXEL, STARS, Case
 from .bench_methods import METHODS, OURS
 from .exactness import EXACT_DB
 
@@ -16,13 +16,13 @@ ERRORS = {"image_db": "image error", "noise_db": "noise error"}
 def setting(values: dict[str, Any]) -> str:
     """On what the bench was measured."""
     rows = [row for row in values["rows"] if row["seconds"] is not None]
+    few = max((row["images"] for row in rows if row["method"] in COSTLY), default=0)
     minutes = sum(row["seconds"] * row["images"] for row in rows) / 60
     known = sum(any(r["method"] == OURS for r in rows_of(values, case)) for case in CASES)
     return (
         f"{_images(values['images']).capitalize()} a cell ({values['device']}, "
-        f"{minutes:.0f} minutes of processor time for all inversions together), one in {FEW} of "
-        f"them for the costly {', '.join(METHODS[name].label for name in COSTLY)}; ours was "
-        "measured in "
+        f"{minutes:.0f} minutes of processor time for all inversions together), {_images(few)} for "
+        f"the costly {', '.join(METHODS[name].label for name in COSTLY)}; ours was measured in "
         f"{known} of {len(CASES)} cells. A cell that is missing is shown as not measured."
     )
 
@@ -191,8 +191,8 @@ def _cells(row: Row | None, count: int) -> list[str]:
     return [
         *(_db(row[k]) for k in ("noise_db", "noise_db_worst", "image_db", "image_db_worst")),
         f"{row['nfe']:.0f}",
-        f"{row['nfe_worst']:.0f}",
-        f"{row['ratio']:.1f}",
+        _number(row.get("nfe_worst"), 0),  # results of earlier code lack these two
+        _number(row.get("ratio"), 1),
         f"{row['exact']:.0%}",
         f"{row['failed']:.0%}",
     ]
@@ -200,6 +200,10 @@ def _cells(row: Row | None, count: int) -> list[str]:
 
 def _images(count: int) -> str:
     return f"{count} image" if count == 1 else f"{count} images"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "not measured" if value is None else f"{value:.{digits}f}"
 
 
 def _db(value: float | None) -> str:
