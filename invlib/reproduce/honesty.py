@@ -25,7 +25,7 @@ from ..solvers import Solver, ddim, dpm_solver_pp_2m, dpm_solver_pp_3m
 from .table import SHARD, Rows, Table
 
 OTHERS = 4  # searches from other starts
-SHORT = {"max_rounds": 200, "patience": 60}  # of each search
+ROUNDS, PATIENCE = 200, 60  # of each search
 MAKERS = {"DDIM": ddim, "2M": dpm_solver_pp_2m, "3M": dpm_solver_pp_3m}
 SIZES, STEPS, WIDTHS, CLASSES = (8, 16, 32, 64), (4, 6, 10), (0.1, 0.2, 0.35), 4
 
@@ -69,7 +69,12 @@ def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
     """What the certificates of one random mixture say, beside the truth."""
     denoiser, solver, noise = problem(name, guidance, first)
     image = sample(denoiser, noise, solver).image
-    found = invert(denoiser, image, solver, method=partial(exact, others=OTHERS, **SHORT))
+    found = invert(
+        denoiser,
+        image,
+        solver,
+        method=partial(exact, others=OTHERS, max_rounds=ROUNDS, patience=PATIENCE),
+    )
     proof = certify(denoiser, found, solver)
     error = nmse(found.noise, noise)
     return {
