@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Error, Page
 
 HTML = Path(__file__).parents[2] / "_build" / "html"
 SCREENS = HTML.parent / "screens"
@@ -70,5 +71,10 @@ def width(page: Page, name: str, size: str) -> list[str]:
     SCREENS.mkdir(parents=True, exist_ok=True)
     file = SCREENS / f"{name.replace('/', '-').removesuffix('.html')}-{size}.jpg"
     tall = page.evaluate("document.documentElement.scrollHeight") > TALLEST
-    page.screenshot(path=file, full_page=not tall, type="jpeg", quality=60)
+    photograph = partial(page.screenshot, path=file, full_page=not tall, type="jpeg", quality=60)
+    try:
+        photograph()
+    except Error:  # on a busy machine Chromium sometimes has no picture ready
+        page.wait_for_timeout(2000)
+        photograph()
     return [f"{size}: too wide: {tag}" for tag in page.evaluate(TOO_WIDE)]
