@@ -85,7 +85,7 @@ def test_a_coefficient_is_seen_by_what_uses_it_only(copy: Path) -> None:
     edit(copy / "solvers.py", '"DPM-Solver++(3M)", grid, 3', '"DPM-Solver++(3M)", grid, 2')
     before, after = hashes(PACKAGE), hashes(copy)
     seen = {name for name in before if before[name] != after[name]}
-    problems = {name for name, cell in first_cells().items() if uses(cell, "solver_named")}
+    problems = {name for name, cell in first_cells().items() if uses(cell, "dpm_solver_pp_3m")}
     assert seen == problems
     assert {"bench.attempt", "exactness.shard", "front_methods.attempt"} <= seen
     assert not {"figure1.trace", "flow.shard", "figure2.measure"} & seen
