@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Reason = Literal[
     "converged",
@@ -127,10 +126,3 @@ FLAGS: dict[str, Word] = {
         "do not take this noise for the original one",
     ),
 }
-
-
-def table(words: Mapping[Any, Word], head: str) -> str:
-    """Some words as a Markdown table, a row a word."""
-    rows = [(f"`{name}`", word.meaning, word.remedy) for name, word in words.items()]
-    lines = [(head, "it says", "what to do"), ("---", "---", "---"), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

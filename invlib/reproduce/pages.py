@@ -18,6 +18,7 @@ from . import (
     reversible,
     versus,
 )
+from .marks import put
 from .store import earlier
 
 
@@ -77,13 +78,11 @@ def filled(root: Path, page: str) -> str:
     for name, table in TABLES.items():
         if f"<!-- {name} -->" not in text:
             continue
-        before, _, rest = text.partition(f"<!-- {name} -->")
-        after = rest.partition(f"<!-- /{name} -->")[2]
         try:
             shown = table(root)
         except FileNotFoundError as error:
             shown = f"Not measured: `results/{Path(error.filename).name}` is missing."
-        text = f"{before}<!-- {name} -->\n\n{shown}\n\n<!-- /{name} -->{after}"
+        text = put(text, name, shown)
     return text
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from .. import words
+from ..rehearsal.grid import grid
+from ..words import FLAGS, REASONS, UNIQUENESS, VERDICTS, Word
 from .marks import put
 
 PAGE = Path("book/reference/which_method.md")
-TABLES = {
-    "reasons": words.table(words.REASONS, "reason"),
-    "verdicts": words.table(words.VERDICTS, "verdict"),
-    "uniqueness": words.table(words.UNIQUENESS, "uniqueness"),
-    "flags": words.table(words.FLAGS, "flag"),
+TABLES: dict[str, tuple[str, Mapping[Any, Word]]] = {
+    "reasons": ("reason", REASONS),
+    "verdicts": ("verdict", VERDICTS),
+    "uniqueness": ("uniqueness", UNIQUENESS),
+    "flags": ("flag", FLAGS),
 }
 
 
 def filled(text: str) -> str:
     """The text of the page with its tables made anew."""
-    for name, shown in TABLES.items():
-        text = put(text, name, shown)
+    for name, (head, words) in TABLES.items():
+        lines = [(f"`{said}`", word.meaning, word.remedy) for said, word in words.items()]
+        text = put(text, name, grid((head, "it says", "what to do"), lines))
     return text
 
 
