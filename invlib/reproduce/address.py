@@ -1,8 +1,8 @@
 """Where the repository and its site are: from the environment of the build, or from git.
 
 No file of the repository holds an address of it. ``INVLIB_REPOSITORY`` gives it, such as
-``https://github.com/OWNER/NAME``, by default the remote ``origin`` does; ``INVLIB_SITE`` is where the
-book will be read, and ``INVLIB_EDITION`` the folder of the site that this build is for, such as
+``https://github.com/OWNER/NAME``, by default the remote ``origin`` does; ``INVLIB_SITE`` is where
+the book will be read, and ``INVLIB_EDITION`` the folder of the site that this build is for, such as
 ``latest`` or the name of a tag. Only the standard library is needed: ``setup.py`` reads it, too.
 """
 

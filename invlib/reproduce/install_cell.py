@@ -31,7 +31,9 @@ if not find_spec("invlib"):
 
 def chapters(root: Path = ROOT) -> list[Path]:
     """The notebooks that stand alone."""
-    return sorted((root / "book").glob("*.ipynb")) + sorted((root / "book/appendix").glob("*.ipynb"))
+    return sorted((root / "book").glob("*.ipynb")) + sorted(
+        (root / "book/appendix").glob("*.ipynb")
+    )
 
 
 def installs(cell: Any) -> bool:
