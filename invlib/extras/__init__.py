@@ -6,9 +6,13 @@ extra, and is imported where it is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "diffusers": ("diffusers", "transformers", "accelerate", "PIL"),
@@ -58,37 +62,40 @@ def check(extra: str = "all") -> str:
     Raises:
         ImportError: naming every package that is missing or too old, and the way out.
     """
-    versions = {"invlib": metadata.version("invlib")}
     unfit = []
-    for name, bound, here in required("invlib", extra):
-        versions[name] = here
-        if bound:
-            unfit.append(f"{name}{bound} (here: {here or 'none'})")
+    for each in required("invlib", extra):
+        here = installed(each.name)
+        if not (here and each.specifier.contains(here, prereleases=True)):
+            unfit.append(f"{each.name}{each.specifier} (here: {here or 'none'})")
     if unfit:
         raise ImportError(
             f"invlib needs {', '.join(unfit)}: install that with pip, then restart the kernel"
         )
-    return ", ".join(f"{name} {versions[name]}" for name in ("invlib", "torch", "numpy"))
+    return ", ".join(f"{name} {installed(name)}" for name in ("invlib", "torch", "numpy"))
 
 
-def required(package: str, extra: str) -> Iterator[tuple[str, str, str]]:
-    """What a package needs with an extra: a name, the bound if it is not kept, the version."""
+def required(package: str, extra: str) -> list[Requirement]:
+    """What a package needs with an extra, and with those that the extra is made of."""
     from packaging.requirements import Requirement
 
+    found: dict[str, Requirement] = {}
     todo, done = [extra, ""], set[str]()
     while todo:
         wanted = todo.pop()
         done.add(wanted)
-        for line in metadata.requires(package) or ():
-            each = Requirement(line)
+        for each in map(Requirement, metadata.requires(package) or ()):
             if each.marker and not each.marker.evaluate({"extra": wanted}):
                 continue
-            if each.name == package:  # an extra that is made of others
+            if each.name == package:
                 todo += each.extras - done
-                continue
-            try:
-                here = metadata.version(each.name)
-            except metadata.PackageNotFoundError:
-                here = ""
-            fits = bool(here) and each.specifier.contains(here, prereleases=True)
-            yield each.name, "" if fits else str(each.specifier), here
+            else:
+                found[str(each)] = each
+    return [*found.values()]
+
+
+def installed(package: str) -> str:
+    """The version of a package, or nothing if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
