@@ -16,7 +16,7 @@ from .chapter import write
 
 EMPTY = 'SOURCE = ""'
 TEXT = f"""\
-# Where invlib is missing, as on Colab, this installs it in less than a minute, and nothing else:
+# Where invlib is missing, as on Colab, this installs it in about a minute, and nothing else:
 # torch and numpy stay as they are. The last line says whether the versions fit.
 from importlib.util import find_spec
 
