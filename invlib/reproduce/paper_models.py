@@ -25,7 +25,7 @@ NEEDS = f"""\
 Profile "paper" uses the models of the paper:
   * {TEXT_MODEL} and the checkpoint imagenet64_uncond_100M_1500K.pt,
     about 6 GB to fetch, and the prompts of {PROMPTS}
-    (the extra invlib[paper]);
+    (pip install 'invlib[paper]');
   * a CUDA GPU with about 20 GB of memory, since everything is in float32;
   * about 4 hours of that GPU, at the 0.06 s an evaluation that the paper's run times imply.
 These are estimates: nobody has run this profile yet. It resumes when it is interrupted."""
@@ -71,7 +71,7 @@ def prompts(count: int) -> list[str]:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise ImportError("the prompts need the extra invlib[paper]") from error
+        raise ImportError("the prompts need: pip install 'invlib[paper]'") from error
 
     return list(load_dataset(PROMPTS, split="test")["Prompt"][:count])
 
