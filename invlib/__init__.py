@@ -11,11 +11,12 @@ from .certificate import Certificate, certify, singular_values
 from .claims import claim
 from .continuous import ContinuousSchedule
 from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
-from .inversion import Inversion, invert
+from .inversion import Inversion
 from .inverters import (
     algorithm1,
     algorithm2,
     exact,
+    invert,
     multisecant,
     naive,
     persistent,

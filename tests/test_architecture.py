@@ -82,7 +82,7 @@ def test_what_the_plan_names_exists(name: str) -> None:
 
 
 def test_a_wrong_name_would_be_noticed() -> None:
-    wrong = ("invlib/solver.py", "invlib/solvers.py:Solver.c2", "invlib/inversion.py:invrt")
+    wrong = ("invlib/solver.py", "invlib/solvers.py:Solver.c2", "invlib/inversion.py:invert")
     assert not any(found(name) for name in (*wrong, "make nothing", "python -m invlib.nothing"))
     assert found("invlib/inverters/rounds.py:Rounds.move")
 
@@ -91,7 +91,6 @@ def test_the_way_to_the_line_that_solves_is_the_way_of_the_calls() -> None:
     """Each of the three files calls the next."""
     calls = {
         "invlib/pipelines/invert.py": "invert(",
-        "invlib/inversion.py": "from .inverters import METHODS",
         "invlib/inverters/__init__.py": '"exact": exact',
         "invlib/inverters/exact.py": "converge(",
         "invlib/inverters/rounds.py": "rounds.move(",
@@ -181,8 +180,6 @@ def test_modules_import_each_other_in_no_circle() -> None:
 
 # Imports in functions that would else close a circle, and why they are there.
 LATE = {
-    # the door knows its methods, which return what stands beside the door
-    ("invlib.inversion", "invlib.inverters"),
     # the bench fills its page when it is done; pages know the bench's tables
     ("invlib.reproduce.bench", "invlib.reproduce.__main__"),
     ("invlib.reproduce.bench", "invlib.reproduce.pages"),
@@ -229,7 +226,7 @@ def floors() -> dict[str, int]:
 
 
 def test_imports_go_to_the_same_line_of_the_plan_or_up_the_page() -> None:
-    """But for the bare package, which has the version, and the late imports that are known."""
+    """But for the bare package, which has the version."""
     floor = floors()
     upwards = {
         (name, other)
@@ -237,7 +234,7 @@ def test_imports_go_to_the_same_line_of_the_plan_or_up_the_page() -> None:
         for other in to - {"invlib"}
         if name != "invlib" and floor[room(other)] > floor[room(name)]
     }
-    assert upwards == {("invlib.inversion", "invlib.inverters")}
+    assert upwards == set()
 
 
 def test_importing_invlib_imports_no_diffusers() -> None:

@@ -14,8 +14,8 @@ from twelve import DIM, SCHEDULE, run, truth, twelve
 
 from invlib.certificate import certify, sample_image, singular_values
 from invlib.denoisers import Denoiser, Mixture, gaussian, guided, select
-from invlib.inversion import Inversion, invert
-from invlib.inverters import algorithm2, exact, naive, whole_trajectory
+from invlib.inversion import Inversion
+from invlib.inverters import algorithm2, exact, invert, naive, whole_trajectory
 from invlib.newton import forward_mode
 from invlib.precision import Roundoff
 from invlib.sampling import sample

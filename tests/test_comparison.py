@@ -13,7 +13,7 @@ import pytest
 import torch
 from twelve import run
 
-from invlib.inversion import invert
+from invlib.inverters import invert
 from invlib.metrics import nmse
 from invlib.reproduce import comparing, comparison
 from invlib.reproduce.comparing import REVERSIBLE, grid_of, inverter_of, undone

@@ -38,8 +38,7 @@ from invlib.flow import (
 from invlib.flow.fireflow import reused
 from invlib.flow.rf_solver import midpoint
 from invlib.flow.walk import Field, Rule, walk
-from invlib.inversion import Inverter, invert
-from invlib.inverters import exact, naive
+from invlib.inverters import Inverter, exact, invert, naive
 from invlib.inverters.stepwise import StepProblem
 from invlib.metrics import nmse
 from invlib.probing import NotInvertible, from_scheduler, network_prediction

@@ -28,8 +28,16 @@ from twelve import (
 from invlib.certificate import certify, sample_image
 from invlib.denoisers import Denoiser, select
 from invlib.evaluator import Tally
-from invlib.inversion import Inversion, invert, merge
-from invlib.inverters import algorithm1, algorithm2, exact, naive, stepwise, whole_trajectory
+from invlib.inversion import Inversion, merge
+from invlib.inverters import (
+    algorithm1,
+    algorithm2,
+    exact,
+    invert,
+    naive,
+    stepwise,
+    whole_trajectory,
+)
 from invlib.inverters.starts import random_states
 from invlib.newton import newton_krylov
 from invlib.precision import Roundoff, roundoff, step_tolerance

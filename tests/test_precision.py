@@ -15,8 +15,7 @@ from twelve import DIM, SCHEDULE, counted, run
 
 from invlib.denoisers import Denoiser, Prediction
 from invlib.evaluator import Tally
-from invlib.inversion import invert
-from invlib.inverters import METHODS
+from invlib.inverters import METHODS, invert
 from invlib.inverters.trajectory import outputs, residual
 from invlib.precision import CHANGES, NotRepeatableError, Roundoff, rough_changes, roundoff
 from invlib.sampling import sample

@@ -34,8 +34,8 @@ from invlib.autoencoder import (
 )
 from invlib.denoisers import Denoiser, select
 from invlib.evaluator import Tally
-from invlib.inversion import Inversion, invert, retry
-from invlib.inverters import METHODS, exact, naive
+from invlib.inversion import Inversion, retry
+from invlib.inverters import METHODS, exact, invert, naive
 from invlib.inverters.naive import straight
 from invlib.inverters.whole_trajectory import whole_anderson
 from invlib.newton import newton_krylov

@@ -20,7 +20,7 @@ import typer
 from torch import Tensor
 
 from ..certificate import certify
-from ..inversion import Inverter, invert
+from ..inverters import Inverter, invert
 from ..metrics import decibel, nmse
 from ..rivals import NullInversion, first_order, with_nulls
 from ..sampling import sample

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, Guided
-from ..inversion import Inversion, Inverter
-from ..inverters import algorithm1, algorithm2, exact, naive
+from ..inversion import Inversion
+from ..inverters import Inverter, algorithm1, algorithm2, exact, naive
 from ..rivals import (
     aidi_a,
     aidi_e,

@@ -12,8 +12,8 @@ from torch import Tensor
 from ..certificate import certify
 from ..denoisers import Denoiser
 from ..evaluator import Tally
-from ..inversion import Inversion, Inverter, invert
-from ..inverters import algorithm1, algorithm2, exact, stepwise
+from ..inversion import Inversion
+from ..inverters import Inverter, algorithm1, algorithm2, exact, invert, stepwise
 from ..metrics import nmse
 from ..precision import SINGLE
 from ..reversible import Reversible, bdia, edict, invert_reversible, sample_reversible

@@ -22,8 +22,8 @@ from ..autoencoder import (
     gradient_free,
     quasi_newton,
 )
-from ..inversion import Inversion, invert
-from ..inverters import stepwise, whole_trajectory
+from ..inversion import Inversion
+from ..inverters import invert, stepwise, whole_trajectory
 from ..metrics import decibel
 from ..newton import newton_krylov
 from .pictures import Pictures

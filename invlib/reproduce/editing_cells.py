@@ -12,8 +12,7 @@ from torch import Tensor
 from ..autoencoder import Box, DecoderInverter, encoder, gradient, quasi_newton, to_bytes
 from ..editing import attention_maps, attention_mask, edit, mixed, word_tokens
 from ..editing.blend import Recovered
-from ..inversion import Inverter, invert
-from ..inverters import algorithm1, naive, stepwise
+from ..inverters import Inverter, algorithm1, invert, naive, stepwise
 from ..metrics import nmse
 from ..portraits import caption, portraits_denoiser
 from ..rootfind import forward_step

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ..certificate import certify
-from ..inversion import invert
-from ..inverters import exact
+from ..inverters import exact, invert
 from ..metrics import decibel, nmse
 from ..sampling import sample
 from .problem import SAMPLERS, Problem

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, Mixture
-from ..inversion import Inverter
-from ..inverters import algorithm2, exact, naive
+from ..inverters import Inverter, algorithm2, exact, naive
 from ..metrics import nmse
 from ..sampling import sample
 from ..schedule import Schedule

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..inversion import Inversion, invert
-from ..inverters import naive
+from ..inversion import Inversion
+from ..inverters import invert, naive
 from ..metrics import nmse
 from ..sampling import sample
 from ..solvers import Solver, ddim, dpm_solver_pp_2m

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..inversion import Inversion, invert
-from ..inverters import algorithm1, naive
+from ..inversion import Inversion
+from ..inverters import algorithm1, invert, naive
 from ..metrics import decibel, nmse
 from ..sampling import sample
 from ..solvers import Solver, ddim

@@ -24,8 +24,8 @@ from ..flow import (
     from_vp_noise,
     straight_grid,
 )
-from ..inversion import Inversion, Inverter, invert, retry
-from ..inverters import multisecant, stepwise
+from ..inversion import Inversion, retry
+from ..inverters import Inverter, invert, multisecant, stepwise
 from ..metrics import decibel, nmse
 from ..portraits import caption, held_out, portraits_denoiser
 from ..portraits.quality import noise_for

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..inversion import Inversion, Inverter, invert
-from ..inverters import multisecant, persistent, whole_trajectory
+from ..inversion import Inversion
+from ..inverters import Inverter, invert, multisecant, persistent, whole_trajectory
 from ..metrics import nmse
 from ..newton import newton_krylov
 from ..rootfind import anderson

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import in_float64
-from ..inversion import invert
-from ..inverters import persistent
+from ..inverters import invert, persistent
 from ..metrics import nmse
 from ..sampling import sample
 from .problem import Problem

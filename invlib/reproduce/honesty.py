@@ -16,8 +16,7 @@ from torch import Tensor
 
 from ..certificate import certify
 from ..denoisers import Denoiser, Mixture, Prediction, guided
-from ..inversion import invert
-from ..inverters import exact
+from ..inverters import exact, invert
 from ..metrics import nmse
 from ..sampling import sample
 from ..schedule import Schedule

@@ -24,8 +24,7 @@ from ..autoencoder import (
     to_bytes,
 )
 from ..denoisers import Denoiser, Guided, select
-from ..inversion import Inverter, invert
-from ..inverters import algorithm2, multisecant, naive
+from ..inverters import Inverter, algorithm2, invert, multisecant, naive
 from ..portraits.quality import noise_for
 from ..rootfind import anderson
 from ..sampling import sample

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..autoencoder import Autoencoder, Box, DecoderInversion, joint, to_bytes
-from ..inversion import Inversion, Inverter, invert
-from ..inverters import stepwise, whole_trajectory
+from ..inversion import Inversion
+from ..inverters import Inverter, invert, stepwise, whole_trajectory
 from ..metrics import nmse
 from ..sampling import sample
 from ..solvers import Solver

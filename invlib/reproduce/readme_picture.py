@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..autoencoder import Autoencoder, to_bytes
-from ..inversion import invert
+from ..inverters import invert
 from ..metrics import decibel, nmse
 from ..plotting import INK, look, style
 from ..sampling import sample

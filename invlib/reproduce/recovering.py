@@ -18,8 +18,17 @@ from ..autoencoder import (
     quasi_newton,
     to_bytes,
 )
-from ..inversion import Inversion, Inverter, invert
-from ..inverters import algorithm1, algorithm2, exact, multisecant, naive, stepwise
+from ..inversion import Inversion
+from ..inverters import (
+    Inverter,
+    algorithm1,
+    algorithm2,
+    exact,
+    invert,
+    multisecant,
+    naive,
+    stepwise,
+)
 from ..metrics import nmse
 from ..rivals import fpi
 from ..sampling import sample

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Guided
-from ..inversion import invert
+from ..inverters import invert
 from ..metrics import decibel, nmse
 from ..pipelines import decode
 from ..portraits import caption, held_out, portraits_denoiser
