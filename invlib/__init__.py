@@ -7,7 +7,7 @@ Three nouns (:class:`Schedule`, ``Denoiser``, :class:`Solver`) and two verbs (:f
 from typing import TYPE_CHECKING, Any
 
 from .bridge import bridged
-from .certificate import Certificate, certify, singular_values
+from .certificate import Certificate, certify
 from .claims import claim
 from .continuous import ContinuousSchedule
 from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
@@ -29,6 +29,7 @@ from .probing import NotInvertible, from_scheduler, network_prediction
 from .rootfind import anderson, fixed_point, forward_step, gradient_descent
 from .sampling import Trajectory, sample
 from .schedule import FlowSchedule, Grid, Schedule
+from .singular import singular_values
 from .solvers import (
     Solver,
     ddim,

@@ -12,7 +12,6 @@ from analytic import noise_prediction, one_gaussian, randn
 from torch import Tensor
 from twelve import SCHEDULE, error_db, run
 
-from invlib.certificate import sample_image
 from invlib.denoisers import in_float64
 from invlib.evaluator import Tally
 from invlib.inverters import whole_trajectory
@@ -30,6 +29,7 @@ from invlib.reproduce.front_methods import (
 from invlib.reproduce.front_path import follow, guidance_path
 from invlib.reproduce.front_trace import turns
 from invlib.sampling import sample
+from invlib.singular import sample_image
 from invlib.solvers import Solver, dpm_solver_pp_1, dpm_solver_pp_2m
 
 SOLVER = dpm_solver_pp_2m(SCHEDULE.grid(10))

@@ -25,7 +25,7 @@ from twelve import (
     twelve,
 )
 
-from invlib.certificate import certify, sample_image
+from invlib.certificate import certify
 from invlib.denoisers import Denoiser, select
 from invlib.evaluator import Tally
 from invlib.inversion import Inversion, merge
@@ -45,6 +45,7 @@ from invlib.probing import from_scheduler, network_prediction
 from invlib.rootfind import Finder, anderson, fixed_point, forward_step, gradient_descent
 from invlib.sampling import sample
 from invlib.schedule import Grid
+from invlib.singular import sample_image
 from invlib.solvers import (
     Solver,
     ddim,
