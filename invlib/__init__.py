@@ -26,7 +26,7 @@ from .inverters import (
 from .measured import results
 from .metrics import decibel, nmse
 from .probing import NotInvertible, from_scheduler, network_prediction
-from .rootfind import anderson, fixed_point, forward_step, gradient_descent
+from .rootfind import anderson, fixed_point, forward_step_method, gradient_descent
 from .sampling import Trajectory, sample
 from .schedule import FlowSchedule, Grid, Schedule
 from .singular import singular_values
@@ -80,7 +80,7 @@ __all__ = [
     "dpm_solver_pp_3m",
     "exact",
     "fixed_point",
-    "forward_step",
+    "forward_step_method",
     "from_scheduler",
     "gaussian",
     "gradient_descent",

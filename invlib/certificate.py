@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .denoisers import Denoiser, select
 from .devices import on_device
-from .evaluator import Tally, sampled
+from .evaluator import Evaluator, sampled
 from .inversion import Inversion
 from .metrics import decibel, nmse
 from .precision import MOST, raised, repetition, roundoff
@@ -206,18 +206,18 @@ def _round_trip(
     """
     image, noise = inversion.states[-1], inversion.noise
     rows = torch.arange(len(noise), device=noise.device)
-    tally = Tally(denoiser, solver, [0] * len(noise))
+    evaluator = Evaluator(denoiser, solver, [0] * len(noise))
     precision, own = inversion.roundoff, again is None
     theirs = torch.equal(noise, inversion.states[0] / solver.scale)  # the run was from this noise
     again = (inversion.again if theirs else None) if again is None else again.to(image)
     todo = rows if again is None else rows[again.flatten(1).isnan().any(1) & own]
     again = torch.full_like(image, torch.nan) if again is None else again.clone()
     if len(todo):
-        states, m, again[todo] = sampled(tally, noise[todo] * solver.scale, todo)
+        states, m, again[todo] = sampled(evaluator, noise[todo] * solver.scale, todo)
         if precision is None and len(todo) == len(rows):
-            precision = roundoff(tally, states.nan_to_num(), rows, m.nan_to_num())
+            precision = roundoff(evaluator, states.nan_to_num(), rows, m.nan_to_num())
     if precision is None:
-        precision = roundoff(tally, inversion.states[:-1].transpose(0, 1).nan_to_num(), rows)
+        precision = roundoff(evaluator, inversion.states[:-1].transpose(0, 1).nan_to_num(), rows)
     trip, limit = nmse(again, image), precision.limit
     if gap >= 1e-10:
         limit = limit.clamp(min=max(1e-10, (4 * gap) ** 2))
@@ -230,7 +230,7 @@ def _round_trip(
             known = nmse(moved().to(again)[doubtful], again[doubtful])
         elif new.any():
             these, change = doubtful[new], precision.change
-            found = repetition(tally, noise[these] * solver.scale, again[these], change, these)
+            found = repetition(evaluator, noise[these] * solver.scale, again[these], change, these)
             known = known.masked_scatter(new, found)
         limit[doubtful] = raised(limit[doubtful], known)
     return trip, limit

@@ -177,7 +177,7 @@ def fixed_point(
     return search.root()
 
 
-def forward_step(
+def forward_step_method(
     residual: Residual,
     x: Tensor,
     *,

@@ -29,9 +29,9 @@ class Budget:
 
     Attributes:
         evaluations: most evaluations of a network, encoders and decoders included, that any
-            sample pays for, counted as everywhere (:class:`invlib.evaluator.Tally`). A round that
-            has begun is finished; a round of a whole trajectory costs one evaluation a step. So is
-            the measurement of round-off with which a search begins: about twenty evaluations.
+            sample pays for, counted as everywhere (:class:`invlib.evaluator.Evaluator`). A round
+            that has begun is finished; a round of a whole trajectory costs one evaluation a step.
+            So is the measurement of round-off with which a search begins: about twenty evaluations.
         seconds: most seconds.
     """
 

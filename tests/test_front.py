@@ -13,7 +13,7 @@ from torch import Tensor
 from twelve import SCHEDULE, error_db, run
 
 from invlib.denoisers import in_float64
-from invlib.evaluator import Tally
+from invlib.evaluator import Evaluator
 from invlib.inverters import whole_trajectory
 from invlib.inverters.starts import random_states
 from invlib.portraits import caption, held_out, load, portraits_denoiser
@@ -114,9 +114,9 @@ def test_the_embedded_network_in_float64_is_the_same_network() -> None:
     assert (rough.dtype, fine.dtype) == (torch.float32, torch.float64)
     assert torch.allclose(rough.double(), fine, atol=1e-4)
     for network, size in ((denoiser, 1e-7), (in_float64(denoiser), 1e-15)):
-        tally, image = Tally.start(network, x, SOLVER)
+        evaluator, image = Evaluator.start(network, x, SOLVER)
         y = random_states(image, SOLVER, 0)[:-1].transpose(0, 1)
-        found = roundoff(tally, y, torch.arange(1)).outputs
+        found = roundoff(evaluator, y, torch.arange(1)).outputs
         assert (size / 10 < found).all() and (found < 100 * size).all()
     assert pipe.unet.dtype == torch.float32
 

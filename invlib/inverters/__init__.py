@@ -21,7 +21,7 @@ from .multisecant import multisecant
 from .naive import naive
 from .persistent import persistent
 from .stepwise import algorithm1, stepwise
-from .whole_trajectory import second_start, whole_trajectory
+from .whole_trajectory import whole_trajectory, whole_trajectory_finer_start
 
 
 class Inverter(Protocol):
@@ -40,7 +40,7 @@ METHODS: dict[str, Inverter] = {
     "stepwise": stepwise,
     "multisecant": multisecant,
     "whole_trajectory": whole_trajectory,
-    "second_start": second_start,
+    "whole_trajectory_finer_start": whole_trajectory_finer_start,
     "persistent": persistent,
 }
 
@@ -69,7 +69,8 @@ def invert(
     * ``stepwise``: first-order samplers, step by step to round-off; where memory is short.
     * ``multisecant``: all equations at once from one start; to give a start, or count rounds.
     * ``whole_trajectory``: the same by Anderson and Newton; where few states can be kept.
-    * ``second_start``: that from another start; to see whether it ends at another noise.
+    * ``whole_trajectory_finer_start``: that from another start; to see whether another noise
+      comes out.
     * ``persistent``: a long search in float64; for few steps at a high guidance scale.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, in_float64, select
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion, retry
 from ..precision import roundoff
 from ..solvers import Solver
@@ -67,11 +67,11 @@ def persistent(
     if tol is None:
         tol = 0.0
         for each, share in ((network, 1.0), *[(denoiser, 1e-4)] * double):
-            tally, target = Tally.start(each, image, solver, max_batch=max_batch)
+            evaluator, target = Evaluator.start(each, image, solver, max_batch=max_batch)
             noised = random_states(target, solver, 0)[:-1].transpose(0, 1)
-            rough = roundoff(tally, noised, torch.arange(len(target), device=target.device))
+            rough = roundoff(evaluator, noised, torch.arange(len(target), device=target.device))
             tol = max([tol, *(NEAR * share * rough.equations).tolist()])
-            paid += tally.nfe
+            paid += evaluator.nfe
     search = partial(
         multisecant,
         tol=tol,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..memory import free_bytes
 from ..rootfind import Search
 from .secants import Pairs, gaussian_derivative
@@ -27,7 +27,7 @@ class Rounds:
     """Where a multisecant search stands, and what it has learnt.
 
     Attributes:
-        tally: network, solver and count.
+        evaluator: network, solver and count.
         image: the fixed last states of the samples at work, ``[k, ...]``.
         rows: which samples these are, ``[k]``.
         y: their other states, ``[k, N, ...]``.
@@ -36,7 +36,7 @@ class Rounds:
         cap: longest step, relative to the states.
     """
 
-    tally: Tally
+    evaluator: Evaluator
     image: Tensor
     rows: Tensor
     y: Tensor
@@ -47,7 +47,7 @@ class Rounds:
     @classmethod
     def start(
         cls,
-        tally: Tally,
+        evaluator: Evaluator,
         image: Tensor,
         states: Tensor,
         *,
@@ -60,23 +60,23 @@ class Rounds:
 
         There are at most ``memory`` pairs; see :func:`most_pairs`.
         """
-        solver = tally.solver
+        solver = evaluator.solver
         inverse = torch.linalg.inv(gaussian_matrix(solver, variance))
         rows = torch.arange(len(image), device=image.device)
         y = states[: solver.steps].transpose(0, 1).contiguous()
         derivative = gaussian_derivative(solver, variance)
         memory, dtype = most_pairs(memory, solver.steps, y.numel(), free_bytes(y.device))
         pairs = Pairs.empty(derivative, inverse @ solver.b, memory, drop, y.flatten(2), dtype)
-        return cls(tally, image, rows, y, inverse, pairs, cap)
+        return cls(evaluator, image, rows, y, inverse, pairs, cap)
 
     def evaluate(self) -> Tensor:
         """Evaluate all states in one call and learn from it; the residual, ``[k, N, ...]``."""
-        return self.learn(outputs(self.tally, self.y, self.rows))
+        return self.learn(outputs(self.evaluator, self.y, self.rows))
 
     def learn(self, m: Tensor) -> Tensor:
         """Learn from the outputs m at the states; the residual there."""
         self.pairs.add(self.y.flatten(2), m.flatten(2))
-        return residual(self.tally.solver, self.image, self.y, m)
+        return residual(self.evaluator.solver, self.image, self.y, m)
 
     @property
     def outputs(self) -> Tensor:
@@ -106,10 +106,10 @@ class Rounds:
         """Sample number k of these for itself."""
         return self.part(torch.arange(len(self.rows), device=self.rows.device) == k)
 
-    def go_to(self, y: Tensor, tally: Tally | None = None) -> None:
+    def go_to(self, y: Tensor, evaluator: Evaluator | None = None) -> None:
         """Continue at other states, or with another network; the pairs are kept."""
         self.y, self.pairs.last = y, None
-        self.tally = tally or self.tally
+        self.evaluator = evaluator or self.evaluator
 
 
 def most_pairs(

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, Prediction, convert
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion
 from ..precision import Roundoff, roundoff, step_tolerance
-from ..rootfind import Finder, Root, anderson, forward_step
+from ..rootfind import Finder, Root, anderson, forward_step_method
 from ..solvers import Solver
 from ..watch import enter, stopped
 from .naive import straight, walk
@@ -29,7 +29,7 @@ def algorithm1(
     image: Tensor,
     solver: Solver,
     *,
-    finder: Finder = forward_step,
+    finder: Finder = forward_step_method,
     tol: float | None = None,
 ) -> Inversion:
     r"""Algorithm 1: backward Euler, each step solved from the naive start.
@@ -66,15 +66,15 @@ def stepwise(
     that are already found, which costs no evaluation. Arguments as :func:`algorithm1`; ``tol`` is
     :func:`invlib.precision.step_tolerance` of the measured round-off by default.
     """
-    tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
+    evaluator, image = Evaluator.start(denoiser, image, solver, max_batch=max_batch)
     precision, goal = None, cast(float | Tensor | None, tol)
     if tol is None:
-        precision = _precision(tally, image)
+        precision = _precision(evaluator, image)
         goal = step_tolerance(precision.outputs)
     found = by_steps(
-        denoiser, image, solver, finder, goal, "extrapolated", "stepwise", tally.max_batch
+        denoiser, image, solver, finder, goal, "extrapolated", "stepwise", evaluator.max_batch
     )
-    return replace(found, nfe=found.nfe + tally.nfe, roundoff=precision)
+    return replace(found, nfe=found.nfe + evaluator.nfe, roundoff=precision)
 
 
 def by_steps(
@@ -107,7 +107,7 @@ def by_steps(
             f"{solver.name} uses older network outputs, so it cannot be inverted step by step; "
             "use algorithm2 (approximate) or whole_trajectory (exact)"
         )
-    tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
+    evaluator, image = Evaluator.start(denoiser, image, solver, max_batch=max_batch)
     rows = torch.arange(len(image), device=image.device)
     states, roots = [image], list[Root]()
     noises: list[Tensor] = []
@@ -116,7 +116,7 @@ def by_steps(
             break
         enter(method, k, solver.steps)
         target = states[-1]
-        step = StepProblem(tally, i, target)
+        step = StepProblem(evaluator, i, target)
         if isinstance(start, Tensor):
             begin = start[i]
         elif start == "still":
@@ -124,28 +124,28 @@ def by_steps(
         elif start == "extrapolated" and noises:
             begin = step.solve_linear(_extrapolated(solver, i, noises))
         else:
-            begin = walk(tally, target, i + 1, i, 1, rows)
+            begin = walk(evaluator, target, i + 1, i, 1, rows)
         goal = tol[:, i] if isinstance(tol, Tensor) else tol
         solve = finder if goal is None else partial(finder, tol=goal)
         root = solve(step, begin, slope=step.slope)
         states.append(root.x)
         noises.append(step.noise(root.x))
         roots.append(root)
-    return collect(states, roots, tally, method)
+    return collect(states, roots, evaluator, method)
 
 
-def _precision(tally: Tally, image: Tensor) -> Roundoff:
+def _precision(evaluator: Evaluator, image: Tensor) -> Roundoff:
     """The round-off of the network, measured where the image is noised at random."""
-    noised = random_states(image, tally.solver, 0)[:-1].transpose(0, 1)
+    noised = random_states(image, evaluator.solver, 0)[:-1].transpose(0, 1)
     rows = torch.arange(len(image), device=image.device)
-    return roundoff(tally, noised, rows, nodes=2)
+    return roundoff(evaluator, noised, rows, nodes=2)
 
 
 @torch.no_grad()
 def step_goal(denoiser: Denoiser, image: Tensor, solver: Solver) -> tuple[float, Tensor]:
     """The tolerance of a step as :func:`stepwise` takes it, the largest of all, and its cost."""
-    tally, image = Tally.start(denoiser, image, solver)
-    return step_tolerance(_precision(tally, image).outputs).max().item(), tally.nfe
+    evaluator, image = Evaluator.start(denoiser, image, solver)
+    return step_tolerance(_precision(evaluator, image).outputs).max().item(), evaluator.nfe
 
 
 def solved_to(denoiser: Denoiser, image: Tensor, solver: Solver) -> float:
@@ -158,15 +158,15 @@ class StepProblem:
 
     def __init__(
         self,
-        tally: Tally,
+        evaluator: Evaluator,
         i: int,
         target: Tensor,
         *,
         b: float | None = None,
         c: Tensor | None = None,
     ) -> None:
-        solver = tally.solver
-        self.tally, self.i = tally, i
+        solver = evaluator.solver
+        self.evaluator, self.i = evaluator, i
         self.a = solver.a[i].item()
         self.b = solver.b[i, i].item() if b is None else b
         self.target = target if c is None else target - c
@@ -181,16 +181,16 @@ class StepProblem:
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
         """The residual at states ``x [k, ...]`` of samples ``rows [k]``."""
-        m = self.tally.output(x, self.i, rows)
+        m = self.evaluator.output(x, self.i, rows)
         return self.a * x + self.b * m - self.target[rows]
 
     def jvp(self, x: Tensor, v: Tensor, rows: Tensor) -> Tensor:
         """Jacobian-vector product of the residual."""
-        return self.tally.jvp(lambda y: self(y, rows), x, v)
+        return self.evaluator.jvp(lambda y: self(y, rows), x, v)
 
     def vjp(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
         """The residual and its reverse-mode derivative."""
-        with self.tally.derivative(3):
+        with self.evaluator.derivative(3):
             return cast(Any, torch.func.vjp(lambda y: self(y, rows), x))
 
     def noise(self, x: Tensor) -> Tensor:
@@ -198,18 +198,18 @@ class StepProblem:
         if not self.b:
             return torch.zeros_like(x)
         m = (self.target - self.a * x) / self.b
-        return self._convert(m, x, self.tally.solver.prediction, "epsilon")
+        return self._convert(m, x, self.evaluator.solver.prediction, "epsilon")
 
     def solve_linear(self, noise: Tensor) -> Tensor:
         """The state that solves the step if the noise prediction there is ``noise``."""
         zero = torch.zeros_like(noise)
-        if self.tally.solver.alpha[self.i] == 0:  # the state is noise alone
-            return self.tally.solver.sigma[self.i].item() * noise
-        m = self._convert(noise, zero, "epsilon", self.tally.solver.prediction)
+        if self.evaluator.solver.alpha[self.i] == 0:  # the state is noise alone
+            return self.evaluator.solver.sigma[self.i].item() * noise
+        m = self._convert(noise, zero, "epsilon", self.evaluator.solver.prediction)
         return (self.target - self.b * m) / self.slope
 
     def _convert(self, m: Tensor, x: Tensor, source: Prediction, target: Prediction) -> Tensor:
-        solver = self.tally.solver
+        solver = self.evaluator.solver
         alpha, sigma = (v[self.i].to(x).expand(len(x)) for v in (solver.alpha, solver.sigma))
         return convert(m, x, alpha, sigma, source, target)
 
@@ -223,26 +223,28 @@ def _extrapolated(solver: Solver, i: int, noises: list[Tensor]) -> Tensor:
     return noises[-1] + ratio.item() * (noises[-1] - noises[-2])
 
 
-def collect(states: list[Tensor], roots: list[Root], tally: Tally, method: str) -> Inversion:
+def collect(
+    states: list[Tensor], roots: list[Root], evaluator: Evaluator, method: str
+) -> Inversion:
     """Gather the roots of the steps, the noisiest last, into one result.
 
     Where a watch has ended the search before the last step, the other states are
     :func:`~invlib.inverters.naive.straight` on from those that were found.
     """
-    left = tally.solver.steps - len(roots)
+    left = evaluator.solver.steps - len(roots)
     why = [stopped() or "budget"] * bool(left)
     worst = ("diverged", "stalled", "interrupted", "budget", "converged")
     per_sample = zip(*[root.reason for root in roots], strict=True)
     reason = tuple(next(r for r in worst if r in (*reasons, *why)) for reasons in per_sample)
-    states = straight(tally.solver, states)
+    states = straight(evaluator.solver, states)
     unknown = torch.full((len(states[0]), left), torch.nan, dtype=torch.float64)
     found = torch.stack([root.residual.cpu() for root in roots[::-1]], 1)
     return Inversion(
-        noise=states[-1] / tally.solver.scale,
+        noise=states[-1] / evaluator.solver.scale,
         states=torch.stack(states[::-1]),
         residuals=torch.cat([unknown, found], 1),
         iterations=torch.stack([root.iterations for root in roots]).sum(0),
-        nfe=tally.nfe,
+        nfe=evaluator.nfe,
         reason=reason,
         method=method,
     )

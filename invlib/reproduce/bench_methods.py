@@ -28,7 +28,7 @@ from ..rivals import (
     renoise,
     spdinv,
 )
-from ..rootfind import anderson, forward_step
+from ..rootfind import anderson, forward_step_method
 from ..schedule import Schedule
 from ..solvers import Solver
 from .problem import SCHEDULERS
@@ -118,7 +118,7 @@ def _rival(
     return Method(f"{label} †", family, _fixed(inverter), order_one)
 
 
-QUICK = partial(forward_step, rho=1.0, warm_up=0, plateau=5, max_iterations=100)
+QUICK = partial(forward_step_method, rho=1.0, warm_up=0, plateau=5, max_iterations=100)
 
 METHODS: dict[str, Method] = {
     "naive": Method("naive", "explicit", _fixed(naive)),

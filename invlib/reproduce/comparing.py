@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..certificate import certify
 from ..denoisers import Denoiser
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion
 from ..inverters import Inverter, algorithm1, algorithm2, exact, invert, stepwise
 from ..metrics import nmse
@@ -45,8 +45,8 @@ def standard(
     found = invert(denoiser, image, solver, method=inverter_of(method, solver))
     proof = certify(denoiser, found, solver, vectors=0)
     return {
-        "round_trip": outgrown(proof.round_trip),
-        "noise": outgrown(nmse(found.noise, problem.noise)),
+        "round_trip": nan_to_infinity(proof.round_trip),
+        "noise": nan_to_infinity(nmse(found.noise, problem.noise)),
         "exact": torch.tensor([verdict == "exact" for verdict in proof.verdict]),
         "flagged": torch.tensor([bool(flags) for flags in proof.flags]),
         "nfe": found.nfe,
@@ -70,11 +70,11 @@ def own(
         alone = invert_reversible(denoiser, run.image, reversible)
         again = sample_reversible(denoiser, alone.start, reversible).image
         paired = invert_reversible(denoiser, run.end, reversible)
-    trip = outgrown(nmse(again, run.image))
+    trip = nan_to_infinity(nmse(again, run.image))
     return {
         "round_trip": trip,
-        "noise": outgrown(nmse(alone.noise, problem.noise)),
-        "noise_pair": outgrown(nmse(paired.noise, problem.noise)),
+        "noise": nan_to_infinity(nmse(alone.noise, problem.noise)),
+        "noise_pair": nan_to_infinity(nmse(paired.noise, problem.noise)),
         "exact": trip < SINGLE,
         "nfe": alone.nfe,
     }
@@ -101,9 +101,9 @@ def undone(
     denoiser: Denoiser, image: Tensor, solver: Solver, *, make: Callable[[Grid], Reversible]
 ) -> Inversion:
     """Undo an image as if a reversible sampler on the same time points had made it."""
-    tally, image = Tally.start(denoiser, image, solver)
+    evaluator, image = Evaluator.start(denoiser, image, solver)
     run = invert_reversible(denoiser, image, make(grid_of(solver)))
-    return replace(explicit([image, run.noise * solver.scale], tally, "undone"), nfe=run.nfe)
+    return replace(explicit([image, run.noise * solver.scale], evaluator, "undone"), nfe=run.nfe)
 
 
 def grid_of(solver: Solver) -> Grid:
@@ -112,6 +112,6 @@ def grid_of(solver: Solver) -> Grid:
     return Grid(labels, solver.alpha, solver.sigma, solver.schedule)
 
 
-def outgrown(error: Tensor) -> Tensor:
+def nan_to_infinity(error: Tensor) -> Tensor:
     """An NMSE, infinite where the numbers were outgrown."""
     return error.nan_to_num(nan=torch.inf, posinf=torch.inf)

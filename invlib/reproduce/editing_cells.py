@@ -15,7 +15,7 @@ from ..editing.blend import Recovered
 from ..inverters import Inverter, algorithm1, invert, naive, stepwise
 from ..metrics import nmse
 from ..portraits import caption, portraits_denoiser
-from ..rootfind import forward_step
+from ..rootfind import forward_step_method
 from .editing_scenes import BLOCK, GROW, Scenes, drawn, scenes
 from .work import Cell
 
@@ -42,7 +42,7 @@ class Row:
     inverter: Inverter | None
 
 
-CAPPED = partial(algorithm1, finder=partial(forward_step, max_iterations=CAP))
+CAPPED = partial(algorithm1, finder=partial(forward_step_method, max_iterations=CAP))
 ROWS = {
     "oracle": Row("oracle", None, None),
     "naive": Row("naive", encoder, naive),

@@ -57,8 +57,8 @@ def levenberg_marquardt(
         def backward(
             v: Tensor, pull_back: Callable = pull_back, like: Tensor = r, rows: Tensor = rows
         ) -> Tensor:
-            with problem.tally.derivative(2):  # vjp has paid for the forward pass only once
-                problem.tally.count(rows.repeat_interleave(like.shape[1]))
+            with problem.evaluator.derivative(2):  # vjp has paid for the forward pass only once
+                problem.evaluator.count(rows.repeat_interleave(like.shape[1]))
             return pull_back(v.view_as(like))[0].flatten(1)
 
         step, change = damped_step(forward, backward, r.flatten(1), mu, inner)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, Guided, convert
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inverters.secants import gaussian_derivative, orthonormal
 from ..inverters.trajectory import gaussian_matrix, outputs, residual
 from ..solvers import Solver
@@ -24,14 +24,14 @@ class Line:
     are.
 
     Attributes:
-        tally: network, solver and count.
+        evaluator: network, solver and count.
         image: the image, ``[1, ...]``.
         memory: pairs that every node keeps.
         drop: a pair is left out if less than this share of it is new.
         variance: variance of the Gaussian data that gives the first guess of the derivatives.
     """
 
-    tally: Tally
+    evaluator: Evaluator
     image: Tensor
     memory: int = 70
     drop: float = 0.05
@@ -39,14 +39,14 @@ class Line:
     pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.solver = self.tally.solver
+        self.solver = self.evaluator.solver
         self.derivative = gaussian_derivative(self.solver, self.variance)
         self.inverse = torch.linalg.inv(gaussian_matrix(self.solver, self.variance))
 
     @property
     def rounds(self) -> int:
         """Batched network calls so far."""
-        return self.tally.counts[0] // self.solver.steps
+        return self.evaluator.counts[0] // self.solver.steps
 
     def outputs(self, y: Tensor) -> Tensor:
         """u and d at states ``y [N, D]``, side by side, ``[N, 2D]``."""
@@ -123,13 +123,13 @@ class GuidanceLine(Line):
         """The line of a guided denoiser."""
         condition = torch.cat([denoiser.condition, denoiser.null])
         both = replace(denoiser, condition=condition, scale=1.0)
-        tally, images = Tally.start(both, torch.cat([image, image]), solver)
-        return cls(tally, images[:1])
+        evaluator, images = Evaluator.start(both, torch.cat([image, image]), solver)
+        return cls(evaluator, images[:1])
 
     def outputs(self, y: Tensor) -> Tensor:
         """u and d at states ``y [N, D]``, side by side, ``[N, 2D]``."""
         states = y.view(1, -1, *self.image.shape[1:])
-        both = outputs(self.tally, torch.cat([states, states]), torch.arange(2))
+        both = outputs(self.evaluator, torch.cat([states, states]), torch.arange(2))
         with_prompt, without = both.flatten(2)
         return torch.cat([without, with_prompt - without], 1)
 
@@ -140,13 +140,13 @@ class StrengthLine(Line):
     @classmethod
     def of(cls, denoiser: Denoiser, image: Tensor, solver: Solver) -> StrengthLine:
         """The line of any denoiser."""
-        tally, image = Tally.start(denoiser, image, solver)
-        return cls(tally, image)
+        evaluator, image = Evaluator.start(denoiser, image, solver)
+        return cls(evaluator, image)
 
     def outputs(self, y: Tensor) -> Tensor:
         """u and d at states ``y [N, D]``, side by side, ``[N, 2D]``."""
         states = y.view(1, -1, *self.image.shape[1:])
-        m = outputs(self.tally, states, torch.zeros(1, dtype=torch.long))[0].flatten(1)
+        m = outputs(self.evaluator, states, torch.zeros(1, dtype=torch.long))[0].flatten(1)
         alpha, sigma = self.solver.alpha[:-1], self.solver.sigma[:-1]
         u = convert(torch.zeros_like(y), y, alpha, sigma, "epsilon", self.solver.prediction)
         return torch.cat([u, m - u], 1)

@@ -112,7 +112,7 @@ def guidance_path(
     line = GuidanceLine.of(denoiser, image, solver)
     y = root.states[:-1, 0].flatten(1)
     path = follow(line, y, start, denoiser.scale, max_rounds=rounds)
-    cost = root.nfe + solver.steps + line.tally.counts[0]
+    cost = root.nfe + solver.steps + line.evaluator.counts[0]
     return finished(denoiser, image, solver, path, cost, "arclength in guidance")
 
 
@@ -127,7 +127,7 @@ def strength_path(
     line = StrengthLine.of(denoiser, image, solver)
     y = (solver.alpha[:-1] / solver.alpha[-1])[:, None] * line.image.flatten(1)
     path = follow(line, y, 0.0, 1.0, max_rounds=rounds, weight=1.0)
-    return finished(denoiser, image, solver, path, line.tally.nfe, "arclength in strength")
+    return finished(denoiser, image, solver, path, line.evaluator.nfe, "arclength in strength")
 
 
 def finished(

@@ -51,7 +51,7 @@ def renoise(
     """
 
     def solve(step: StepProblem) -> Root:
-        solver = step.tally.solver
+        solver = step.evaluator.solver
         if solver.t[step.i] < early * solver.schedule.times / 1000:
             return _renoise(step, min(iterations, early_iterations), early_window)
         return _renoise(step, iterations, window)

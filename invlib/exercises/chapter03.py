@@ -1,4 +1,4 @@
-"""Checks of the book's exercises: each prints what is right, or what to look at next."""
+"""Checks of chapter 3: undoing one step."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser, gaussian
-from .exercises import told, unlike
-from .sampling import sample
-from .schedule import Schedule
-from .solvers import ddim
+from ..denoisers import Denoiser, gaussian
+from ..sampling import sample
+from ..schedule import Schedule
+from ..solvers import ddim
+from . import told, unlike
 
 Undo = Callable[[Denoiser, Tensor, float, float, Tensor, int], Tensor]
 
