@@ -129,13 +129,17 @@ class Search:
         }
         go_on = torch.ones_like(better)
         for reason, mask in done.items():
-            self.stop(mask[go_on], reason)
-            go_on &= ~mask
+            go_on = self.leave(go_on, mask, reason)
         why = observe(self.residual, self.tol if self.goal is None else self.goal)
         if why:
             self.stop(torch.ones_like(self.rows, dtype=torch.bool), why)
             go_on[:] = False
         return go_on
+
+    def leave(self, go_on: Tensor, mask: Tensor, reason: str) -> Tensor:
+        """Of this round's samples that ``go_on [k]``, end those in ``mask [k]``; who still does."""
+        self.stop(mask[go_on], reason)
+        return go_on & ~mask
 
     def stop(self, mask: Tensor, reason: str) -> None:
         """Take the active rows in ``mask [k]`` out of the search."""
@@ -224,8 +228,7 @@ def forward_step_method(
         loss = r.flatten(1).square().sum(1)
         go_on = search.observe(x, r)
         if tol is None:
-            search.stop(loss[go_on] < threshold, "converged")
-            go_on = go_on & (loss >= threshold)
+            go_on = search.leave(go_on, loss < threshold, "converged")
         now = step * min(1.0, (k + 1) / max(warm_up, 1))
         x = (x - column(now, x) * r)[go_on]
         if plateau is not None:

@@ -362,7 +362,7 @@ LAMBDA_SPACINGS: dict[str, LambdaSpacing] = {"logsnr": logsnr, "karras": karras}
 
 
 def in_lambda(schedule: Schedule, wanted: Wanted, spacing: LambdaSpacing) -> Tensor:
-    """The times of N half log-SNRs from ``t_max`` on; ``final`` says if the image is the next."""
+    """The times of N half log-SNRs; the last is the image's own if the grid lands on no noise."""
     ends = schedule.lambda_t(torch.tensor([wanted.t_max, 0.0], dtype=torch.float64))
     count = wanted.steps + 1 if wanted.final == "sigma_min" else wanted.steps
     u = torch.linspace(0, 1, count, dtype=torch.float64)[: wanted.steps]

@@ -39,7 +39,7 @@ from invlib.flow.fireflow import reused
 from invlib.flow.rf_solver import midpoint
 from invlib.flow.walk import Field, Rule, walk
 from invlib.inverters import Inverter, exact, invert, naive
-from invlib.inverters.stepwise import StepProblem
+from invlib.inverters.steps import StepProblem
 from invlib.metrics import nmse
 from invlib.probing import NotInvertible, from_scheduler, network_prediction
 from invlib.rootfind import fixed_point

@@ -12,9 +12,8 @@ from ..evaluator import Evaluator
 from ..inversion import Inversion
 from ..rootfind import Finder, Root, forward_step_method
 from ..solvers import Solver
-from ..watch import enter, stopped
 from .naive import time_of, walk
-from .stepwise import StepProblem, collect
+from .steps import StepProblem, solve_backwards
 
 
 @torch.no_grad()
@@ -57,14 +56,11 @@ def algorithm2(
     evaluator, image = Evaluator.start(denoiser, image, solver)
     rows = torch.arange(len(image), device=image.device)
     unit = fine * solver.schedule.times / 1000
-    states, roots = [image], list[Root]()
-    for k, i in enumerate(reversed(range(solver.steps))):
-        if roots and stopped():
-            break
-        enter("algorithm2", k, solver.steps)
+
+    def solve(i: int, target: Tensor) -> Root:
         history = [j for j in range(i) if solver.b[i, j]]
         oldest = min(history, default=i)
-        rough, outputs = states[-1], {}
+        rough, outputs = target, {}
         for j in range(i, oldest - 1, -1):
             gap = time_of(solver, j) - time_of(solver, j + 1)
             count = max(1, round(abs(gap) / unit)) if history else 1
@@ -78,12 +74,11 @@ def algorithm2(
         for j in outputs:
             weight = solver.b[i, j].item() - (total if j == i else 0.0)
             frozen = frozen + weight * outputs[j]
-        step = StepProblem(evaluator, i, states[-1], b=total, c=frozen)
+        step = StepProblem(evaluator, i, target, b=total, c=frozen)
         search = finder or _paper_finder(solver, i)
-        root = (search if tol is None else partial(search, tol=tol))(step, start, slope=step.slope)
-        states.append(root.x)
-        roots.append(root)
-    return collect(states, roots, evaluator, "algorithm2")
+        return (search if tol is None else partial(search, tol=tol))(step, start, slope=step.slope)
+
+    return solve_backwards(evaluator, image, solve, "algorithm2")
 
 
 def _paper_finder(solver: Solver, i: int) -> Finder:

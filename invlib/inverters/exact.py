@@ -276,12 +276,13 @@ class _Search:
         solved = trip <= limit
         for k in solved.nonzero().flatten().tolist():
             self.solve(rounds.only(k))
+        finer = None
         if self.by_step and given and not solved.all():
             some = (~solved).nonzero()[0]
-            self.in_float64(rows[some], states[some])
+            finer = self.in_float64(rows[some], states[some])
         hope = trip * self.roundoff.equations[rows] / size <= limit
         gained = ~solved & (trip < GAIN * before) & given & (hope | (not self.double))
-        if self.by_step and self.finer is not None:  # the steps, one by one, are cheaper
+        if finer is not None:  # the steps, one by one, are cheaper
             gained[:] = False
         following: list[Group] = []
         if gained.any():

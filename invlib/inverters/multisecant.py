@@ -26,8 +26,6 @@ def multisecant(
     max_iterations: int = 80,
     patience: int = 25,
     memory: int = 60,
-    drop: float = 0.3,
-    cap: float = 0.5,
     max_batch: int | None = None,
     variance: float = 0.5,
 ) -> Inversion:
@@ -58,8 +56,6 @@ def multisecant(
         max_iterations: rounds.
         patience: rounds without 10 % progress before a sample counts as stalled.
         memory: pairs that every node keeps.
-        drop: a pair is left out if less than this share of it is new.
-        cap: longest step, relative to the states.
         max_batch: most states in one network call.
         variance: variance of the Gaussian data; only the number of rounds depends on it.
 
@@ -68,9 +64,7 @@ def multisecant(
     """
     evaluator, image = Evaluator.start(denoiser, image, solver, max_batch=max_batch)
     states = one_step_states(evaluator, image) if start is None else start
-    rounds = Rounds.start(
-        evaluator, image, states, memory=memory, drop=drop, cap=cap, variance=variance
-    )
+    rounds = Rounds.start(evaluator, image, states, memory=memory, variance=variance)
     enter("multisecant")
     y, rows = rounds.y, rounds.rows
     r = rounds.evaluate()

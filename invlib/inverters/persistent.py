@@ -11,11 +11,10 @@ from torch import Tensor
 from ..denoisers import Denoiser, in_float64, select
 from ..evaluator import Evaluator
 from ..inversion import Inversion, retry
-from ..precision import roundoff
 from ..solvers import Solver
 from .multisecant import multisecant
 from .rounds import NEAR
-from .starts import random_states
+from .starts import random_states, roundoff_where_noised
 
 
 @torch.no_grad()
@@ -68,8 +67,7 @@ def persistent(
         tol = 0.0
         for each, share in ((network, 1.0), *[(denoiser, 1e-4)] * double):
             evaluator, target = Evaluator.start(each, image, solver, max_batch=max_batch)
-            noised = random_states(target, solver, 0)[:-1].transpose(0, 1)
-            rough = roundoff(evaluator, noised, torch.arange(len(target), device=target.device))
+            rough = roundoff_where_noised(evaluator, target)
             tol = max([tol, *(NEAR * share * rough.equations).tolist()])
             paid += evaluator.nfe
     search = partial(

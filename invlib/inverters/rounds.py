@@ -17,6 +17,8 @@ from .trajectory import along_time, equation_sizes, gaussian_matrix, outputs, re
 NEAR = 10  # times round-off: a residual from which on a search looks whether it gains any more
 CLOSE = 1e-2  # relative residual from which on a search wanders no more: it nears a root, or not
 CLOSE_PATIENCE = 25  # rounds without progress there after which it counts as stalled
+DROP = 0.3  # a pair is left out if less than this share of it is new
+CAP = 0.5  # longest step, relative to the states
 SHARE, LEAST = 0.25, 4  # of free memory that pairs may take; pairs that are kept in any case
 UNKNOWNS = 2000  # most pairs of a sample, all nodes together
 COPIES = 3  # of the states that a pair takes: two, and one more while pairs are copied
@@ -33,7 +35,6 @@ class Rounds:
         y: their other states, ``[k, N, ...]``.
         inverse: the inverse of the equations' matrix for Gaussian data, ``[N, N]``.
         pairs: what is known of the derivative at every node.
-        cap: longest step, relative to the states.
     """
 
     evaluator: Evaluator
@@ -42,7 +43,6 @@ class Rounds:
     y: Tensor
     inverse: Tensor
     pairs: Pairs
-    cap: float
 
     @classmethod
     def start(
@@ -52,8 +52,6 @@ class Rounds:
         states: Tensor,
         *,
         memory: int,
-        drop: float = 0.3,
-        cap: float = 0.5,
         variance: float = 0.5,
     ) -> Rounds:
         """Begin at states y_0 ... y_n, ``[n+1, B, ...]`` or without the last.
@@ -66,8 +64,8 @@ class Rounds:
         y = states[: solver.steps].transpose(0, 1).contiguous()
         derivative = gaussian_derivative(solver, variance)
         memory, dtype = most_pairs(memory, solver.steps, y.numel(), free_bytes(y.device))
-        pairs = Pairs.empty(derivative, inverse @ solver.b, memory, drop, y.flatten(2), dtype)
-        return cls(evaluator, image, rows, y, inverse, pairs, cap)
+        pairs = Pairs.empty(derivative, inverse @ solver.b, memory, DROP, y.flatten(2), dtype)
+        return cls(evaluator, image, rows, y, inverse, pairs)
 
     def evaluate(self) -> Tensor:
         """Evaluate all states in one call and learn from it; the residual, ``[k, N, ...]``."""
@@ -85,10 +83,10 @@ class Rounds:
         return self.pairs.last[1].view_as(self.y)
 
     def move(self, r: Tensor) -> None:
-        """Take the quasi-Newton step from where the residual is r, at most ``cap`` long."""
+        """Take the quasi-Newton step from where the residual is r, at most ``CAP`` long."""
         step = self.pairs.step(along_time(self.inverse, r).flatten(2))
         size = step.flatten(1).norm(dim=1) / self.y.flatten(1).norm(dim=1).clamp(min=1e-300)
-        shorter = (self.cap / size.clamp(min=self.cap))[:, None, None]
+        shorter = (CAP / size.clamp(min=CAP))[:, None, None]
         self.y = self.y + (shorter * step).view_as(self.y)
 
     def keep(self, which: Tensor) -> None:
@@ -201,11 +199,9 @@ def converge(
         now = search.residual[at]
         sizes[at[now < best]] = equations[now < best]
         settled = (best <= goal[at]) & (now > best / 3)
-        search.stop(settled[go_on], "converged")
-        go_on &= ~settled
+        go_on = search.leave(go_on, settled, "converged")
         tired = (now < CLOSE) & (search.since[at] >= CLOSE_PATIENCE)
-        search.stop(tired[go_on], "stalled")
-        go_on &= ~tired
+        go_on = search.leave(go_on, tired, "stalled")
         for k in (~go_on).nonzero().flatten().tolist():
             learnt[int(at[k])] = rounds.only(k)
         rounds.keep(go_on)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..denoisers import convert, prediction_of, silent_without_noise
 from ..evaluator import Evaluator
+from ..precision import Roundoff, roundoff
 from ..solvers import Solver
 
 SCATTER = ((2.0, 1.0), (0.0, 2.0), (1.0, 2.0), (0.0, 1.0))  # of the image, of the noise
@@ -46,6 +47,13 @@ def random_states(image: Tensor, solver: Solver, seed: int) -> Tensor:
     .. math:: y_i = \alpha_i x / \alpha_n + \sigma_i n, \quad y_n = x
     """
     return _noised(image, solver, seed, 1, (1.0, 1.0))
+
+
+def roundoff_where_noised(evaluator: Evaluator, image: Tensor, *, nodes: int = 3) -> Roundoff:
+    """The round-off of the network, measured at :func:`random_states`, at a few nodes."""
+    noised = random_states(image, evaluator.solver, 0)[:-1].transpose(0, 1)
+    rows = torch.arange(len(image), device=image.device)
+    return roundoff(evaluator, noised, rows, nodes=nodes)
 
 
 def scattered_states(image: Tensor, solver: Solver, seed: int) -> Tensor:

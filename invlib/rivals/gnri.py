@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem
+from ..inverters.steps import StepProblem
 from ..rootfind import Root
 from ..sampling import as_state
 from ..shapes import column

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem
+from ..inverters.steps import StepProblem
 from ..rootfind import Root
 from ..solvers import Solver
 from .steps import all_rows, naive_start, step_by_step, unchecked

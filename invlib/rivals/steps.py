@@ -11,10 +11,10 @@ from torch import Tensor
 from ..denoisers import Denoiser
 from ..evaluator import Evaluator
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem, collect, step_goal
+from ..inverters.steps import StepProblem, solve_backwards
+from ..inverters.stepwise import step_goal
 from ..rootfind import Root
 from ..solvers import Solver
-from ..watch import enter, stopped
 
 StepSolver = Callable[[StepProblem], Root]
 
@@ -62,15 +62,9 @@ def step_by_step(
     """
     solver = first_order(solver)
     evaluator, image = Evaluator.start(denoiser, image, solver)
-    states, roots = [image], list[Root]()
-    for k, i in enumerate(reversed(range(solver.steps))):
-        if roots and stopped():
-            break
-        enter(method, k, solver.steps)
-        root = solve(StepProblem(evaluator, i, states[-1]))
-        states.append(root.x)
-        roots.append(root)
-    return collect(states, roots, evaluator, method)
+    return solve_backwards(
+        evaluator, image, lambda i, target: solve(StepProblem(evaluator, i, target)), method
+    )
 
 
 def to_tolerance(
