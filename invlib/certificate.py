@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,13 +16,9 @@ from .metrics import decibel, nmse
 from .precision import MOST, raised, repetition, roundoff
 from .singular import singular_values
 from .solvers import Solver
+from .words import Uniqueness, Verdict
 
-Uniqueness = Literal[
-    "not searched",
-    "unique as far as searched",
-    "nothing else found",
-    "another noise makes the same image",
-]
+FAILED = 0.1  # NMSE of a round trip from which on it is
 SPREAD = 4.0  # of two more searches, see :func:`_others`
 
 
@@ -52,7 +47,7 @@ class Certificate:
         uniqueness: ``not searched``, ``unique as far as searched`` (every search from another
             start that found a noise found this one), ``nothing else found`` (they found none), or
             ``another noise makes the same image``.
-        verdict: ``exact``, ``approximate`` or ``failed``.
+        verdict: ``exact``, ``approximate`` or ``failed``; :mod:`invlib.words` says what to do.
         flags: why an exact noise may not be the original one; empty where nothing speaks
             against it.
     """
@@ -66,7 +61,7 @@ class Certificate:
     noise_error: Tensor
     other_roots: Tensor
     uniqueness: tuple[Uniqueness, ...]
-    verdict: tuple[str, ...]
+    verdict: tuple[Verdict, ...]
     flags: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -126,10 +121,7 @@ def certify(
         error = torch.full_like(error, torch.nan)
     spread = torch.maximum(near.nan_to_num(0.0).amax(0), distance)
     error = torch.where(roots, torch.nan, torch.where(same, SPREAD * spread, error))
-    verdict = tuple(
-        "failed" if not v < 0.1 else "exact" if v < most else "approximate"
-        for v, most in zip(trip.tolist(), limit.tolist(), strict=True)
-    )
+    verdict = tuple(map(_verdict, trip.tolist(), limit.tolist()))
     return Certificate(
         round_trip=trip,
         limit=limit,
@@ -236,7 +228,13 @@ def _round_trip(
     return trip, limit
 
 
-def _flags(verdict: str, score: float, error: float, root: bool) -> str:
+def _verdict(trip: float, limit: float) -> Verdict:
+    if not trip < FAILED:
+        return "failed"
+    return "exact" if trip < limit else "approximate"
+
+
+def _flags(verdict: Verdict, score: float, error: float, root: bool) -> str:
     reasons = []
     if abs(score) > 5:
         reasons.append(f"the noise is not Gaussian (norm off by {score:+.0f} standard deviations)")

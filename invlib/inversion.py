@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .precision import Roundoff
 from .watch import samples, stopped
+from .words import Reason
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Inversion:
     residuals: Tensor
     iterations: Tensor
     nfe: Tensor
-    reason: tuple[str, ...]
+    reason: tuple[Reason, ...]
     method: str
     roundoff: Roundoff | None = field(default=None, repr=False)
     again: Tensor | None = field(default=None, repr=False)
@@ -103,7 +104,7 @@ def retry(result: Inversion, attempt: Callable[[Tensor], Inversion]) -> Inversio
     return _ended(merged, cut, why) if why else merged
 
 
-def _ended(result: Inversion, rows: Sequence[int], why: str) -> Inversion:
+def _ended(result: Inversion, rows: Sequence[int], why: Reason) -> Inversion:
     """The result, with the reason ``why`` for the samples ``rows``."""
     reason = tuple(why if row in rows else r for row, r in enumerate(result.reason))
     return replace(result, reason=reason)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .shapes import column
 from .watch import observe
+from .words import Reason
 
 Residual = Callable[[Tensor, Tensor], Tensor]
 
@@ -49,7 +50,7 @@ class Root:
     x: Tensor
     residual: Tensor
     iterations: Tensor
-    reason: tuple[str, ...]
+    reason: tuple[Reason, ...]
 
     @property
     def converged(self) -> Tensor:
@@ -88,7 +89,7 @@ class Search:
     goal: float | Tensor | None = None
     residual: Tensor = field(init=False)
     iterations: Tensor = field(init=False)
-    reason: list[str] = field(init=False)
+    reason: list[Reason] = field(init=False)
     rows: Tensor = field(init=False)
     since: Tensor = field(init=False)
 
@@ -121,7 +122,7 @@ class Search:
         self._milestone[rows] = torch.where(progress, size, self._milestone[rows])
         self.since[rows] = torch.where(progress, 0, self.since[rows] + 1)
         self.iterations[rows.cpu()] += 1
-        done = {
+        done: dict[Reason, Tensor] = {
             "converged": size <= self._tol[rows],
             "diverged": ~size.isfinite() | (size > 1e6 * self._first[rows]),
             "stalled": self.since[rows] >= self.patience,
@@ -136,12 +137,12 @@ class Search:
             go_on[:] = False
         return go_on
 
-    def leave(self, go_on: Tensor, mask: Tensor, reason: str) -> Tensor:
+    def leave(self, go_on: Tensor, mask: Tensor, reason: Reason) -> Tensor:
         """Of this round's samples that ``go_on [k]``, end those in ``mask [k]``; who still does."""
         self.stop(mask[go_on], reason)
         return go_on & ~mask
 
-    def stop(self, mask: Tensor, reason: str) -> None:
+    def stop(self, mask: Tensor, reason: Reason) -> None:
         """Take the active rows in ``mask [k]`` out of the search."""
         for row in self.rows[mask].tolist():
             self.reason[row] = reason

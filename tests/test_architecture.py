@@ -209,7 +209,7 @@ CORE = (
 LOWER = {
     *CORE,
     *("bridge", "devices", "sampling", "evaluator", "precision", "newton"),
-    *("watch", "interrupt", "progress_bar", "memory", "shapes", "metrics"),
+    *("words", "watch", "interrupt", "progress_bar", "memory", "shapes", "metrics"),
 }
 OUTSIDE = {"numpy", "torch", "tqdm"}  # that, and what comes with Python
 

@@ -171,7 +171,7 @@ def summary(result: ImageInversion, share: float) -> dict[str, Any]:
     if proof is None:
         raise ValueError("the inversion has no certificate")
     worst = int(proof.round_trip.nan_to_num(nan=torch.inf).argmax())
-    verdict = min(proof.verdict, key=("failed", "approximate", "exact").index)
+    verdict: str = min(proof.verdict, key=("failed", "approximate", "exact").index)
     if verdict == "exact" and share < 1:
         verdict = "exact for the latents, not for the picture"
     decoding = result.decoding

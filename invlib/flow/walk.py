@@ -117,7 +117,7 @@ def reverse(
         residuals=torch.full((len(image), solver.steps), torch.nan, dtype=torch.float64),
         iterations=torch.zeros(len(image), dtype=torch.long),
         nfe=evaluator.nfe,
-        reason=("explicit",) * len(image),
+        reason=tuple(["explicit"] * len(image)),
         method=method,
     )
 

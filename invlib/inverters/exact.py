@@ -19,6 +19,7 @@ from ..rootfind import anderson, relative_size
 from ..shapes import column
 from ..solvers import Solver
 from ..watch import enter, stopped
+from ..words import Reason
 from .rounds import CLOSE, NEAR, Attempt, Rounds, converge, join
 from .starts import one_step_states, random_states, scattered_states
 from .stepwise import by_steps, stepwise
@@ -155,7 +156,7 @@ class _Search:
     repeat: Tensor = field(init=False)
     spent: Tensor = field(init=False)
     left: Tensor = field(init=False)
-    reason: list[str] = field(init=False)
+    reason: list[Reason] = field(init=False)
     solved: dict[int, bool] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -295,7 +296,7 @@ class _Search:
                 self.solve(one)
                 continue
             far = size[k] > NEAR * self.roundoff.equations[rows[k]]
-            why = "stalled" if far else "round-off"
+            why: Reason = "stalled" if far else "round-off"
             why = why if trip[k].isfinite() else "diverged"
             following += self.another(one, one.y, why, close=given)
         return following
@@ -324,7 +325,7 @@ class _Search:
         row = int(part.rows)
         self.reason[row], self.solved[row] = "converged", part.evaluator is not self.evaluator
 
-    def another(self, part: Rounds, at: Tensor, reason: str, *, close: bool) -> list[Group]:
+    def another(self, part: Rounds, at: Tensor, reason: Reason, *, close: bool) -> list[Group]:
         """What to try next with one sample: float64 from where it stands, or another start."""
         row, why = part.rows, stopped()
         if why:
@@ -370,7 +371,7 @@ class _Search:
             self.finer = other if self.double else None
         return self.finer if self.double else None
 
-    def end(self, rows: Tensor, reasons: Sequence[str]) -> list[Group]:
+    def end(self, rows: Tensor, reasons: Sequence[Reason]) -> list[Group]:
         """Samples that are not tried again, and why."""
         for row, reason in zip(rows.tolist(), reasons, strict=True):
             self.reason[row] = reason

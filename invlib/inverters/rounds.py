@@ -11,6 +11,7 @@ from torch import Tensor
 from ..evaluator import Evaluator
 from ..memory import free_bytes
 from ..rootfind import Search
+from ..words import Reason
 from .secants import Pairs, gaussian_derivative
 from .trajectory import along_time, equation_sizes, gaussian_matrix, outputs, residual
 
@@ -161,7 +162,7 @@ class Attempt:
     residual: Tensor
     sizes: Tensor
     iterations: Tensor
-    reason: tuple[str, ...]
+    reason: tuple[Reason, ...]
     learnt: tuple[Rounds, ...]
 
 

@@ -13,6 +13,7 @@ from ..evaluator import Evaluator
 from ..inversion import Inversion
 from ..rootfind import Root
 from ..watch import enter, stopped
+from ..words import Reason
 from .naive import straight
 
 
@@ -108,7 +109,7 @@ def _collect(
     """The roots of the steps, the noisiest last, as one result."""
     left = evaluator.solver.steps - len(roots)
     why = [stopped() or "budget"] * bool(left)
-    worst = ("diverged", "stalled", "interrupted", "budget", "converged")
+    worst: tuple[Reason, ...] = ("diverged", "stalled", "interrupted", "budget", "converged")
     per_sample = zip(*[root.reason for root in roots], strict=True)
     reason = tuple(next(r for r in worst if r in (*reasons, *why)) for reasons in per_sample)
     states = straight(evaluator.solver, states)

@@ -127,7 +127,7 @@ def explicit(states: list[Tensor], evaluator: Evaluator, method: str) -> Inversi
         residuals=torch.full((batch, evaluator.solver.steps), torch.nan, dtype=torch.float64),
         iterations=torch.zeros(batch, dtype=torch.long),
         nfe=evaluator.nfe,
-        reason=("explicit",) * batch,
+        reason=tuple(["explicit"] * batch),
         method=method,
     )
 
