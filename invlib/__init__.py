@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from .bridge import bridged
 from .certificate import Certificate, certify
-from .claims import claim
 from .continuous import ContinuousSchedule
 from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
 from .inversion import Inversion
@@ -23,13 +22,10 @@ from .inverters import (
     stepwise,
     whole_trajectory,
 )
-from .measured import results
 from .metrics import decibel, nmse
-from .probing import NotInvertible, from_scheduler, network_prediction
-from .rootfind import anderson, fixed_point, forward_step_method, gradient_descent
+from .probing import NotInvertible, from_scheduler
 from .sampling import Trajectory, sample
 from .schedule import FlowSchedule, Grid, Schedule
-from .singular import singular_values
 from .solvers import (
     Solver,
     ddim,
@@ -67,10 +63,8 @@ __all__ = [
     "Watch",
     "algorithm1",
     "algorithm2",
-    "anderson",
     "bridged",
     "certify",
-    "claim",
     "ddim",
     "decibel",
     "dpm_solver_1",
@@ -79,11 +73,8 @@ __all__ = [
     "dpm_solver_pp_2m",
     "dpm_solver_pp_3m",
     "exact",
-    "fixed_point",
-    "forward_step_method",
     "from_scheduler",
     "gaussian",
-    "gradient_descent",
     "guided",
     "ideal",
     "invert",
@@ -92,14 +83,11 @@ __all__ = [
     "load",
     "multisecant",
     "naive",
-    "network_prediction",
     "nmse",
     "persistent",
     "predicting",
     "regenerate",
-    "results",
     "sample",
-    "singular_values",
     "stepwise",
     "watching",
     "whole_trajectory",

@@ -69,8 +69,7 @@ def invert(
     * ``stepwise``: first-order samplers, step by step to round-off; where memory is short.
     * ``multisecant``: all equations at once from one start; to give a start, or count rounds.
     * ``whole_trajectory``: the same by Anderson and Newton; where few states can be kept.
-    * ``whole_trajectory_finer_start``: that from another start; to see whether another noise
-      comes out.
+    * ``whole_trajectory_finer_start``: that from a finer walk; does it end at another noise?
     * ``persistent``: a long search in float64; for few steps at a high guidance scale.
 
     Args:
