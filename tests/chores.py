@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from invlib.reproduce.work import Cell
+from invlib.reproduce.engine.work import Cell
 
 Tensors = dict[str, torch.Tensor]
 

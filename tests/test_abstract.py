@@ -9,8 +9,9 @@ import torch
 from analytic import mixture, noise_prediction, randn
 
 from invlib import Schedule, algorithm1, ddim, naive, sample
-from invlib.reproduce import abstract, abstract_drawing
-from invlib.reproduce.watching import Watched
+from invlib.reproduce.figures.abstract import cells as abstract
+from invlib.reproduce.figures.abstract import drawing as abstract_drawing
+from invlib.reproduce.figures.watching import Watched
 
 SHAPE = (1, 2, 2)
 

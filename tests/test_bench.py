@@ -22,10 +22,16 @@ from invlib.inversion import Inversion
 from invlib.inverters import exact, naive
 from invlib.metrics import nmse
 from invlib.probing import from_scheduler
-from invlib.reproduce import bench, bench_drawing, bench_tables, runner
-from invlib.reproduce.bench import CASES, LATENT, PIXEL, STARS, Case
-from invlib.reproduce.bench_methods import METHODS, OURS, methods_for, stock
-from invlib.reproduce.problem import (
+from invlib.reproduce.bench import cells as bench
+from invlib.reproduce.bench import drawing as bench_drawing
+from invlib.reproduce.bench import tables as bench_tables
+from invlib.reproduce.bench.cells import CASES, LATENT, PIXEL, STARS, Case
+from invlib.reproduce.bench.methods import METHODS, OURS, methods_for, stock
+from invlib.reproduce.engine import runner
+from invlib.reproduce.engine.reached import present
+from invlib.reproduce.engine.store import earlier
+from invlib.reproduce.engine.work import Cell
+from invlib.reproduce.models.problem import (
     MORE,
     SAMPLERS,
     SCHEDULERS,
@@ -33,9 +39,6 @@ from invlib.reproduce.problem import (
     scheduler_named,
     solver_named,
 )
-from invlib.reproduce.reached import present
-from invlib.reproduce.store import earlier
-from invlib.reproduce.work import Cell
 from invlib.rivals import RIVALS, null_text
 from invlib.sampling import sample
 from invlib.schedule import Schedule

@@ -9,8 +9,8 @@ import pytest
 from jupyter_cache import get_cache
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from invlib.reproduce import book
-from invlib.reproduce.reached import Reach
+from invlib.reproduce.book import cache as book
+from invlib.reproduce.engine.reached import Reach
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 TOC = "format: jb-book\nroot: first\nchapters:\n- file: second\n- file: skipped/third\n"

@@ -15,11 +15,12 @@ from twelve import run
 
 from invlib.inversion import invert
 from invlib.metrics import nmse
-from invlib.reproduce import comparing, comparison
-from invlib.reproduce.comparing import REVERSIBLE, grid_of, inverter_of, undone
-from invlib.reproduce.comparison import COLUMNS, METHODS, OWN, Entry, entries, mark
-from invlib.reproduce.comparison_drawing import certified, draw, lines
-from invlib.reproduce.problem import Problem
+from invlib.reproduce.figures.comparison import cells as comparison
+from invlib.reproduce.figures.comparison import comparing
+from invlib.reproduce.figures.comparison.cells import COLUMNS, METHODS, OWN, Entry, entries, mark
+from invlib.reproduce.figures.comparison.comparing import REVERSIBLE, grid_of, inverter_of, undone
+from invlib.reproduce.figures.comparison.drawing import certified, draw, lines
+from invlib.reproduce.models.problem import Problem
 from invlib.reversible import sample_reversible
 from invlib.sampling import sample
 from invlib.schedule import Schedule

@@ -16,8 +16,8 @@ from invlib.editing import edit, mixed
 from invlib.metrics import nmse
 from invlib.portraits import caption, held_out, load, portraits_denoiser
 from invlib.portraits.quality import noise_for
-from invlib.reproduce import editing_table
-from invlib.reproduce.editing_cells import (
+from invlib.reproduce.editing import table as editing_table
+from invlib.reproduce.editing.cells import (
     GROUPS,
     NEW_FROM,
     PORTRAITS,
@@ -26,11 +26,11 @@ from invlib.reproduce.editing_cells import (
     edits,
     looked_at,
 )
-from invlib.reproduce.editing_errors import errors, interval, overlap, unedited
-from invlib.reproduce.editing_scenes import BLOCK, Scenes, drawn, fitted, recolored
-from invlib.reproduce.editing_scenes import scenes as scenes_of
-from invlib.reproduce.editing_table import KINDS, summary
-from invlib.reproduce.problem import Problem
+from invlib.reproduce.editing.errors import errors, interval, overlap, unedited
+from invlib.reproduce.editing.scenes import BLOCK, Scenes, drawn, fitted, recolored
+from invlib.reproduce.editing.scenes import scenes as scenes_of
+from invlib.reproduce.editing.table import KINDS, summary
+from invlib.reproduce.models.problem import Problem
 from invlib.sampling import sample
 from invlib.schedule import Schedule
 from invlib.solvers import ddim

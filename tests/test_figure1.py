@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from invlib import algorithm2
-from invlib.reproduce import figure1, figure1_drawing
-from invlib.reproduce.watching import Watched
+from invlib.reproduce.figures.figure1 import cells as figure1
+from invlib.reproduce.figures.figure1 import drawing as figure1_drawing
+from invlib.reproduce.figures.watching import Watched
 
 
 @pytest.fixture(scope="module")

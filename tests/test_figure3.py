@@ -11,9 +11,10 @@ import torch
 from analytic import mixture, randn
 
 from invlib import Schedule, ddim, sample
-from invlib.reproduce import figure3, figure3_drawing
-from invlib.reproduce.figure3 import HIGH_ORDER, SPACES
-from invlib.reproduce.profiles import Space
+from invlib.reproduce.figures.figure3 import cells as figure3
+from invlib.reproduce.figures.figure3 import drawing as figure3_drawing
+from invlib.reproduce.figures.figure3.cells import HIGH_ORDER, SPACES
+from invlib.reproduce.models.profiles import Space
 
 AUTHORS = {
     ("DDIM", "naive"): {50, 100, 250, 500, 1000, 2000, 4000},

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from invlib.reproduce import figure4
-from invlib.reproduce.figure4 import PAPER, cells, rows, summary
-from invlib.reproduce.figure4_drawing import draw
-from invlib.reproduce.marked import CHANNEL, KEYS, keys_named, noises
-from invlib.reproduce.watermarks import ROUTES
+from invlib.reproduce.figures.figure4 import cells as figure4
+from invlib.reproduce.figures.figure4.cells import PAPER, cells, rows, summary
+from invlib.reproduce.figures.figure4.drawing import draw
+from invlib.reproduce.watermark.marked import CHANNEL, KEYS, keys_named, noises
+from invlib.reproduce.watermark.table import ROUTES
 from invlib.watermark import spectrum
 
 SHAPE = (4, 16, 16)

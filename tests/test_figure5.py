@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from invlib.reproduce.figure5 import (
+from invlib.reproduce.figures.figure5.cells import (
     COLUMNS,
     MASKS,
     OFFICIAL,
@@ -20,9 +20,9 @@ from invlib.reproduce.figure5 import (
     summary,
     table,
 )
-from invlib.reproduce.figure5_drawing import draw
-from invlib.reproduce.marked import KEYS
-from invlib.reproduce.marked_scores import read, together
+from invlib.reproduce.figures.figure5.drawing import draw
+from invlib.reproduce.watermark.marked import KEYS
+from invlib.reproduce.watermark.scores import read, together
 
 SHAPE = (4, 16, 16)
 

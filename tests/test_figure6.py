@@ -8,11 +8,12 @@ import matplotlib.pyplot as plt
 import torch
 from test_editing_table import result
 
-from invlib.reproduce import editing_table, figure6
-from invlib.reproduce.editing_cells import ROWS
-from invlib.reproduce.editing_errors import errors
-from invlib.reproduce.editing_table import KINDS
-from invlib.reproduce.figure6_drawing import draw, spread
+from invlib.reproduce.editing import table as editing_table
+from invlib.reproduce.editing.cells import ROWS
+from invlib.reproduce.editing.errors import errors
+from invlib.reproduce.editing.table import KINDS
+from invlib.reproduce.figures.figure6 import cells as figure6
+from invlib.reproduce.figures.figure6.drawing import draw, spread
 
 
 def test_the_figure_shows_a_part_of_the_table() -> None:

@@ -10,8 +10,8 @@ import nbformat
 import pytest
 
 from invlib.reproduce import __main__ as reproduce
-from invlib.reproduce import figures
-from invlib.reproduce.figures import FIGURES, Figure
+from invlib.reproduce.figures import registry as figures
+from invlib.reproduce.figures.registry import FIGURES, Figure
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,7 +11,7 @@ from twelve import DIM, prompted
 
 from invlib.flow import FLOW_RIVALS, Straight, flow_euler, from_vp_noise, straight_grid
 from invlib.metrics import decibel
-from invlib.reproduce import flow
+from invlib.reproduce.tables import flow
 from invlib.sampling import sample
 from invlib.schedule import Schedule
 

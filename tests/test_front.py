@@ -19,16 +19,20 @@ from invlib.inverters import whole_trajectory
 from invlib.inverters.starts import random_states
 from invlib.portraits import caption, held_out, load, portraits_denoiser
 from invlib.precision import roundoff
-from invlib.reproduce.front import JACOBIANS, PRECISE, attempt_row, cells, jacobian_row, shares
-from invlib.reproduce.front_jacobian import changed, image_jacobian, node_blocks, turned
-from invlib.reproduce.front_levenberg import damped_step, levenberg_marquardt
-from invlib.reproduce.front_line import GuidanceLine, StrengthLine
-from invlib.reproduce.front_methods import (
-    METHODS,
-    coarse_states,
+from invlib.reproduce.front.cells import (
+    JACOBIANS,
+    PRECISE,
+    attempt_row,
+    cells,
+    jacobian_row,
+    shares,
 )
-from invlib.reproduce.front_path import follow, guidance_path
-from invlib.reproduce.front_trace import turns
+from invlib.reproduce.front.jacobian import changed, image_jacobian, node_blocks, turned
+from invlib.reproduce.front.levenberg import damped_step, levenberg_marquardt
+from invlib.reproduce.front.line import GuidanceLine, StrengthLine
+from invlib.reproduce.front.methods import METHODS, coarse_states
+from invlib.reproduce.front.path import follow, guidance_path
+from invlib.reproduce.front.trace import turns
 from invlib.sampling import sample
 from invlib.solvers import Solver, dpm_solver_pp_1, dpm_solver_pp_2m
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from invlib.reproduce import honesty
-from invlib.reproduce.table import SHARD
+from invlib.reproduce.engine.table import SHARD
+from invlib.reproduce.tables import honesty
 from invlib.sampling import sample
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from invlib.reproduce.imagenet64 import ImageNet64, build, schedule
+from invlib.reproduce.models.imagenet64 import ImageNet64, build, schedule
 
 CHANNELS, LAYERS, HEADS = (32, 64, 96, 128), 1, 4
 SIZES = {"block_out_channels": CHANNELS, "layers_per_block": LAYERS, "sample_size": 16}

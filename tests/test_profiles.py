@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from invlib.reproduce import __main__ as reproduce
-from invlib.reproduce import paper_models, profiles
-from invlib.reproduce.problem import Problem
+from invlib.reproduce.models import paper_models, profiles
+from invlib.reproduce.models.problem import Problem
 from invlib.sampling import sample
 
 
@@ -79,7 +79,7 @@ def test_the_paper_profile_asks_its_models_in_the_same_way(
 ) -> None:
     """Stand-ins for the models: shapes, prompts and samplers fit together."""
     from invlib.portraits import load
-    from invlib.reproduce.imagenet64 import ImageNet64
+    from invlib.reproduce.models.imagenet64 import ImageNet64
 
     pipe = load("portraits")
     pipe.unet = Still()

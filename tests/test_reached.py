@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from invlib.reproduce.reached import Reach, code_of, code_of_text
+from invlib.reproduce.engine.reached import Reach, code_of, code_of_text
 
 FILES = {
     "__init__": """

@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 
-from invlib.reproduce import bench, figure1, front, stale
-from invlib.reproduce.figures import FIGURES
-from invlib.reproduce.reached import PACKAGE, Reach, present
-from invlib.reproduce.tables import TABLES
-from invlib.reproduce.work import Cell
+from invlib.reproduce import stale
+from invlib.reproduce.bench import cells as bench
+from invlib.reproduce.engine.reached import PACKAGE, Reach, present
+from invlib.reproduce.engine.work import Cell
+from invlib.reproduce.figures.figure1 import cells as figure1
+from invlib.reproduce.figures.registry import FIGURES
+from invlib.reproduce.front import cells as front
+from invlib.reproduce.tables.registry import TABLES
 
 Work = Callable[..., Any]
 Site = tuple[str, int]  # a file, and a line of it

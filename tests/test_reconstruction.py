@@ -13,11 +13,18 @@ from twelve import run
 
 from invlib.inversion import Inversion
 from invlib.metrics import nmse
-from invlib.reproduce import reconstruction
-from invlib.reproduce.problem import Problem
-from invlib.reproduce.reconstruction import Row, cells, likeness, numbers, rows, spread
-from invlib.reproduce.reconstruction_drawing import PARTS, draw, lines, part
-from invlib.reproduce.recovering import inverted, timed
+from invlib.reproduce.figures.reconstruction import cells as reconstruction
+from invlib.reproduce.figures.reconstruction.cells import (
+    Row,
+    cells,
+    likeness,
+    numbers,
+    rows,
+    spread,
+)
+from invlib.reproduce.figures.reconstruction.drawing import PARTS, draw, lines, part
+from invlib.reproduce.figures.reconstruction.recovering import inverted, timed
+from invlib.reproduce.models.problem import Problem
 from invlib.sampling import sample
 from invlib.schedule import Schedule
 from invlib.solvers import ddim, dpm_solver_pp_2m

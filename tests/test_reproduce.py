@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from invlib.reproduce import figure2, pages, store
-from invlib.reproduce.profiles import spaces
+from invlib.reproduce.book import pages
+from invlib.reproduce.engine import store
+from invlib.reproduce.figures.figure2 import cells as figure2
+from invlib.reproduce.models.profiles import spaces
 
 
 def test_a_cell_is_computed_once(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from twelve import DIM, SCHEDULE, prompted
 from invlib.metrics import decibel
 from invlib.portraits import held_out, render
 from invlib.portraits.quality import ATTRIBUTES, shown
-from invlib.reproduce import likeness, reversible
+from invlib.reproduce.tables import likeness, reversible
 from invlib.reversible import Pair
 from invlib.solvers import ddim
 

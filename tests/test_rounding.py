@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from invlib.reproduce.rounding import level, rounded, short
+from invlib.reproduce.engine.rounding import level, rounded, short
 
 
 def test_digits_and_what_is_no_number() -> None:

@@ -15,9 +15,9 @@ import chores
 import pytest
 import torch
 
-from invlib.reproduce import work
-from invlib.reproduce.runner import Engine, engine_named, on_ray, processes, run, serial
-from invlib.reproduce.work import Cell, load_all
+from invlib.reproduce.engine import work
+from invlib.reproduce.engine.runner import Engine, engine_named, on_ray, processes, run, serial
+from invlib.reproduce.engine.work import Cell, load_all
 
 TESTS = Path(__file__).parent
 TWO = partial(processes, workers=2)

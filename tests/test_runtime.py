@@ -9,9 +9,10 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from invlib.reproduce import reconstruction, runtime
-from invlib.reproduce.reconstruction import Row
-from invlib.reproduce.runtime_drawing import draw
+from invlib.reproduce.figures.reconstruction import cells as reconstruction
+from invlib.reproduce.figures.reconstruction.cells import Row
+from invlib.reproduce.figures.runtime import cells as runtime
+from invlib.reproduce.figures.runtime.drawing import draw
 
 COST = {"naive": 50, "naive_1000": 1000, "fpi": 350, "algorithm1": 700, "algorithm2": 3000}
 

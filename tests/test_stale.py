@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from invlib.reproduce import figure1, flow, pages, stale, store, work
-from invlib.reproduce.reached import code_of
+from invlib.reproduce import stale
+from invlib.reproduce.book import pages
+from invlib.reproduce.engine import store, work
+from invlib.reproduce.engine.reached import code_of
+from invlib.reproduce.figures.figure1 import cells as figure1
+from invlib.reproduce.tables import flow
 
 RESULTS = Path(__file__).parents[1] / "results"
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from invlib.reproduce import runner, tables
-from invlib.reproduce.table import Rows, Table
+from invlib.reproduce.engine import runner
+from invlib.reproduce.engine.table import Rows, Table
+from invlib.reproduce.tables import registry as tables
 
 
 def shard(name: str, guidance: float, first: int) -> dict[str, torch.Tensor]:

@@ -9,9 +9,9 @@ import pytest
 from chapters import ROOT
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from invlib.reproduce import chapter
 from invlib.reproduce.__main__ import run_notebook
-from invlib.reproduce.tidy import STATE, VIEW, joined, tidied, widget_names
+from invlib.reproduce.book import chapter
+from invlib.reproduce.book.tidy import STATE, VIEW, joined, tidied, widget_names
 
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invlib.reproduce.versus import Number, verdict
+from invlib.reproduce.book.versus import Number, verdict
 
 LEVELS = st.lists(st.floats(0, 10), min_size=2, max_size=6, unique=True)
 

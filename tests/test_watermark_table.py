@@ -14,8 +14,10 @@ from torch import Tensor
 
 from invlib.denoisers import Denoiser, guided
 from invlib.metrics import decibel
-from invlib.reproduce import marked
-from invlib.reproduce.marked import (
+from invlib.reproduce.models.problem import Problem, solver_named
+from invlib.reproduce.watermark import marked
+from invlib.reproduce.watermark.drawing import LADDER, draw_attacks, draw_ladder
+from invlib.reproduce.watermark.marked import (
     BITS,
     CHANNEL,
     KEYS,
@@ -25,9 +27,8 @@ from invlib.reproduce.marked import (
     recover,
     without_prompt,
 )
-from invlib.reproduce.marked_scores import correct, read, student, together, wilson
-from invlib.reproduce.problem import Problem, solver_named
-from invlib.reproduce.watermarks import (
+from invlib.reproduce.watermark.scores import correct, read, student, together, wilson
+from invlib.reproduce.watermark.table import (
     ATTACKED,
     LABELS,
     MAIN,
@@ -37,7 +38,6 @@ from invlib.reproduce.watermarks import (
     parts,
     summary,
 )
-from invlib.reproduce.watermarks_drawing import LADDER, draw_attacks, draw_ladder
 from invlib.solvers import Solver
 from invlib.watermark import ATTACKS
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from invlib.reproduce import web
+from invlib.reproduce.book import web
 
 ROOT = Path(__file__).parents[1]
 LOCK = json.loads((ROOT / "book" / "web.json").read_text())
