@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from analytic import randn
+from chapters import ROOT
 from twelve import DIM, prompted
 
 from invlib.flow import FLOW_RIVALS, Straight, flow_euler, from_vp_noise, straight_grid
@@ -60,7 +60,7 @@ def test_the_page_says_what_nobody_measured() -> None:
 
 # What the page says
 
-STORED = Path(__file__).parents[1] / "results" / "flow.json"
+STORED = ROOT / "results" / "flow.json"
 
 
 def rows() -> dict[tuple[str, float, str], dict[str, Any]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from analytic import randn
+from chapters import ROOT
 from twelve import DIM, SCHEDULE, prompted
 
 from invlib.metrics import decibel
@@ -20,7 +20,7 @@ from invlib.reproduce.tables import likeness, reversible
 from invlib.reversible import Pair
 from invlib.solvers import ddim
 
-STORED = Path(__file__).parents[1] / "results" / "reversible.json"
+STORED = ROOT / "results" / "reversible.json"
 
 
 def test_the_pair_is_exact_and_the_noise_alone_is_not() -> None:

@@ -13,6 +13,7 @@ import nbformat
 import pytest
 import torch
 from analytic import randn
+from chapters import ROOT
 from matplotlib.text import Annotation, Text
 from torch import Tensor
 from twelve import DIM, run, twelve
@@ -44,7 +45,6 @@ from invlib.sampling import sample
 from invlib.schedule import Schedule
 from invlib.solvers import ddim, dpm_solver_pp_2m
 
-ROOT = Path(__file__).parents[1]
 CASE = Case("latent", "2M-10", 3.0)
 GRID = Schedule.scaled_linear().grid(10)
 ALL = {"latent": LATENT, "pixel": PIXEL, "stars": STARS}

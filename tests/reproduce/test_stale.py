@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from chapters import ROOT
 
 from invlib.reproduce import stale
 from invlib.reproduce.book import pages
@@ -15,7 +16,7 @@ from invlib.reproduce.engine.reached import code_of
 from invlib.reproduce.figures.figure1 import cells as figure1
 from invlib.reproduce.tables import flow
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = ROOT / "results"
 
 
 def test_no_stored_result_is_stale_unless_it_says_so() -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import nbformat
 import pytest
+from chapters import ROOT
 
 from invlib.reproduce import __main__ as reproduce
+from invlib.reproduce.book import figure_pages
 from invlib.reproduce.figures import registry as figures
 from invlib.reproduce.figures.registry import FIGURES, Figure
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("figure", FIGURES.values(), ids=list(FIGURES))
@@ -40,9 +40,8 @@ def test_every_notebook_of_a_figure_is_made() -> None:
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Figure:
     """A figure without work, whose notebook writes the seven."""
     monkeypatch.setattr(figures, "ROOT", tmp_path)
-    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
-    monkeypatch.setattr(Figure, "cells", lambda self, profile: [])
-    figure = Figure("test", "nothing")
+    monkeypatch.setattr(figure_pages, "ROOT", tmp_path)
+    figure = Figure("test", lambda profile: [])
     figure.notebook.parent.mkdir(parents=True)
     (tmp_path / "results").mkdir()
     source = "from pathlib import Path\nPath('../../results/test.json').write_text('7')"
@@ -57,7 +56,7 @@ def test_a_page_is_run_when_it_must_be_and_only_then(
     page: Figure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     def state() -> str:
-        reproduce.refresh(page, "tiny", tmp_path)
+        figure_pages.refresh(page, "tiny", tmp_path)
         return "new" if "wrote" in capsys.readouterr().out else "kept"
 
     values = tmp_path / "results" / "test.json"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from chapters import ROOT
 
 from invlib.reproduce.engine.table import SHARD
 from invlib.reproduce.tables import honesty
 from invlib.sampling import sample
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_a_problem_is_drawn_from_its_name_alone() -> None:

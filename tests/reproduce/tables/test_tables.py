@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from invlib.reproduce.engine import runner
 from invlib.reproduce.engine.table import Rows, Table
 from invlib.reproduce.tables import registry as tables
+from invlib.reproduce.tables.__main__ import main
 
 
 def shard(name: str, guidance: float, first: int) -> dict[str, torch.Tensor]:
@@ -58,7 +59,7 @@ def command(*arguments: str) -> Result:
     import typer
 
     app = typer.Typer()
-    app.command()(tables.main)
+    app.command()(main)
     return CliRunner().invoke(app, [*arguments])
 
 

@@ -97,8 +97,8 @@ import sys; sys.path.insert(0, {tests!r})
 from functools import partial
 from pathlib import Path
 import chores
-from invlib.reproduce.runner import processes, run
-from invlib.reproduce.work import Cell
+from invlib.reproduce.engine.runner import processes, run
+from invlib.reproduce.engine.work import Cell
 if __name__ == "__main__":
     cells = [Cell("test", chores.slow, {{"number": n, "seconds": 0.2}}) for n in range(20)]
     run(cells, partial(processes, workers=2), Path({folder!r}))

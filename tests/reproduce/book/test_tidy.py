@@ -9,8 +9,8 @@ import pytest
 from chapters import ROOT
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from invlib.reproduce.__main__ import run_notebook
 from invlib.reproduce.book import chapter
+from invlib.reproduce.book.figure_pages import run_notebook
 from invlib.reproduce.book.tidy import STATE, VIEW, joined, tidied, widget_names
 
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
@@ -150,6 +150,6 @@ def test_only_what_the_same_stream_prints_in_a_row_is_joined() -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_stored_notebooks_are_in_this_form(path: Path) -> None:
-    """If not: ``python -m invlib.reproduce.chapter --no-run PAGE``."""
+    """If not: ``python -m invlib.reproduce.book.chapter --no-run PAGE``."""
     notebook = nbformat.read(path, as_version=4)
     assert tidied(notebook) == notebook

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from chapters import ROOT
 
 from invlib.reproduce.book import web
 
-ROOT = Path(__file__).parents[1]
 LOCK = json.loads((ROOT / "book" / "web.json").read_text())
 FILES = {"LICENSE": b"free", "dist/tip.js": b"tip()"}
 NPM = """#!{python}

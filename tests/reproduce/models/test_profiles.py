@@ -23,6 +23,11 @@ def test_the_tiny_profile_has_the_embedded_models() -> None:
     assert latent.label == "latent model, 64 x 64, CFG 3"
 
 
+def test_an_unknown_profile_is_refused() -> None:
+    with pytest.raises(ValueError, match="tiny or paper"):
+        profiles.spaces("huge", 1)
+
+
 @pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*args: Any) -> None:
