@@ -1,4 +1,4 @@
-"""Execute chapters again and store them: ``python -m invlib.reproduce.chapter PAGES``."""
+"""Execute chapters again and store them: ``python -m invlib.reproduce.book.chapter PAGES``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Put the measured tables into the pages that show them: ``python -m invlib.reproduce.pages``."""
+"""Put measured tables into the pages that show them: ``python -m invlib.reproduce.book.pages``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture on the README: ``python -m invlib.reproduce.readme_picture``.
+"""The picture on the README: ``python -m invlib.reproduce.book.readme_picture``.
 
 Faces of the embedded model, and what comes back from the noise of two methods. The numbers of
 the caption are measured in the same run, and stored with the picture.

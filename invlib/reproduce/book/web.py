@@ -1,4 +1,4 @@
-"""Fetch the scripts that pages of the book load: ``python -m invlib.reproduce.web``.
+"""Fetch the scripts that pages of the book load: ``python -m invlib.reproduce.book.web``.
 
 ``book/web.json`` says which files of which npm packages lie where in ``book/_static``, with their
 SHA-256. What is there is not fetched again. npm finds the registry, as its user has set it up;

@@ -1,4 +1,4 @@
-"""Put the words of results into the page about them: ``python -m invlib.reproduce.words_page``."""
+"""Put the words of results into their page: ``python -m invlib.reproduce.book.words_page``."""
 
 from __future__ import annotations
 

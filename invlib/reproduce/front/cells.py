@@ -12,15 +12,9 @@ from ...metrics import decibel
 from ..engine.rounding import short
 from ..engine.table import DEVICE
 from ..engine.work import FOLDER, Cell, load_known
-from . import (
-    jacobian as front_jacobian,
-)
-from . import (
-    precise as front_precise,
-)
-from . import (
-    trace as front_trace,
-)
+from . import jacobian as front_jacobian
+from . import precise as front_precise
+from . import trace as front_trace
 from .methods import METHODS, attempt
 
 EXACT_DB, ORIGINAL_DB = -100.0, -40.0

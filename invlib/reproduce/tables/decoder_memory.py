@@ -1,4 +1,4 @@
-"""Peak memory of the decoder inverters: ``python -m invlib.reproduce.decoder_memory``.
+"""Peak memory of the decoder inverters: ``python -m invlib.reproduce.tables.decoder_memory``.
 
 Few iterations are enough: none of the methods needs more memory for more of them.
 """

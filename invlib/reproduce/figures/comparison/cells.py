@@ -96,7 +96,7 @@ def cells(profile: str) -> list[Cell]:
 
 
 def load(profile: str, folder: Path = FOLDER) -> list[tuple[Entry, Measured]]:
-    """The stored results, entry by entry; raises as :func:`invlib.reproduce.work.load_all`."""
+    """The stored results, entry by entry; raises as :func:`load_all`."""
     return load_rows(entries(), cells(profile), folder)
 
 

@@ -30,7 +30,7 @@ def draw(points: list[dict[str, Any]], error: str) -> Figure:
     """One panel for each sampler (rows) and space (columns), with a broken axis of errors.
 
     Args:
-        points: what :func:`invlib.reproduce.figure3.load` returns.
+        points: what :func:`invlib.reproduce.figures.figure3.cells.load` returns.
         error: ``noise_nmse`` or ``image_nmse``.
     """
     figure, axes = plt.subplots(

@@ -86,7 +86,7 @@ def cells(profile: str) -> list[Cell]:
 
 
 def load(profile: str, folder: Path = FOLDER) -> list[tuple[Row, Measured]]:
-    """The stored results, row by row; raises as :func:`invlib.reproduce.work.load_all`."""
+    """The stored results, row by row; raises as :func:`load_all`."""
     return load_rows(rows(), cells(profile), folder)
 
 
