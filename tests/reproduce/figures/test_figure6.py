@@ -6,7 +6,7 @@ import json
 
 import matplotlib.pyplot as plt
 import torch
-from test_editing_table import result
+from made_up_edits import result
 
 from invlib.reproduce.editing import table as editing_table
 from invlib.reproduce.editing.cells import ROWS
