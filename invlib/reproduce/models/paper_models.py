@@ -1,7 +1,7 @@
 """The models and prompts of the paper, fetched from their hubs; for profile ``paper``.
 
 Nothing here has run on these models yet: they cannot be fetched where this was written. What can
-be tested without them is: see ``tests/test_imagenet64.py`` and ``tests/test_profiles.py``.
+be tested without them is: see ``tests/reproduce/models``.
 """
 
 from __future__ import annotations
