@@ -21,8 +21,8 @@ MANY = {
     "inverters/whole_trajectory.py:whole_trajectory": OPTIONS,
     "newton.py:newton_krylov": "a root finder's own options follow those that all finders share",
     "rehearsal/measure.py:rehearse": "one keyword for each option of the command",
-    "reproduce/bench.py:main": "a command's parameters are its options",
-    "reproduce/front_path.py:follow": "a study: the path's constants by keyword, with defaults",
+    "reproduce/bench/__main__.py:main": "a command's parameters are its options",
+    "reproduce/front/path.py:follow": "a study: the path's constants by keyword, with defaults",
     "rootfind.py:forward_step_method": "as in the authors' code, beside what all finders share",
 }
 

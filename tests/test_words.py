@@ -13,7 +13,7 @@ from chapters import ROOT
 from invlib import words
 from invlib.cli.invert import _hint
 from invlib.inverters import METHODS
-from invlib.reproduce import words_page
+from invlib.reproduce.book import words_page
 
 HOLDERS = ("reason", "why", "reasons", "done")  # names under which code keeps reasons
 TAKERS = {
