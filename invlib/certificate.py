@@ -100,6 +100,17 @@ def certify(
         moved: makes the image that the sampler itself makes of the noise changed in its last
             place; called where ``again`` misses the image by little.
         gap: relative round-off of the steps of what made ``again``, where that is not float64's.
+
+    Example:
+        >>> import invlib
+        >>> network = invlib.predicting(lambda x, t: 0.9 * torch.tanh(x), "epsilon")
+        >>> solver = invlib.ddim(invlib.Schedule.scaled_linear().grid(10))
+        >>> made = invlib.sample(network, torch.tensor([[1.0, -2.0, 0.5]]), solver)
+        >>> certify(network, invlib.invert(network, made.image, solver), solver).verdict
+        ('exact',)
+        >>> naive = invlib.invert(network, made.image, solver, method="naive")
+        >>> certify(network, naive, solver).verdict
+        ('approximate',)
     """
     image, noise = inversion.states[-1], inversion.noise
     denoiser = on_device(denoiser, inversion.device) if inversion.device else denoiser

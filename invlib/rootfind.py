@@ -283,6 +283,13 @@ def anderson(
               x_{k+1} = x_k - r_k/s - (\Delta X - \Delta R/s)\,\gamma
 
     Source: Walker and Ni, SIAM J. Numer. Anal. 2011.
+
+    Example:
+        The number that is its own cosine:
+
+        >>> found = anderson(lambda x, rows: x - x.cos(), torch.ones(1, 1, dtype=torch.float64))
+        >>> found.reason, round(found.x.item(), 9)
+        (('converged',), 0.739085133)
     """
     search = Search(x, tol, max_iterations, patience)
     xs: list[Tensor] = []

@@ -275,6 +275,11 @@ class Schedule:
 
         Returns:
             A :class:`Grid` with N+1 points.
+
+        Example:
+            >>> grid = Schedule.scaled_linear().grid(4, spacing="trailing", integer_times=True)
+            >>> grid.t.tolist()
+            [999.0, 749.0, 499.0, 249.0, 0.0]
         """
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")

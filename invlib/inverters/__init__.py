@@ -89,6 +89,19 @@ def invert(
 
     Raises:
         ValueError: if the image is not a finite batch or the method is unknown.
+
+    Example:
+        >>> import torch, invlib
+        >>> network = invlib.predicting(lambda x, t: 0.9 * torch.tanh(x), "epsilon")
+        >>> solver = invlib.dpm_solver_pp_2m(invlib.Schedule.scaled_linear().grid(10))
+        >>> noise = torch.tensor([[1.0, -2.0, 0.5]], dtype=torch.float64)
+        >>> image = invlib.sample(network, noise, solver).image
+        >>> found = invert(network, image, solver)
+        >>> found.reason, torch.allclose(found.noise, noise, rtol=1e-9)
+        (('converged',), True)
+        >>> naive = invert(network, image, solver, method="naive")
+        >>> invlib.nmse(naive.noise, noise).item() > 1e-6
+        True
     """
     watched = progress is not False or callback is not None or budget is not None
     options = Watch(progress, callback, budget, interruptible=True)

@@ -100,7 +100,7 @@ def on_ray(
     try:
         import ray
     except ImportError as error:
-        raise ImportError("this needs Ray: pip install 'invlib[cluster]'") from error
+        raise ImportError("this needs Ray: install the extra invlib[cluster]") from error
 
     known = ray.is_initialized()
     if not known:
