@@ -68,7 +68,7 @@ endif
 
 # Outputs come from the cache that the first line fills; all else is made anew, and must be new.
 book: $(STAMP) ## build the book in _build/html with warnings as errors
-	$(BIN)/python -m invlib.reproduce.web
+	$(BIN)/python -m invlib.reproduce.book.web
 	$(BIN)/python -m invlib.reproduce.book
 	$(BIN)/jupyter-book clean .
 	@touch $(VENV)/.book-started
@@ -105,7 +105,7 @@ bench: $(STAMP) ## compare the inversion methods on the embedded model
 results: figures bench ## fill all of results/ again; what is stored is not computed twice
 	$(BIN)/python -m invlib.reproduce.tables
 	$(BIN)/python -m invlib.reproduce.front
-	$(BIN)/python -m invlib.reproduce.pages
+	$(BIN)/python -m invlib.reproduce.book.pages
 
 train: $(STAMP) ## train the embedded models again
 	$(BIN)/python -m invlib.portraits.train

@@ -62,12 +62,12 @@ def test_the_rules_would_notice_what_once_was_there(tmp_path: Path) -> None:
 def test_results_are_those_of_the_checkout_or_come_with_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert invlib.results("exactness")["rows"]
+    assert measured.results("exactness")["rows"]
     with pytest.raises(ValueError, match=r"no measured table 'exactnes'; use one of .*exactness"):
-        invlib.results("exactnes")
+        measured.results("exactnes")
     (tmp_path / "toy.json").write_text('{"rows": [1]}')
     monkeypatch.setattr(measured, "INSTALLED", tmp_path)
-    assert invlib.results("toy") == {"rows": [1]}
+    assert measured.results("toy") == {"rows": [1]}
     assert measured.CHECKOUT == ROOT / "results"
 
 
