@@ -7,11 +7,16 @@ STAMP := $(VENV)/.installed
 INSTALLING := $(VENV)/.installing
 BROWSER := $(VENV)/.browser
 COLAB := .venv-colab
+LOWEST := .venv-lowest
+# Tests that need nothing but the library and its extra `all`.
+CORE := $(addprefix tests/test_,$(addsuffix .py,solvers schedule denoisers rootfind inversion \
+  certificate exact noisefile pipelines reading cli))
 NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help figures test lint unit notebooks book browser colab bench results train clean distclean
+.PHONY: help environment figures test lint unit lowest notebooks book browser chromium colab bench
+.PHONY: results train clean distclean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -30,6 +35,8 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	  { rm -f $(INSTALLING); exit 1; }
 	@rm -f $(INSTALLING) && touch $@
 
+environment: $(STAMP) ## install all that the other targets need in .venv
+
 figures: $(STAMP) ## regenerate the figures of the paper (PROFILE=tiny or paper)
 	$(BIN)/python -m invlib.reproduce --profile $(PROFILE)
 
@@ -43,6 +50,15 @@ lint: $(STAMP) ## style and types only
 unit: $(STAMP) ## the unit tests only
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
+$(LOWEST)/.installed: pyproject.toml .ci/lowest
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(PYTHON) .ci/lowest > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install -c $(LOWEST)/constraints.txt -e ".[all]" pytest hypothesis
+	@touch $@
+
+lowest: $(LOWEST)/.installed ## test the library with the lowest versions that pyproject.toml allows
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(CORE)
+
 notebooks: $(STAMP) ## run the chapters and compare every output with the stored one
 ifneq ($(NOTEBOOKS),)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-current-env $(NOTEBOOKS)
@@ -52,7 +68,7 @@ endif
 
 # Outputs come from the cache that the first line fills; all else is made anew, and must be new.
 book: $(STAMP) ## build the book in _build/html with warnings as errors
-	$(BIN)/python -m invlib.reproduce.web
+	$(BIN)/python -m invlib.reproduce.book.web
 	$(BIN)/python -m invlib.reproduce.book
 	$(BIN)/jupyter-book clean .
 	@touch $(VENV)/.book-started
@@ -67,6 +83,9 @@ $(BROWSER): $(STAMP)
 
 browser: $(BROWSER) ## look at every page of the built book in a headless Chromium
 	$(BIN)/python -m pytest -q tests/browser
+
+chromium: $(BROWSER) ## install the Chromium that `make browser` looks with; needs root
+	$(BIN)/python -m playwright install --with-deps chromium
 
 $(COLAB)/.installed: tests/colab/requirements.txt
 	$(PYTHON) -m venv --clear $(COLAB)
@@ -86,7 +105,7 @@ bench: $(STAMP) ## compare the inversion methods on the embedded model
 results: figures bench ## fill all of results/ again; what is stored is not computed twice
 	$(BIN)/python -m invlib.reproduce.tables
 	$(BIN)/python -m invlib.reproduce.front
-	$(BIN)/python -m invlib.reproduce.pages
+	$(BIN)/python -m invlib.reproduce.book.pages
 
 train: $(STAMP) ## train the embedded models again
 	$(BIN)/python -m invlib.portraits.train
@@ -98,4 +117,4 @@ clean: ## remove the book and every cache; the environment and training checkpoi
 	find invlib tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments and what was fetched for the book as well
-	rm -rf $(VENV) $(COLAB) invlib.egg-info book/_static/html-manager book/_static/tippy
+	rm -rf $(VENV) $(COLAB) $(LOWEST) invlib.egg-info book/_static/html-manager book/_static/tippy

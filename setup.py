@@ -1,10 +1,20 @@
-"""The measured tables lie in ``results/``; a wheel brings them along as package data."""
+"""The measured tables lie in ``results/``; a wheel brings them along as package data.
+
+The addresses are those of the build, see ``invlib/reproduce/address.py``.
+"""
+
+from pathlib import Path
+from runpy import run_path
 
 from setuptools import find_namespace_packages, setup
 
 TABLES = "invlib.measured_tables"  # see invlib/measured.py
+ADDRESS = run_path(str(Path(__file__).with_name("invlib") / "reproduce" / "address.py"))
+WHERE = ADDRESS["address"]()
+URLS = {"Source": WHERE.repository, "Documentation": WHERE.site}
 
 setup(
+    project_urls={name: url for name, url in URLS.items() if url},
     packages=[*find_namespace_packages(include=["invlib*"]), TABLES],
     package_dir={TABLES: "results"},
     package_data={

@@ -7,25 +7,23 @@ Three nouns (:class:`Schedule`, ``Denoiser``, :class:`Solver`) and two verbs (:f
 from typing import TYPE_CHECKING, Any
 
 from .bridge import bridged
-from .certificate import Certificate, certify, singular_values
-from .claims import claim
+from .certificate import Certificate, certify
 from .continuous import ContinuousSchedule
 from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
-from .inversion import Inversion, invert
+from .inversion import Inversion
 from .inverters import (
     algorithm1,
     algorithm2,
     exact,
+    invert,
     multisecant,
     naive,
     persistent,
     stepwise,
     whole_trajectory,
 )
-from .measured import results
 from .metrics import decibel, nmse
-from .probing import NotInvertible, from_scheduler, network_prediction
-from .rootfind import anderson, fixed_point, forward_step, gradient_descent
+from .probing import NotInvertible, from_scheduler
 from .sampling import Trajectory, sample
 from .schedule import FlowSchedule, Grid, Schedule
 from .solvers import (
@@ -65,10 +63,8 @@ __all__ = [
     "Watch",
     "algorithm1",
     "algorithm2",
-    "anderson",
     "bridged",
     "certify",
-    "claim",
     "ddim",
     "decibel",
     "dpm_solver_1",
@@ -77,11 +73,8 @@ __all__ = [
     "dpm_solver_pp_2m",
     "dpm_solver_pp_3m",
     "exact",
-    "fixed_point",
-    "forward_step",
     "from_scheduler",
     "gaussian",
-    "gradient_descent",
     "guided",
     "ideal",
     "invert",
@@ -90,14 +83,11 @@ __all__ = [
     "load",
     "multisecant",
     "naive",
-    "network_prediction",
     "nmse",
     "persistent",
     "predicting",
     "regenerate",
-    "results",
     "sample",
-    "singular_values",
     "stepwise",
     "watching",
     "whole_trajectory",

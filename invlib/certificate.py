@@ -4,29 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .bridge import subspace_singular_values
-from .denoisers import Denoiser, differences, select
-from .devices import beside, on_device
-from .evaluator import Tally, sampled
+from .denoisers import Denoiser, select
+from .devices import on_device
+from .evaluator import Evaluator, sampled
 from .inversion import Inversion
 from .metrics import decibel, nmse
-from .newton import forward_mode
 from .precision import MOST, raised, repetition, roundoff
-from .sampling import as_state, steps
+from .singular import singular_values
 from .solvers import Solver
+from .words import Uniqueness, Verdict
 
-Uniqueness = Literal[
-    "not searched",
-    "unique as far as searched",
-    "nothing else found",
-    "another noise makes the same image",
-]
+FAILED = 0.1  # NMSE of a round trip from which on it is
 SPREAD = 4.0  # of two more searches, see :func:`_others`
 
 
@@ -55,7 +47,7 @@ class Certificate:
         uniqueness: ``not searched``, ``unique as far as searched`` (every search from another
             start that found a noise found this one), ``nothing else found`` (they found none), or
             ``another noise makes the same image``.
-        verdict: ``exact``, ``approximate`` or ``failed``.
+        verdict: ``exact``, ``approximate`` or ``failed``; :mod:`invlib.words` says what to do.
         flags: why an exact noise may not be the original one; empty where nothing speaks
             against it.
     """
@@ -69,7 +61,7 @@ class Certificate:
     noise_error: Tensor
     other_roots: Tensor
     uniqueness: tuple[Uniqueness, ...]
-    verdict: tuple[str, ...]
+    verdict: tuple[Verdict, ...]
     flags: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -108,6 +100,17 @@ def certify(
         moved: makes the image that the sampler itself makes of the noise changed in its last
             place; called where ``again`` misses the image by little.
         gap: relative round-off of the steps of what made ``again``, where that is not float64's.
+
+    Example:
+        >>> import invlib
+        >>> network = invlib.predicting(lambda x, t: 0.9 * torch.tanh(x), "epsilon")
+        >>> solver = invlib.ddim(invlib.Schedule.scaled_linear().grid(10))
+        >>> made = invlib.sample(network, torch.tensor([[1.0, -2.0, 0.5]]), solver)
+        >>> certify(network, invlib.invert(network, made.image, solver), solver).verdict
+        ('exact',)
+        >>> naive = invlib.invert(network, made.image, solver, method="naive")
+        >>> certify(network, naive, solver).verdict
+        ('approximate',)
     """
     image, noise = inversion.states[-1], inversion.noise
     denoiser = on_device(denoiser, inversion.device) if inversion.device else denoiser
@@ -129,10 +132,7 @@ def certify(
         error = torch.full_like(error, torch.nan)
     spread = torch.maximum(near.nan_to_num(0.0).amax(0), distance)
     error = torch.where(roots, torch.nan, torch.where(same, SPREAD * spread, error))
-    verdict = tuple(
-        "failed" if not v < 0.1 else "exact" if v < most else "approximate"
-        for v, most in zip(trip.tolist(), limit.tolist(), strict=True)
-    )
+    verdict = tuple(map(_verdict, trip.tolist(), limit.tolist()))
     return Certificate(
         round_trip=trip,
         limit=limit,
@@ -209,18 +209,18 @@ def _round_trip(
     """
     image, noise = inversion.states[-1], inversion.noise
     rows = torch.arange(len(noise), device=noise.device)
-    tally = Tally(denoiser, solver, [0] * len(noise))
+    evaluator = Evaluator(denoiser, solver, [0] * len(noise))
     precision, own = inversion.roundoff, again is None
     theirs = torch.equal(noise, inversion.states[0] / solver.scale)  # the run was from this noise
     again = (inversion.again if theirs else None) if again is None else again.to(image)
     todo = rows if again is None else rows[again.flatten(1).isnan().any(1) & own]
     again = torch.full_like(image, torch.nan) if again is None else again.clone()
     if len(todo):
-        states, m, again[todo] = sampled(tally, noise[todo] * solver.scale, todo)
+        states, m, again[todo] = sampled(evaluator, noise[todo] * solver.scale, todo)
         if precision is None and len(todo) == len(rows):
-            precision = roundoff(tally, states.nan_to_num(), rows, m.nan_to_num())
+            precision = roundoff(evaluator, states.nan_to_num(), rows, m.nan_to_num())
     if precision is None:
-        precision = roundoff(tally, inversion.states[:-1].transpose(0, 1).nan_to_num(), rows)
+        precision = roundoff(evaluator, inversion.states[:-1].transpose(0, 1).nan_to_num(), rows)
     trip, limit = nmse(again, image), precision.limit
     if gap >= 1e-10:
         limit = limit.clamp(min=max(1e-10, (4 * gap) ** 2))
@@ -233,13 +233,19 @@ def _round_trip(
             known = nmse(moved().to(again)[doubtful], again[doubtful])
         elif new.any():
             these, change = doubtful[new], precision.change
-            found = repetition(tally, noise[these] * solver.scale, again[these], change, these)
+            found = repetition(evaluator, noise[these] * solver.scale, again[these], change, these)
             known = known.masked_scatter(new, found)
         limit[doubtful] = raised(limit[doubtful], known)
     return trip, limit
 
 
-def _flags(verdict: str, score: float, error: float, root: bool) -> str:
+def _verdict(trip: float, limit: float) -> Verdict:
+    if not trip < FAILED:
+        return "failed"
+    return "exact" if trip < limit else "approximate"
+
+
+def _flags(verdict: Verdict, score: float, error: float, root: bool) -> str:
     reasons = []
     if abs(score) > 5:
         reasons.append(f"the noise is not Gaussian (norm off by {score:+.0f} standard deviations)")
@@ -248,77 +254,3 @@ def _flags(verdict: str, score: float, error: float, root: bool) -> str:
     if root:
         reasons.append("another noise gives the same image")
     return "; ".join(reasons)
-
-
-def singular_values(
-    denoiser: Denoiser, noise: Tensor, solver: Solver, *, vectors: int = 12
-) -> tuple[Tensor, Tensor]:
-    """Smallest and largest singular value of the sampler's Jacobian, ``[B]`` each.
-
-    Golub-Kahan-Lanczos with full reorthogonalisation. With as many vectors as the noise has
-    entries the values are exact; with fewer, the smallest is estimated from above and the
-    largest from below.
-
-    Args:
-        denoiser: the network.
-        noise: where to take the Jacobian, ``[B, ...]``.
-        solver: the sampler's table.
-        vectors: Lanczos vectors.
-    """
-    denoiser, noise = beside(denoiser, noise), as_state(noise, "noise")
-    vectors = min(vectors, noise[0].numel())
-
-    def image(x: Tensor) -> Tensor:
-        return sample_image(denoiser, x, solver)
-
-    if differences(denoiser) is not None:
-        return subspace_singular_values(image, noise, vectors=vectors)
-    with sdpa_kernel(SDPBackend.MATH):
-        _, pull_back = cast(Any, torch.func.vjp(image, noise))
-        generator = torch.Generator().manual_seed(0)
-        v = torch.randn(noise[0].numel(), generator=generator, dtype=torch.float64).to(noise)
-        right = [_unit(v.expand(len(noise), -1))]
-        left: list[Tensor] = []
-        matrix = v.new_zeros(len(noise), vectors, vectors)
-        spent = torch.zeros(len(noise), dtype=torch.bool, device=noise.device)
-        for k in range(vectors):
-            with torch.no_grad():  # no graph of the network's own parameters
-                u = forward_mode(image, noise, right[-1].view_as(noise)).flatten(1)
-            size, direction = _orthogonalise(u, left)
-            left.append(direction)
-            matrix[:, k, k] = torch.where(spent, matrix[:, 0, 0], size)
-            if k + 1 == vectors:
-                break
-            w = pull_back(left[-1].view_as(noise))[0].flatten(1).detach()
-            size, direction = _orthogonalise(w, right)
-            right.append(direction)
-            spent |= size <= 1e-13 * matrix.amax((1, 2))  # all is found, the rest is round-off
-            matrix[:, k, k + 1] = torch.where(spent, 0.0, size)
-    finite = matrix.isfinite().flatten(1).all(1)
-    values = torch.linalg.svdvals(torch.where(finite[:, None, None], matrix, 0.0))
-    values = torch.where(finite[:, None], values, torch.nan)
-    return values[:, -1], values[:, 0]
-
-
-def sample_image(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Tensor:
-    """The image as a differentiable function of the noise, without checks."""
-    rows, y = torch.arange(len(noise), device=noise.device), noise * solver.scale
-
-    def output(y: Tensor, i: int) -> Tensor:
-        return solver.output(denoiser, y, torch.full_like(rows, i), rows)
-
-    for _, _, after in steps(solver, output, y):
-        y = after
-    return y
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x / x.norm(dim=1, keepdim=True).clamp(min=1e-300)
-
-
-def _orthogonalise(x: Tensor, basis: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Norm and direction of x without its parts along the basis."""
-    for _ in range(2):
-        for b in basis:
-            x = x - (x * b).sum(1, keepdim=True) * b
-    return x.norm(dim=1), _unit(x)

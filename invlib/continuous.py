@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .schedule import Final, Grid, spaced_lambdas
+from .schedule import LAMBDA_SPACINGS, Final, Grid
 
 Level = Callable[[Tensor], Tensor]
 ContinuousSpacing = Literal["linspace", "logsnr", "karras"]
@@ -201,9 +201,9 @@ class ContinuousSchedule:
         lambdas = self.lambda_t(ends)
         if spacing == "linspace":
             return torch.lerp(ends[0], ends[1], u)
-        if spacing not in ("logsnr", "karras"):
+        if spacing not in LAMBDA_SPACINGS:
             raise ValueError(f"unknown spacing {spacing!r}; use linspace, logsnr or karras")
-        t = self.t_lambda(spaced_lambdas(lambdas, u, spacing, rho))
+        t = self.t_lambda(LAMBDA_SPACINGS[spacing](lambdas, u, rho))
         return torch.where(u == 0, ends[0], torch.where(u == 1, ends[1], t))
 
     def _checked(self, t: Tensor | float) -> Tensor:

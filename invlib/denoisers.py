@@ -381,6 +381,11 @@ def predicting(network: Function, prediction: Prediction) -> Predicting:
 
     Raises:
         ValueError: if the prediction type is unknown.
+
+    Example:
+        >>> network = predicting(lambda x, t: 0.1 * x, "epsilon")
+        >>> network(torch.ones(2, 3), torch.zeros(2)).shape
+        torch.Size([2, 3])
     """
     check_prediction(prediction)
     return Predicting(network, prediction)

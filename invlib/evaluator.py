@@ -20,7 +20,7 @@ from .watch import count
 
 
 @dataclass
-class Tally:
+class Evaluator:
     """A denoiser, a solver, and the evaluations that every sample paid for.
 
     One evaluation is one call on one sample; with guidance the conditional and the empty prompt
@@ -37,7 +37,7 @@ class Tally:
     @classmethod
     def start(
         cls, denoiser: Denoiser, image: Tensor, solver: Solver, *, max_batch: int | None = None
-    ) -> tuple[Tally, Tensor]:
+    ) -> tuple[Evaluator, Tensor]:
         """Check the image and begin a count."""
         image = as_state(image, "image")
         if solver.sigma[0] <= solver.sigma[-1]:
@@ -98,11 +98,11 @@ class Tally:
             return forward_mode(function, x, v)
 
 
-def sampled(tally: Tally, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def sampled(evaluator: Evaluator, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sample on from first states y ``[k, ...]``: states and outputs ``[k, N, ...]``, and the end.
 
     One evaluation a step, one after the other.
     """
-    run = [*steps(tally.solver, lambda y, i: tally.output(y, i, rows), y)]
+    run = [*steps(evaluator.solver, lambda y, i: evaluator.output(y, i, rows), y)]
     states, found = (torch.stack([step[part] for step in run], 1) for part in (0, 1))
     return states, found, run[-1][2]

@@ -1,21 +1,16 @@
-"""The result of an inversion, and the one door to all inverters."""
+"""The result of an inversion, and what another attempt adds to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser
-from .devices import OnDevice, beside
 from .precision import Roundoff
-from .sampling import as_state
-from .solvers import Solver
-from .watch import Budget, Callback, Watch, samples, stopped, watching
+from .watch import samples, stopped
+from .words import Reason
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class Inversion:
     residuals: Tensor
     iterations: Tensor
     nfe: Tensor
-    reason: tuple[str, ...]
+    reason: tuple[Reason, ...]
     method: str
     roundoff: Roundoff | None = field(default=None, repr=False)
     again: Tensor | None = field(default=None, repr=False)
@@ -67,14 +62,6 @@ class Inversion:
     def converged(self) -> Tensor:
         """Which samples reached the tolerance, ``[B]``."""
         return torch.tensor([r == "converged" for r in self.reason])
-
-
-class Inverter(Protocol):
-    """The signature that all inverters share; options are keywords with defaults."""
-
-    def __call__(self, denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
-        """Invert ``image``."""
-        ...
 
 
 def merge(first: Inversion, second: Inversion, rows: Sequence[int]) -> Inversion:
@@ -117,77 +104,7 @@ def retry(result: Inversion, attempt: Callable[[Tensor], Inversion]) -> Inversio
     return _ended(merged, cut, why) if why else merged
 
 
-def _ended(result: Inversion, rows: Sequence[int], why: str) -> Inversion:
+def _ended(result: Inversion, rows: Sequence[int], why: Reason) -> Inversion:
     """The result, with the reason ``why`` for the samples ``rows``."""
     reason = tuple(why if row in rows else r for row, r in enumerate(result.reason))
     return replace(result, reason=reason)
-
-
-def invert(
-    denoiser: Denoiser,
-    image: Tensor,
-    solver: Solver,
-    *,
-    method: str | Inverter = "exact",
-    progress: bool | None = False,
-    callback: Callback | None = None,
-    budget: Budget | None = None,
-) -> Inversion:
-    r"""Find the noise from which ``solver`` made ``image``.
-
-    .. math:: \text{given } y_n,\ \text{solve } y_{i+1} = a_i y_i + \sum_{j\le i} b_{ij} m(y_j)
-              \text{ for } y_0 \dots y_{n-1}
-
-    A method has a name, or is an inverter, such as ``functools.partial(invlib.exact, others=2)``:
-
-    * ``exact``: the default, for every sampler; judged by sampling again, within one budget.
-    * ``naive``: no search; for a first look, or as a baseline.
-    * ``algorithm1``: the paper's, for first-order samplers; to compare with it.
-    * ``algorithm2``: the paper's, for multistep samplers, approximate; to compare with it.
-    * ``stepwise``: first-order samplers, step by step to round-off; where memory is short.
-    * ``multisecant``: all equations at once from one start; to give a start, or count rounds.
-    * ``whole_trajectory``: the same by Anderson and Newton; where few states can be kept.
-    * ``second_start``: that from another start; to see whether it ends at another noise.
-    * ``persistent``: a long search in float64; for few steps at a high guidance scale.
-
-    Args:
-        denoiser: the network that the image was made with, prompt and guidance included.
-        image: the image (or latent) that the sampler returned, ``[B, ...]``; on a device without
-            float64 its states are on the CPU (see :func:`invlib.devices.on_device`).
-        solver: the sampler's table.
-        method: one of these names, or an inverter.
-        progress: whether to show a bar on stderr; None shows it on a terminal or in a notebook.
-        callback: called with a :class:`invlib.watch.Progress` after every round; True ends it.
-        budget: the evaluations or seconds after which the best so far comes back.
-
-    Returns:
-        An :class:`Inversion`; :func:`invlib.certify` proves how exact it is. With any of the last
-        three options the first Ctrl-C, too, ends the search with the best so far, marked in
-        ``reason``; without, it is a KeyboardInterrupt as ever.
-
-    Raises:
-        ValueError: if the image is not a finite batch or the method is unknown.
-    """
-    watched = progress is not False or callback is not None or budget is not None
-    options = Watch(progress, callback, budget, interruptible=True)
-    search, network = inverter(method), beside(denoiser, image)
-    with torch.no_grad(), watching(options) if watched else nullcontext():
-        if not isinstance(network, OnDevice):
-            return search(network, image, solver)
-        found = search(network, as_state(image, "image"), solver)
-        return replace(found, device=network.device)
-
-
-def inverter(method: str | Inverter) -> Inverter:
-    """The inverter of a name; an inverter stays what it is.
-
-    Raises:
-        ValueError: if the name is unknown.
-    """
-    from .inverters import METHODS
-
-    if not isinstance(method, str):
-        return method
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; use one of {', '.join(METHODS)}")
-    return METHODS[method]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+
+from .extras import need
 
 PLAIN = (str, int, float, bool, type(None))
 STORED = {
@@ -81,7 +83,7 @@ def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
             return {"array": keep(torch.from_numpy(np.array(value)))}
         except (TypeError, ValueError) as error:
             raise ValueError(_refusal(path, f"an array of {value.dtype}")) from error
-    if isinstance(value, Image.Image) and value.mode not in ("P", "PA"):
+    if _is_picture(value) and value.mode not in ("P", "PA"):
         pixels = torch.frombuffer(bytearray(value.tobytes()), dtype=torch.uint8)
         return {"picture": keep(pixels), "mode": value.mode, "size": list(value.size)}
     if isinstance(value, torch.Generator):
@@ -104,6 +106,9 @@ def _unpack(value: Any, tensor: Callable[[str], Tensor], device: Any) -> Any:
         case {"array": str(name)}:
             return tensor(name).numpy()[()]
         case {"picture": str(name), "mode": str(mode), "size": [int(width), int(height)]}:
+            need("diffusers", "PIL")
+            from PIL import Image
+
             return Image.frombytes(mode, (width, height), tensor(name).numpy().tobytes())
         case {"generator": str(name), "device": str(where)}:
             return _generator(tensor(name), where)
@@ -126,12 +131,18 @@ def _is_stored(tensor: Tensor) -> bool:
     return tensor.layout is torch.strided and not tensor.is_meta and tensor.dtype in STORED
 
 
+def _is_picture(value: Any) -> bool:
+    """Whether it is one of Pillow's, which nobody has where Pillow was not imported."""
+    pillow: Any = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(value, pillow.Image)
+
+
 def _kind(value: Any) -> str:
     if isinstance(value, FunctionType | MethodType):
         return f"the function {value.__name__}"
     if isinstance(value, Tensor):
         return f"a tensor of {value.dtype}, {value.layout}, on {value.device}"
-    if isinstance(value, Image.Image):
+    if _is_picture(value):
         return "a picture with a palette (convert it first)"
     return f"an object of class {type(value).__name__}"
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .denoisers import roundoff_of
-from .evaluator import Tally, sampled
+from .evaluator import Evaluator, sampled
 from .metrics import nmse
 from .shapes import column
 
@@ -114,7 +114,7 @@ class Roundoff:
 
 
 def roundoff(
-    tally: Tally, y: Tensor, rows: Tensor, m: Tensor | None = None, *, nodes: int = 3
+    evaluator: Evaluator, y: Tensor, rows: Tensor, m: Tensor | None = None, *, nodes: int = 3
 ) -> Roundoff:
     r"""Measure the round-off of a network at a few nodes; the others have that of the nearest.
 
@@ -126,7 +126,7 @@ def roundoff(
     evaluations at each of these nodes, three without ``m``, and the first sample eleven more.
 
     Args:
-        tally: the network, the solver, and the count.
+        evaluator: the network, the solver, and the count.
         y: states, ``[k, N, ...]``.
         rows: which sample each belongs to, ``[k]``.
         m: the outputs there, ``[k, N, ...]``, where they are known.
@@ -142,8 +142,8 @@ def roundoff(
     nearest = (torch.arange(n, device=y.device)[:, None] - some).abs().argmin(1)
     states, places = y[:, some].flatten(0, 1), some.repeat(k)
     whose = rows.repeat_interleave(len(some))
-    at = tally.output(states, places, whose) if m is None else m[:, some].flatten(0, 1)
-    known = roundoff_of(tally.denoiser)
+    at = evaluator.output(states, places, whose) if m is None else m[:, some].flatten(0, 1)
+    known = roundoff_of(evaluator.denoiser)
     smallest = known or 0.0
     if known is None:
         finite = at.flatten(1).isfinite().all(1)
@@ -152,11 +152,11 @@ def roundoff(
 
         def evaluate(x: Tensor, at: Tensor) -> Tensor:
             here = places[at].expand(len(x)), whose[at].expand(len(x))
-            return tally.call(partial(tally.solver.raw, tally.denoiser), x, *here)
+            return evaluator.call(partial(evaluator.solver.raw, evaluator.denoiser), x, *here)
 
         smallest, h = rough_changes(partial(evaluate, at=best), states[best])
         both = torch.cat([states * (1 + h), states * (1 - h)])
-        after, before = tally.output(both, places.repeat(2), whose.repeat(2)).chunk(2)
+        after, before = evaluator.output(both, places.repeat(2), whose.repeat(2)).chunk(2)
         found = second_difference(after, at, before).nan_to_num(0, 0)
         if found.max() > HOPELESS:
             check_repetition(partial(evaluate, at=found.argmax()), states[found.argmax()])
@@ -164,24 +164,26 @@ def roundoff(
     else:
         relative = torch.full((k, n), known, dtype=torch.float64, device=y.device)
     outputs = at.flatten(1).norm(dim=1).view(k, len(some))[:, nearest]
-    weights = tally.solver.b.to(y).square().sum(0)
+    weights = evaluator.solver.b.to(y).square().sum(0)
     noise = (weights * (relative * outputs).square()).sum(1).sqrt()
     size = y.flatten(1).norm(dim=1).clamp(min=1e-300)
     equations = (noise / size).nan_to_num(0, 0) + torch.finfo(torch.float64).eps
     return Roundoff(relative, equations, smallest)
 
 
-def repetition(tally: Tally, first: Tensor, end: Tensor, change: float, rows: Tensor) -> Tensor:
+def repetition(
+    evaluator: Evaluator, first: Tensor, end: Tensor, change: float, rows: Tensor
+) -> Tensor:
     """NMSE between ``end`` and where the sampler ends if its first state changes in the last place.
 
     Args:
-        tally: the network and the solver.
+        evaluator: the network and the solver.
         first: first states, ``[k, ...]``.
         end: where the sampler ends from them, ``[k, ...]``.
         change: the relative change.
         rows: which sample each belongs to, ``[k]``.
     """
-    return nmse(sampled(tally, first * (1 + change), rows)[2], end)
+    return nmse(sampled(evaluator, first * (1 + change), rows)[2], end)
 
 
 def raised(limit: Tensor, repeat: Tensor) -> Tensor:

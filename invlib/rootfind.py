@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .shapes import column
 from .watch import observe
+from .words import Reason
 
 Residual = Callable[[Tensor, Tensor], Tensor]
 
@@ -49,7 +50,7 @@ class Root:
     x: Tensor
     residual: Tensor
     iterations: Tensor
-    reason: tuple[str, ...]
+    reason: tuple[Reason, ...]
 
     @property
     def converged(self) -> Tensor:
@@ -88,7 +89,7 @@ class Search:
     goal: float | Tensor | None = None
     residual: Tensor = field(init=False)
     iterations: Tensor = field(init=False)
-    reason: list[str] = field(init=False)
+    reason: list[Reason] = field(init=False)
     rows: Tensor = field(init=False)
     since: Tensor = field(init=False)
 
@@ -121,7 +122,7 @@ class Search:
         self._milestone[rows] = torch.where(progress, size, self._milestone[rows])
         self.since[rows] = torch.where(progress, 0, self.since[rows] + 1)
         self.iterations[rows.cpu()] += 1
-        done = {
+        done: dict[Reason, Tensor] = {
             "converged": size <= self._tol[rows],
             "diverged": ~size.isfinite() | (size > 1e6 * self._first[rows]),
             "stalled": self.since[rows] >= self.patience,
@@ -129,15 +130,19 @@ class Search:
         }
         go_on = torch.ones_like(better)
         for reason, mask in done.items():
-            self.stop(mask[go_on], reason)
-            go_on &= ~mask
+            go_on = self.leave(go_on, mask, reason)
         why = observe(self.residual, self.tol if self.goal is None else self.goal)
         if why:
             self.stop(torch.ones_like(self.rows, dtype=torch.bool), why)
             go_on[:] = False
         return go_on
 
-    def stop(self, mask: Tensor, reason: str) -> None:
+    def leave(self, go_on: Tensor, mask: Tensor, reason: Reason) -> Tensor:
+        """Of this round's samples that ``go_on [k]``, end those in ``mask [k]``; who still does."""
+        self.stop(mask[go_on], reason)
+        return go_on & ~mask
+
+    def stop(self, mask: Tensor, reason: Reason) -> None:
         """Take the active rows in ``mask [k]`` out of the search."""
         for row in self.rows[mask].tolist():
             self.reason[row] = reason
@@ -177,7 +182,7 @@ def fixed_point(
     return search.root()
 
 
-def forward_step(
+def forward_step_method(
     residual: Residual,
     x: Tensor,
     *,
@@ -224,8 +229,7 @@ def forward_step(
         loss = r.flatten(1).square().sum(1)
         go_on = search.observe(x, r)
         if tol is None:
-            search.stop(loss[go_on] < threshold, "converged")
-            go_on = go_on & (loss >= threshold)
+            go_on = search.leave(go_on, loss < threshold, "converged")
         now = step * min(1.0, (k + 1) / max(warm_up, 1))
         x = (x - column(now, x) * r)[go_on]
         if plateau is not None:
@@ -279,6 +283,13 @@ def anderson(
               x_{k+1} = x_k - r_k/s - (\Delta X - \Delta R/s)\,\gamma
 
     Source: Walker and Ni, SIAM J. Numer. Anal. 2011.
+
+    Example:
+        The number that is its own cosine:
+
+        >>> found = anderson(lambda x, rows: x - x.cos(), torch.ones(1, 1, dtype=torch.float64))
+        >>> found.reason, round(found.x.item(), 9)
+        (('converged',), 0.739085133)
     """
     search = Search(x, tol, max_iterations, patience)
     xs: list[Tensor] = []

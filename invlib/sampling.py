@@ -54,6 +54,16 @@ def sample(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Trajectory:
     Raises:
         ValueError: if the noise or the network's output is not finite, shapes do not fit, or the
             network does not say what it predicts.
+
+    Example:
+        A plain function as the network, which predicts the noise:
+
+        >>> import invlib
+        >>> network = invlib.predicting(lambda x, t: 0.9 * torch.tanh(x), "epsilon")
+        >>> solver = invlib.dpm_solver_pp_2m(invlib.Schedule.scaled_linear().grid(10))
+        >>> made = sample(network, torch.tensor([[1.0, -2.0]]), solver)
+        >>> made.states.shape, made.nfe.tolist()
+        (torch.Size([11, 1, 2]), [10])
     """
     y = as_state(noise, "noise") * solver.scale
     denoiser = beside(denoiser, noise)

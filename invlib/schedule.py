@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 import torch
@@ -274,26 +275,21 @@ class Schedule:
 
         Returns:
             A :class:`Grid` with N+1 points.
+
+        Example:
+            >>> grid = Schedule.scaled_linear().grid(4, spacing="trailing", integer_times=True)
+            >>> grid.t.tolist()
+            [999.0, 749.0, 499.0, 249.0, 0.0]
         """
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
-        last = self.times - 1
-        if spacing == "linspace":
-            t = (torch.arange(steps + 1, dtype=torch.float64) * (last / steps)).round().flip(0)[:-1]
-        elif spacing == "leading":
-            ratio = self.times // (steps + 1)
-            t = (torch.arange(steps + 1, dtype=torch.float64) * ratio).flip(0)[:-1] + offset
-        elif spacing == "trailing":
-            gap = self.times - (self.times - self.times / steps)  # rounded as numpy's arange does
-            t = (self.times - torch.arange(steps, dtype=torch.float64) * gap).round() - 1
-        elif spacing in ("logsnr", "karras"):
-            t = self._lambda_grid(steps, spacing, last if t_max is None else t_max, final, rho)
-        else:
-            raise ValueError(
-                f"unknown spacing {spacing!r}; use linspace, leading, trailing, logsnr or karras"
-            )
+        if spacing not in SPACINGS:
+            *others, last = SPACINGS
+            raise ValueError(f"unknown spacing {spacing!r}; use {', '.join(others)} or {last}")
         if final not in ("sigma_min", "zero"):
             raise ValueError(f"unknown final {final!r}; use 'sigma_min' or 'zero'")
+        start = self.times - 1.0 if t_max is None else t_max
+        t = SPACINGS[spacing](self, Wanted(steps, final, start, offset, rho))
         t = torch.cat([t, t.new_zeros(1)])
         alpha, sigma = self.alpha_t(t), self.sigma_t(t)
         if final == "zero":
@@ -301,25 +297,86 @@ class Schedule:
             alpha[-1], sigma[-1] = 1.0, 0.0
         return Grid(t.round() if integer_times else t, alpha, sigma, self)
 
-    def _lambda_grid(
-        self, steps: int, spacing: Spacing, t_max: float, final: Final, rho: float
-    ) -> Tensor:
-        ends = self.lambda_t(torch.tensor([t_max, 0.0], dtype=torch.float64))
-        count = steps + 1 if final == "sigma_min" else steps
-        u = torch.linspace(0, 1, count, dtype=torch.float64)[:steps]
-        return self.t_lambda(spaced_lambdas(ends, u, spacing, rho))
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a grid has to have; see :meth:`Schedule.grid`.
+
+    Attributes:
+        steps: number N of steps.
+        final: where it lands.
+        t_max: where the spacings in lambda start.
+        offset: what is added to the times of ``leading``.
+        rho: exponent of ``karras``.
+    """
+
+    steps: int
+    final: Final
+    t_max: float
+    offset: int
+    rho: float
 
 
-def spaced_lambdas(ends: Tensor, u: Tensor, spacing: str, rho: float) -> Tensor:
-    r"""Half log-SNRs between two ends, uniform in themselves or in a power of the noise level.
+def linspace(schedule: Schedule, wanted: Wanted) -> Tensor:
+    r"""The times :math:`[(T-1)\,k/N]`, rounded, for k = N, ..., 1."""
+    gap = (schedule.times - 1) / wanted.steps
+    return (torch.arange(wanted.steps + 1, dtype=torch.float64) * gap).round().flip(0)[:-1]
+
+
+def leading(schedule: Schedule, wanted: Wanted) -> Tensor:
+    r"""The times :math:`k\lfloor T/(N+1)\rfloor + o`, o the offset, for k = N, ..., 1."""
+    gap = schedule.times // (wanted.steps + 1)
+    times = torch.arange(wanted.steps + 1, dtype=torch.float64) * gap
+    return times.flip(0)[:-1] + wanted.offset
+
+
+def trailing(schedule: Schedule, wanted: Wanted) -> Tensor:
+    r"""The times :math:`[T - kT/N] - 1`, rounded, for k = 0, ..., N-1."""
+    times = schedule.times
+    gap = times - (times - times / wanted.steps)  # rounded as numpy's arange does
+    return (times - torch.arange(wanted.steps, dtype=torch.float64) * gap).round() - 1
+
+
+def logsnr(ends: Tensor, u: Tensor, rho: float) -> Tensor:
+    r"""Half log-SNRs between two ends, uniform in themselves.
 
     Args:
         ends: that of the noise and that of the image, ``[2]``.
         u: places between them, from 0 to 1, any shape.
-        spacing: ``logsnr``, or ``karras``: uniform in :math:`(\sigma/\alpha)^{1/\rho}`.
-        rho: exponent of the ``karras`` spacing.
+        rho: not used.
     """
-    if spacing == "logsnr":
-        return torch.lerp(ends[0], ends[1], u)
+    return torch.lerp(ends[0], ends[1], u)
+
+
+def karras(ends: Tensor, u: Tensor, rho: float) -> Tensor:
+    r"""Half log-SNRs between two ends, uniform in :math:`(\sigma/\alpha)^{1/\rho}`.
+
+    Args:
+        ends: that of the noise and that of the image, ``[2]``.
+        u: places between them, from 0 to 1, any shape.
+        rho: the exponent.
+
+    Source: Karras et al., NeurIPS 2022.
+    """
     roots = torch.exp(-ends / rho)
     return -rho * torch.log(torch.lerp(roots[0], roots[1], u))
+
+
+LambdaSpacing = Callable[[Tensor, Tensor, float], Tensor]
+LAMBDA_SPACINGS: dict[str, LambdaSpacing] = {"logsnr": logsnr, "karras": karras}
+
+
+def in_lambda(schedule: Schedule, wanted: Wanted, spacing: LambdaSpacing) -> Tensor:
+    """The times of N half log-SNRs; the last is the image's own if the grid lands on no noise."""
+    ends = schedule.lambda_t(torch.tensor([wanted.t_max, 0.0], dtype=torch.float64))
+    count = wanted.steps + 1 if wanted.final == "sigma_min" else wanted.steps
+    u = torch.linspace(0, 1, count, dtype=torch.float64)[: wanted.steps]
+    return schedule.t_lambda(spacing(ends, u, wanted.rho))
+
+
+SPACINGS: dict[str, Callable[[Schedule, Wanted], Tensor]] = {
+    "linspace": linspace,
+    "leading": leading,
+    "trailing": trailing,
+    **{name: partial(in_lambda, spacing=each) for name, each in LAMBDA_SPACINGS.items()},
+}

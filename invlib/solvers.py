@@ -106,6 +106,12 @@ def ddim(grid: Grid, *, scale: float | None = None) -> Solver:
         scale: the first state is ``scale`` times the noise; by default ``grid.scale``.
 
     Source: Song, Meng, Ermon, ICLR 2021.
+
+    Example:
+        >>> from invlib import Schedule
+        >>> solver = ddim(Schedule.scaled_linear().grid(2))
+        >>> solver.steps, solver.prediction
+        (2, 'epsilon')
     """
     a = grid.alpha[1:] / grid.alpha[:-1]
     b = torch.diag(grid.sigma[1:] - a * grid.sigma[:-1])

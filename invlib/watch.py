@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .interrupt import first_interrupt
 from .progress_bar import Bar
+from .words import Reason
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class Budget:
 
     Attributes:
         evaluations: most evaluations of a network, encoders and decoders included, that any
-            sample pays for, counted as everywhere (:class:`invlib.evaluator.Tally`). A round that
-            has begun is finished; a round of a whole trajectory costs one evaluation a step. So is
-            the measurement of round-off with which a search begins: about twenty evaluations.
+            sample pays for, counted as everywhere (:class:`invlib.evaluator.Evaluator`). A round
+            that has begun is finished; a round of a whole trajectory costs one evaluation a step.
+            So is the measurement of round-off with which a search begins: about twenty evaluations.
         seconds: most seconds.
     """
 
@@ -124,7 +125,7 @@ def count(evaluations: dict[int, int]) -> None:
 
 def observe(
     residual: Tensor, tol: float | Tensor | None = None, solved: int | None = None
-) -> str | None:
+) -> Reason | None:
     """A round is done: note it, and say as :func:`stopped` whether to go on.
 
     Args:
@@ -137,7 +138,7 @@ def observe(
     return stopped()
 
 
-def stopped() -> str | None:
+def stopped() -> Reason | None:
     """Why searches have to end now, ``budget`` or ``interrupted``; None if they may go on."""
     return next((why for run in _runs() if (why := run.stopped())), None)
 
@@ -162,7 +163,7 @@ class _Run:
     watch: Watch
     outside: _Run | None
     rows: Sequence[int] | None = None
-    why: str | None = None
+    why: Reason | None = None
     pressed: bool = False
     phase: str = "search"
     share: tuple[int, int] = (0, 1)
@@ -218,7 +219,7 @@ class _Run:
             finally:
                 _CURRENT.reset(token)
 
-    def stopped(self) -> str | None:
+    def stopped(self) -> Reason | None:
         most = self.watch.budget or Budget()
         if self.why is None and (
             (most.evaluations is not None and self.evaluations >= most.evaluations)

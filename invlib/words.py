@@ -17,6 +17,12 @@ Reason = Literal[
     "nan",
 ]
 Verdict = Literal["exact", "approximate", "failed"]
+Uniqueness = Literal[
+    "not searched",
+    "unique as far as searched",
+    "nothing else found",
+    "another noise makes the same image",
+]
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ VERDICTS: dict[Verdict, Word] = {
     ),
 }
 
-UNIQUENESS: dict[str, Word] = {
+UNIQUENESS: dict[Uniqueness, Word] = {
     "not searched": Word(
         "nobody looked for another noise",
         "ask `others=2`",

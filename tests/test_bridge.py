@@ -15,7 +15,6 @@ from twelve import SCHEDULE, image_db
 
 import invlib
 from invlib.bridge import Bridged, bridged, subspace_singular_values
-from invlib.certificate import sample_image, singular_values
 from invlib.denoisers import (
     Denoiser,
     Differences,
@@ -27,6 +26,7 @@ from invlib.denoisers import (
 )
 from invlib.newton import forward_mode, forward_modes, newton_krylov
 from invlib.schedule import Grid
+from invlib.singular import sample_image, singular_values
 from invlib.solvers import Solver, ddim, dpm_solver_pp_2m
 
 EXACT = mixture(SCHEDULE)

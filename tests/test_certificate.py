@@ -12,14 +12,15 @@ from analytic import noise_prediction, one_gaussian, randn
 from torch import Tensor
 from twelve import DIM, SCHEDULE, run, truth, twelve
 
-from invlib.certificate import certify, sample_image, singular_values
+from invlib.certificate import certify
 from invlib.denoisers import Denoiser, Mixture, gaussian, guided, select
-from invlib.inversion import Inversion, invert
-from invlib.inverters import algorithm2, exact, naive, whole_trajectory
+from invlib.inversion import Inversion
+from invlib.inverters import algorithm2, exact, invert, naive, whole_trajectory
 from invlib.newton import forward_mode
 from invlib.precision import Roundoff
 from invlib.sampling import sample
 from invlib.schedule import Grid
+from invlib.singular import sample_image, singular_values
 from invlib.solvers import Solver, ddim, dpm_solver_pp_2m, dpm_solver_pp_3m
 
 SMALL = 16

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from invlib.certificate import sample_image, singular_values
 from invlib.exercises.chapter08 import (
     check_noise_bound,
     check_second_noise,
@@ -13,6 +12,7 @@ from invlib.exercises.chapter08 import (
     line_sampler,
 )
 from invlib.metrics import nmse
+from invlib.singular import sample_image, singular_values
 
 
 def words(levels, limit=1e-20):

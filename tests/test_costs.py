@@ -17,7 +17,7 @@ from torch import nn
 
 from invlib import Schedule
 from invlib.denoisers import gaussian
-from invlib.evaluator import Tally
+from invlib.evaluator import Evaluator
 from invlib.inverters import rounds
 from invlib.pipelines import read
 from invlib.rehearsal import costs, costs_sizes, costs_time
@@ -83,9 +83,9 @@ def test_pairs_are_those_of_the_search(
     image = torch.zeros(1, 30)
     schedule = Schedule.scaled_linear()
     solver = ddim(schedule.grid(steps))
-    tally, image = Tally.start(gaussian(schedule, image[0], 1.0), image, solver)
+    evaluator, image = Evaluator.start(gaussian(schedule, image[0], 1.0), image, solver)
     states = torch.zeros(steps, 1, 30, dtype=torch.float64)
-    found = rounds.Rounds.start(tally, image, states, memory=MEMORY).pairs
+    found = rounds.Rounds.start(evaluator, image, states, memory=MEMORY).pairs
     most = pairs_at_most(steps, 30, free)
     assert (found.memory, found.dy.element_size()) == (most.count, most.width)
 

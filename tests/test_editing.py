@@ -31,7 +31,7 @@ from invlib.editing import (
     values_of,
     word_tokens,
 )
-from invlib.inversion import invert
+from invlib.inverters import invert
 from invlib.metrics import nmse
 from invlib.portraits import caption, held_out, load, portraits_denoiser
 from invlib.portraits.quality import noise_for

@@ -18,8 +18,8 @@ from twelve import SCHEDULE, counted, error_db, run
 
 from invlib.certificate import Certificate, certify
 from invlib.denoisers import Denoiser, Prediction, predicting, prediction_of, select
-from invlib.inversion import Inversion, invert
-from invlib.inverters import METHODS, exact, multisecant, stepwise
+from invlib.inversion import Inversion
+from invlib.inverters import METHODS, exact, invert, multisecant, stepwise
 from invlib.metrics import nmse
 from invlib.precision import MOST, ROUGH
 from invlib.rootfind import anderson

@@ -17,7 +17,7 @@ from twelve import DIM, counted, error_db, image_db, prompted, twelve
 
 from invlib.certificate import certify
 from invlib.denoisers import Denoiser, Mixture, predicting, select
-from invlib.evaluator import Tally
+from invlib.evaluator import Evaluator
 from invlib.flow import (
     FLOW_RIVALS,
     FLOW_SAMPLERS,
@@ -38,9 +38,8 @@ from invlib.flow import (
 from invlib.flow.fireflow import reused
 from invlib.flow.rf_solver import midpoint
 from invlib.flow.walk import Field, Rule, walk
-from invlib.inversion import Inverter, invert
-from invlib.inverters import exact, naive
-from invlib.inverters.stepwise import StepProblem
+from invlib.inverters import Inverter, exact, invert, naive
+from invlib.inverters.steps import StepProblem
 from invlib.metrics import nmse
 from invlib.probing import NotInvertible, from_scheduler, network_prediction
 from invlib.rootfind import fixed_point
@@ -165,9 +164,9 @@ def test_tables_are_the_rules_walked_forwards(make: Callable[[Grid], Solver], ru
     grid, noise = flow_grid(7, shift=3.0), randn(3, 4)
     solver = make(grid)
     trajectory = sample(curved(), noise, solver)
-    field = Field(Tally(curved(), solver, [0] * 3), grid.t.tolist(), grid.sigma.tolist())
+    field = Field(Evaluator(curved(), solver, [0] * 3), grid.t.tolist(), grid.sigma.tolist())
     torch.testing.assert_close(trajectory.image, walk(field, noise, rule)[-1], rtol=1e-12, atol=0)
-    assert torch.equal(trajectory.nfe, field.tally.nfe)
+    assert torch.equal(trajectory.nfe, field.evaluator.nfe)
     assert step_grid(solver) is grid
 
 
@@ -225,10 +224,10 @@ def test_uni_inv_is_one_fixed_point_iteration_of_the_exact_inverse() -> None:
     solver, denoiser = flow_euler(flow_grid(steps)), network(3.5, 4)
     image = sample(denoiser, randn(4, DIM), solver).image
     states = uni_inv(denoiser, image, solver).states
-    tally, image = Tally.start(denoiser, image, solver)
+    evaluator, image = Evaluator.start(denoiser, image, solver)
     last = denoiser(image, torch.zeros(4).double())
     for i in reversed(range(steps)):
-        step, gap = StepProblem(tally, i, states[i + 1]), -solver.b[i, i]
+        step, gap = StepProblem(evaluator, i, states[i + 1]), -solver.b[i, i]
         root = fixed_point(step, states[i + 1] + gap * last, slope=1.0, max_iterations=2)
         torch.testing.assert_close(root.x, states[i], rtol=1e-10, atol=1e-12)
         last = (states[i] - states[i + 1]) / gap

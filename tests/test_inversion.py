@@ -25,18 +25,27 @@ from twelve import (
     twelve,
 )
 
-from invlib.certificate import certify, sample_image
+from invlib.certificate import certify
 from invlib.denoisers import Denoiser, select
-from invlib.evaluator import Tally
-from invlib.inversion import Inversion, invert, merge
-from invlib.inverters import algorithm1, algorithm2, exact, naive, stepwise, whole_trajectory
+from invlib.evaluator import Evaluator
+from invlib.inversion import Inversion, merge
+from invlib.inverters import (
+    algorithm1,
+    algorithm2,
+    exact,
+    invert,
+    naive,
+    stepwise,
+    whole_trajectory,
+)
 from invlib.inverters.starts import random_states
 from invlib.newton import newton_krylov
 from invlib.precision import Roundoff, roundoff, step_tolerance
 from invlib.probing import from_scheduler, network_prediction
-from invlib.rootfind import Finder, anderson, fixed_point, forward_step, gradient_descent
+from invlib.rootfind import Finder, anderson, fixed_point, forward_step_method, gradient_descent
 from invlib.sampling import sample
 from invlib.schedule import Grid
+from invlib.singular import sample_image
 from invlib.solvers import (
     Solver,
     ddim,
@@ -159,7 +168,7 @@ def test_any_root_finder_may_solve_the_trajectory() -> None:
     image = sample(denoiser, noise, solver).image
     for finder in (
         fixed_point,
-        partial(forward_step, rho=0.8, max_iterations=400),
+        partial(forward_step_method, rho=0.8, max_iterations=400),
         partial(gradient_descent, rho=0.3, max_iterations=400),
         newton_krylov,
     ):
@@ -539,9 +548,9 @@ def test_a_float32_network_is_inverted_to_its_round_off() -> None:
 
 def measured(denoiser: Denoiser, image: Tensor, solver: Solver) -> Roundoff:
     """The round-off of a network where an image is noised at random."""
-    tally, image = Tally.start(denoiser, image, solver)
+    evaluator, image = Evaluator.start(denoiser, image, solver)
     noised = random_states(image, solver, 0)[:-1].transpose(0, 1)
-    return roundoff(tally, noised, torch.arange(len(image)))
+    return roundoff(evaluator, noised, torch.arange(len(image)))
 
 
 def test_the_tolerance_of_a_step_grows_with_the_round_off_of_guidance() -> None:

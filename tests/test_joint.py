@@ -11,8 +11,7 @@ from invlib.autoencoder import ROUNDING, Autoencoder, Box, encoder, joint, limit
 from invlib.autoencoder.lbfgs import lbfgs
 from invlib.autoencoder.limits import jacobian
 from invlib.denoisers import gaussian
-from invlib.inversion import invert
-from invlib.inverters import stepwise
+from invlib.inverters import invert, stepwise
 from invlib.metrics import nmse
 from invlib.sampling import sample
 from invlib.schedule import Schedule

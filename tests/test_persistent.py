@@ -12,8 +12,7 @@ from torch import Tensor
 from twelve import DIM, SCHEDULE, error_db, image_db, prompted, run, twelve
 
 from invlib.denoisers import in_float64, predicting
-from invlib.inversion import invert
-from invlib.inverters import multisecant, persistent
+from invlib.inverters import invert, multisecant, persistent
 from invlib.inverters.starts import random_states
 from invlib.sampling import sample
 from invlib.solvers import dpm_solver_pp_2m

@@ -14,9 +14,8 @@ from torch import Tensor
 from twelve import DIM, SCHEDULE, counted, run
 
 from invlib.denoisers import Denoiser, Prediction
-from invlib.evaluator import Tally
-from invlib.inversion import invert
-from invlib.inverters import METHODS
+from invlib.evaluator import Evaluator
+from invlib.inverters import METHODS, invert
 from invlib.inverters.trajectory import outputs, residual
 from invlib.precision import CHANGES, NotRepeatableError, Roundoff, rough_changes, roundoff
 from invlib.sampling import sample
@@ -36,15 +35,15 @@ def states(denoiser: Denoiser, count: int = 3, solver: Solver = SOLVER) -> Tenso
 
 
 def measured(denoiser: Denoiser, y: Tensor, solver: Solver = SOLVER) -> Roundoff:
-    tally = Tally(denoiser, solver, [0] * len(y))
+    evaluator = Evaluator(denoiser, solver, [0] * len(y))
     with torch.no_grad():
-        return roundoff(tally, y, torch.arange(len(y)))
+        return roundoff(evaluator, y, torch.arange(len(y)))
 
 
 def at_nodes(denoiser: Denoiser, y: Tensor) -> Tensor:
-    tally = Tally(denoiser, SOLVER, [0] * len(y))
+    evaluator = Evaluator(denoiser, SOLVER, [0] * len(y))
     with torch.no_grad():
-        return outputs(tally, y, torch.arange(len(y)))
+        return outputs(evaluator, y, torch.arange(len(y)))
 
 
 def size(x: Tensor) -> Tensor:
@@ -255,18 +254,18 @@ def test_what_it_costs(nodes: int, known: bool) -> None:
     """Two evaluations a node, three where the output is not known, and eleven of one sample."""
     count = counted(mixture(SCHEDULE), 4)
     y = randn(4, 10, 4)
-    tally = Tally(count, SOLVER, [0] * 4)
+    evaluator = Evaluator(count, SOLVER, [0] * 4)
     rows = torch.arange(4)
-    m = outputs(Tally(mixture(SCHEDULE), SOLVER, [0] * 4), y, rows) if known else None
-    roundoff(tally, y, rows, m, nodes=nodes)
+    m = outputs(Evaluator(mixture(SCHEDULE), SOLVER, [0] * 4), y, rows) if known else None
+    roundoff(evaluator, y, rows, m, nodes=nodes)
     each = (2 if known else 3) * nodes
-    assert tally.counts == count.per_sample == [each + 11, each, each, each]
+    assert evaluator.counts == count.per_sample == [each + 11, each, each, each]
     assert len(count.sizes) == (2 if known else 3)
 
 
 def test_a_small_solver_has_no_more_nodes_than_it_has() -> None:
     for steps in (1, 2, 3):
         solver = ddim(SCHEDULE.grid(steps))
-        tally = Tally(mixture(SCHEDULE), solver, [0])
-        found = roundoff(tally, randn(1, steps, 4), torch.arange(1))
-        assert found.outputs.shape == (1, steps) and tally.counts == [3 * steps + 11]
+        evaluator = Evaluator(mixture(SCHEDULE), solver, [0])
+        found = roundoff(evaluator, randn(1, steps, 4), torch.arange(1))
+        assert found.outputs.shape == (1, steps) and evaluator.counts == [3 * steps + 11]

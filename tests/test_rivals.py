@@ -15,8 +15,8 @@ from torch import Tensor
 from twelve import DIM, SCHEDULE, counted, error_db, image_db, prompted, run, twelve
 
 from invlib.denoisers import Guided, gaussian, guided, predicting
-from invlib.inversion import Inversion, invert
-from invlib.inverters import naive
+from invlib.inversion import Inversion
+from invlib.inverters import invert, naive
 from invlib.probing import from_scheduler
 from invlib.rivals import (
     RIVALS,

@@ -20,7 +20,7 @@ from invlib.rootfind import (
     Search,
     anderson,
     fixed_point,
-    forward_step,
+    forward_step_method,
     gradient_descent,
     relative_size,
 )
@@ -28,12 +28,12 @@ from invlib.rootfind import (
 # Each finder with options that solve a well-conditioned problem to 1e-10, with any slope.
 FINDERS: dict[str, Finder] = {
     "fixed_point": fixed_point,
-    "forward_step": partial(forward_step, rho=0.25, max_iterations=300),
+    "forward_step_method": partial(forward_step_method, rho=0.25, max_iterations=300),
     "gradient_descent": partial(gradient_descent, rho=0.3, max_iterations=300),
     "anderson": anderson,
     "newton_krylov": newton_krylov,
 }
-DERIVATIVE_FREE = ("fixed_point", "forward_step", "anderson")
+DERIVATIVE_FREE = ("fixed_point", "forward_step_method", "anderson")
 every_finder = pytest.mark.parametrize("finder", FINDERS.values(), ids=FINDERS)
 
 
@@ -93,7 +93,7 @@ def error(x: Tensor, root: Tensor) -> Tensor:
 def test_finds_the_root_of_every_sample(
     finder: Finder, seed: int, batch: int, dim: int, bend: float, slope: float
 ) -> None:
-    if finder is FINDERS["forward_step"] or finder is FINDERS["gradient_descent"]:
+    if finder is FINDERS["forward_step_method"] or finder is FINDERS["gradient_descent"]:
         slope = 1.0  # they make no use of it
     residual, root = smooth_problem(seed, batch, dim, bend, slope)
     start = root + randn(batch, dim, seed=seed + 2)
@@ -315,7 +315,7 @@ def test_forward_step_converges_where_the_residual_is_cocoercive() -> None:
     residual = plain(lambda x: (x - root) @ (a.T @ a))
     beta = 1 / torch.linalg.matrix_norm(a.T @ a, 2).item()
     counted = Counted(residual)
-    step = partial(forward_step, warm_up=0, plateau=None, max_iterations=3000)
+    step = partial(forward_step_method, warm_up=0, plateau=None, max_iterations=3000)
     found = step(counted, randn(1, 6, seed=2), rho=1.9 * beta, tol=1e-10)
     assert found.converged.all()
     distance = torch.stack([(x - root).norm() for x in counted.at])
@@ -330,7 +330,9 @@ def test_forward_step_fails_where_the_residual_is_only_monotone() -> None:
     residual, start = plain(lambda x: x @ turn), torch.ones(1, 2).double()
     for rho in (1.0, 0.1, 0.01):
         counted = Counted(residual)
-        found = forward_step(counted, start, rho=rho, warm_up=0, plateau=None, max_iterations=50)
+        found = forward_step_method(
+            counted, start, rho=rho, warm_up=0, plateau=None, max_iterations=50
+        )
         assert torch.equal(found.x, start) and not found.converged.any()
         growth = counted.at[-1].norm() / counted.at[-2].norm()
         assert growth.item() == pytest.approx(math.sqrt(1 + rho**2))
@@ -340,7 +342,7 @@ def test_forward_step_fails_where_the_residual_is_only_monotone() -> None:
 def test_forward_step_warms_up() -> None:
     counted = Counted(plain(lambda x: x - 1))
     start = torch.full((1, 1), 3.0).double()
-    forward_step(counted, start, rho=0.5, tol=1e-300, max_iterations=41, plateau=None)
+    forward_step_method(counted, start, rho=0.5, tol=1e-300, max_iterations=41, plateau=None)
     rho = [0.5 * min(1.0, (k + 1) / 20) for k in range(40)]
     assert counted.at[-1].item() - 1 == pytest.approx(2 * math.prod(1 - r for r in rho), rel=1e-9)
 
@@ -352,13 +354,13 @@ def test_forward_step_stops_at_an_absolute_sum_of_squares() -> None:
     def residual(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         return x - target[rows]
 
-    found = forward_step(residual, 2 * target)
+    found = forward_step_method(residual, 2 * target)
     squares = (found.x - target).square().sum(1)
     assert found.converged.all() and (squares < 1e-3).all() and (squares > 1e-4).all()
     assert found.iterations[1] > found.iterations[0]
-    loose = forward_step(residual, 2 * target, threshold=1.0)
+    loose = forward_step_method(residual, 2 * target, threshold=1.0)
     assert (loose.iterations < found.iterations).all()
-    relative = forward_step(residual, 2 * target, tol=1e-3)
+    relative = forward_step_method(residual, 2 * target, tol=1e-3)
     assert relative.iterations[0] == relative.iterations[1]
 
 
@@ -375,7 +377,7 @@ def test_forward_step_halves_its_step_like_reduce_lr_on_plateau() -> None:
     calls = iter(range(n))
     counted = Counted(lambda x, rows: sizes[rows, next(calls)][:, None])
     start = torch.full((3, 1), 1e6).double()
-    forward_step(counted, start, rho=1.0, warm_up=0, max_iterations=n, tol=1e-300)
+    forward_step_method(counted, start, rho=1.0, warm_up=0, max_iterations=n, tol=1e-300)
     taken = -torch.stack(counted.at).diff(dim=0)[:, :, 0].T / sizes[:, :-1]
     for row in range(3):
         optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
@@ -390,9 +392,9 @@ def test_forward_step_halves_its_step_like_reduce_lr_on_plateau() -> None:
 
 def test_the_plateau_rule_rescues_a_step_that_is_too_large() -> None:
     residual, start = plain(lambda x: 2.5 * torch.tanh(x)), torch.ones(1, 1).double()
-    fixed = forward_step(residual, start, rho=1.0, warm_up=0, plateau=None)
+    fixed = forward_step_method(residual, start, rho=1.0, warm_up=0, plateau=None)
     assert fixed.reason == ("budget",)
-    assert forward_step(residual, start, rho=1.0, warm_up=0).converged.all()
+    assert forward_step_method(residual, start, rho=1.0, warm_up=0).converged.all()
 
 
 # Gradient descent

@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from chapters import CHAPTERS, ROOT, installs, steps
+from declared import requirements
 
 import invlib
 from invlib import measured, notebook
@@ -61,12 +62,12 @@ def test_the_rules_would_notice_what_once_was_there(tmp_path: Path) -> None:
 def test_results_are_those_of_the_checkout_or_come_with_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert invlib.results("exactness")["rows"]
+    assert measured.results("exactness")["rows"]
     with pytest.raises(ValueError, match=r"no measured table 'exactnes'; use one of .*exactness"):
-        invlib.results("exactnes")
+        measured.results("exactnes")
     (tmp_path / "toy.json").write_text('{"rows": [1]}')
     monkeypatch.setattr(measured, "INSTALLED", tmp_path)
-    assert invlib.results("toy") == {"rows": [1]}
+    assert measured.results("toy") == {"rows": [1]}
     assert measured.CHECKOUT == ROOT / "results"
 
 
@@ -106,7 +107,7 @@ def test_slides_need_no_widget_that_colab_lacks(monkeypatch: pytest.MonkeyPatch)
 BEGINNING = """
 import importlib.metadata as metadata, re, sys
 
-found, open_ = set(), {"invlib", "ipykernel", "ipywidgets", *sys.argv[1:]}
+found, open_ = {"invlib"}, {"ipykernel", *sys.argv[1:]}
 while open_:  # all that these need
     name = open_.pop()
     found.add(name)
@@ -163,7 +164,7 @@ def assignments(path: Path, *names: str) -> list[str]:
 
 @pytest.mark.slow
 def test_the_core_of_the_package_is_enough() -> None:
-    """Every import of a chapter, and the pictures of chapter 13, without any other package.
+    """Every import of a chapter, and the pictures of chapter 13, with the extra ``all`` alone.
 
     But for those that a chapter installs by itself.
     """
@@ -171,6 +172,7 @@ def test_the_core_of_the_package_is_enough() -> None:
     pictures = assignments(editing, "people", "changed", "old_prompts", "pair")
     code = "\n".join([BEGINNING, *imports(), *pictures, "assert pair.mask.any()"])
     more = [name for path in CHAPTERS for name in installed(path)]
-    command = [sys.executable, "-c", code, *more]
+    needed = [name for name, _ in requirements("", "all")]
+    command = [sys.executable, "-c", code, *needed, *more]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -33,14 +33,14 @@ from invlib.autoencoder import (
     to_bytes,
 )
 from invlib.denoisers import Denoiser, select
-from invlib.evaluator import Tally
-from invlib.inversion import Inversion, invert, retry
-from invlib.inverters import METHODS, exact, naive
+from invlib.evaluator import Evaluator
+from invlib.inversion import Inversion, retry
+from invlib.inverters import METHODS, exact, invert, naive
 from invlib.inverters.naive import straight
 from invlib.inverters.whole_trajectory import whole_anderson
 from invlib.newton import newton_krylov
 from invlib.progress_bar import Bar
-from invlib.rootfind import anderson, fixed_point, forward_step, gradient_descent
+from invlib.rootfind import anderson, fixed_point, forward_step_method, gradient_descent
 from invlib.sampling import sample
 from invlib.schedule import FlowSchedule, Schedule
 from invlib.solvers import Solver, ddim, dpm_solver_2m, dpm_solver_pp_1, dpm_solver_pp_2m
@@ -236,7 +236,7 @@ def test_newton_ends_within_a_krylov_space() -> None:
 
 
 @pytest.mark.parametrize(
-    "finder", [anderson, fixed_point, forward_step, gradient_descent, newton_krylov]
+    "finder", [anderson, fixed_point, forward_step_method, gradient_descent, newton_krylov]
 )
 def test_every_root_finder_gives_its_best_so_far(finder: Any) -> None:
     """The residual x^3 + x - b from x = 3: after three rounds it is no worse than at the start."""
@@ -246,7 +246,7 @@ def test_every_root_finder_gives_its_best_so_far(finder: Any) -> None:
         count(dict.fromkeys(rows.tolist(), 1))
         return x**3 + x - b[rows]
 
-    steps = {gradient_descent: {"rho": 1e-4}, forward_step: {"rho": 0.05}}
+    steps = {gradient_descent: {"rho": 1e-4}, forward_step_method: {"rho": 0.05}}
     options = steps.get(finder, {"slope": 30.0})
     with watching(Watch(budget=Budget(evaluations=3))):
         root = finder(residual, x, tol=1e-12, **options)
@@ -433,7 +433,9 @@ def test_what_a_callback_evaluates_is_not_counted() -> None:
         image,
         solver,
         budget=Budget(evaluations=30),
-        callback=lambda p: Tally.start(denoiser, image, solver)[0].count(torch.zeros(20).long()),
+        callback=lambda p: Evaluator.start(denoiser, image, solver)[0].count(
+            torch.zeros(20).long()
+        ),
     )
     assert same(plain, busy)
 

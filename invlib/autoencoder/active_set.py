@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..watch import count, enter, observe, samples, stopped
+from ..words import Reason
 from .box import Box
 from .inversion import DecoderInversion, decoder_inverter, judge
 from .model import Autoencoder, jacobian_columns
@@ -60,7 +61,7 @@ def active_set(
             f"the Jacobian of this decoder has {numbers:.1e} numbers, more than {LARGEST:.1e}; "
             "use quasi_newton"
         )
-    found, paid, reason = [], [], list[str]()
+    found, paid, reason = [], [], list[Reason]()
     for i in range(len(box)):
         z, spent = start[i : i + 1], 0
         if not stopped():

@@ -24,7 +24,7 @@ def encoder(autoencoder: Autoencoder, box: Box) -> DecoderInversion:
     count(dict.fromkeys(range(len(box)), 1))
     refuse_nan(z, "encoder")
     counts = torch.ones(len(box), dtype=torch.long)
-    return judge(autoencoder, box, z, counts, ("explicit",) * len(box), "encoder")
+    return judge(autoencoder, box, z, counts, tuple(["explicit"] * len(box)), "encoder")
 
 
 @decoder_inverter

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..metrics import nmse
 from ..watch import count
+from ..words import Reason
 from .box import Box
 from .model import Autoencoder, NoEncoder
 
@@ -40,7 +41,7 @@ class DecoderInversion:
     image_nmse: Tensor
     inside: Tensor
     evaluations: Tensor
-    reason: tuple[str, ...]
+    reason: tuple[Reason, ...]
     method: str
     note: str = ""
 
@@ -149,7 +150,7 @@ def judge(
     box: Box,
     latents: Tensor,
     evaluations: Tensor,
-    reason: tuple[str, ...],
+    reason: tuple[Reason, ...],
     method: str,
     note: str = "",
 ) -> DecoderInversion:

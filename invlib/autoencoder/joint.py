@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..inversion import Inversion, Inverter
-from ..inverters import exact
+from ..inversion import Inversion
+from ..inverters import Inverter, exact
 from ..solvers import Solver
 from ..watch import stopped
 from .box import ROUNDING, Box

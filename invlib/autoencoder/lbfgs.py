@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..watch import count, enter, observe
+from ..words import Reason
 
 GRADIENT = 3  # evaluations that a value and its gradient cost
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -27,7 +28,7 @@ class Minimum:
 
     x: Tensor
     evaluations: Tensor
-    reason: tuple[str, ...]
+    reason: tuple[Reason, ...]
 
 
 def lbfgs(
@@ -49,7 +50,8 @@ def lbfgs(
     Source: Nocedal and Wright, Numerical Optimization, algorithms 7.4 and 3.1.
     """
     rows = torch.arange(len(x), device=x.device)
-    best, reason = x.clone(), ["budget"] * len(x)
+    best = x.clone()
+    reason: list[Reason] = ["budget"] * len(x)
     value, gradient, finished = objective(x, rows)
     count(dict.fromkeys(rows.tolist(), GRADIENT))
     evaluations = torch.ones(len(x), dtype=torch.long)
@@ -77,7 +79,8 @@ def lbfgs(
         x, value, gradient = new, new_value, new_gradient
         best[rows] = x
         stalled = torch.zeros_like(finished).index_fill(0, todo, True)
-        for name, which in (("stalled", stalled), ("converged", finished)):
+        reasons: dict[Reason, Tensor] = {"stalled": stalled, "converged": finished}
+        for name, which in reasons.items():
             for row in rows[which].tolist():
                 reason[row] = name
         go_on = (~finished & ~stalled).nonzero().flatten()

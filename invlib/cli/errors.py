@@ -7,10 +7,11 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from ..extras import explained
 from ..memory import is_full
 
 FAILED, NOT_EXACT = 1, 3
-EXPECTED = (ValueError, TypeError, OSError, ImportError, NotImplementedError)
+EXPECTED = (ValueError, TypeError, OSError, NotImplementedError)
 FULL = "out of memory; give a lower --max-batch to invert, a smaller --dtype, or another --device"
 
 
@@ -23,6 +24,8 @@ class Reported(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:  # the reader of a pipe has seen enough
             raise
+        except ImportError as error:
+            problem = explained(error)
         except EXPECTED as error:
             problem = str(error) or type(error).__name__
         except (RuntimeError, MemoryError) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 import typer
 
 from ..portraits import MODELS, words
@@ -13,7 +12,7 @@ from ..portraits.load import WEIGHTS, verify
 from ..rehearsal import keep, rehearse
 from .model import check_device
 from .opening import DeviceOption
-from .report import show
+from .report import show, table
 
 ABOUT = {
     "portraits": "a prompt to 64 x 64 portraits, by latents of 16 x 16",
@@ -55,7 +54,7 @@ def figures(
     try:
         from ..reproduce.__main__ import ROOT, main
     except ImportError as error:
-        raise ImportError(f"{error}; the figures need pip install 'invlib[book]'") from error
+        raise ImportError(f"{error}; the figures need the extra invlib[book]") from error
     if not (ROOT / "book" / "figures").is_dir():
         raise OSError("the figures are notebooks of the repository: run this in a checkout of it")
     try:
@@ -94,6 +93,5 @@ def rehearsal(
     if as_json:
         show({"rows": rows}, as_json=True)
         return
-    table = pd.DataFrame(rows)[[*COLUMNS, "note"]]
     print(f"{arch}, {rows[0]['device']}, {dtype}; evaluations a second, random weights")
-    print(table.to_string(index=False, na_rep="-", float_format=lambda v: f"{v:.3g}"))
+    print(table(rows, [*COLUMNS, "note"]))

@@ -62,14 +62,32 @@ class Decoder(StrEnum):
     active_set = "active_set"
 
 
+PictureArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="the picture, as the pipeline wrote it; a clip as an animated PNG or a folder"
+    ),
+]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="noise file to write")]
+MethodOption = Annotated[Method, typer.Option(help="how to invert the sampler")]
+DecoderOption = Annotated[Decoder, typer.Option(help="how to invert the decoder")]
+SecondsOption = Annotated[
+    float | None, typer.Option(help="seconds after which the best so far is taken")
+]
+EvaluationsOption = Annotated[
+    int | None, typer.Option(help="network evaluations after which the best so far is taken")
+]
+BatchOption = Annotated[
+    int | None, typer.Option(min=1, help="most states in one call of the network")
+]
+OthersOption = Annotated[
+    int, typer.Option(min=0, help="searches from other starts: is there another noise?")
+]
+
+
 def invert(
-    picture: Annotated[
-        Path,
-        typer.Argument(
-            help="the picture, as the pipeline wrote it; a clip as an animated PNG or a folder"
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="noise file to write")],
+    picture: PictureArgument,
+    output: OutputOption,
     model: ModelOption = "portraits",
     call: CallOption = None,
     prompt: PromptOption = None,
@@ -77,22 +95,12 @@ def invert(
     guidance_scale: GuidanceOption = None,
     steps: StepsOption = None,
     scheduler: SchedulerOption = None,
-    method: Annotated[Method, typer.Option(help="how to invert the sampler")] = Method.exact,
-    decoder: Annotated[
-        Decoder, typer.Option(help="how to invert the decoder")
-    ] = Decoder.quasi_newton,
-    seconds: Annotated[
-        float | None, typer.Option(help="seconds after which the best so far is taken")
-    ] = None,
-    evaluations: Annotated[
-        int | None, typer.Option(help="network evaluations after which the best so far is taken")
-    ] = None,
-    max_batch: Annotated[
-        int | None, typer.Option(min=1, help="most states in one call of the network")
-    ] = None,
-    others: Annotated[
-        int, typer.Option(min=0, help="searches from other starts: is there another noise?")
-    ] = 0,
+    method: MethodOption = Method.exact,
+    decoder: DecoderOption = Decoder.quasi_newton,
+    seconds: SecondsOption = None,
+    evaluations: EvaluationsOption = None,
+    max_batch: BatchOption = None,
+    others: OthersOption = 0,
     dtype: DtypeOption = Dtype.float32,
     device: DeviceOption = "cpu",
     force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
@@ -117,10 +125,7 @@ def invert(
         steps=steps,
     )
     pipe = opened.pipe
-    prompted = with_prompt(pipe, asked)
-    if prompted != asked:
-        notes.append(NO_PROMPT)
-        asked = unguided(pipe, prompted)
+    asked, assumed = _with_some_prompt(pipe, asked)
     options = Options(
         method=method.value,
         decoder=decoder.value,
@@ -130,16 +135,11 @@ def invert(
         others=others,
     )
     began = time.perf_counter()
-    try:
-        result = invert_image(pipe, frames, options=options, **asked)
-    except NotInvertible as error:
-        raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
-    result = replace(result, notes=(*notes, *result.notes))
+    result = _searched(pipe, frames, options, asked, [*notes, *assumed])
     pixels = as_bytes(frames)
     noise = save_noise(output, result, opened, pictures=fingerprint(pixels))
-    again = as_bytes(flat(regenerate(pipe, result)))
-    share = (again == pixels).double().mean().item()
-    values = summary(result, share) | {
+    same = as_bytes(flat(regenerate(pipe, result))) == pixels
+    values = summary(result, same.double().mean().item()) | {
         "seconds": time.perf_counter() - began,
         "notes": list(result.notes),
         "model": f"{noise.model} {noise.model_hash[:12]}",
@@ -150,6 +150,23 @@ def invert(
     if values["verdict"] != "exact":
         typer.echo(f"not certified exact: {values['verdict']}{_hint(values)}", err=True)
         raise typer.Exit(NOT_EXACT)
+
+
+def _with_some_prompt(pipe: Any, asked: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The call with the empty prompt where it has none, and a note if that was so."""
+    prompted = with_prompt(pipe, asked)
+    return (asked, []) if prompted == asked else (unguided(pipe, prompted), [NO_PROMPT])
+
+
+def _searched(
+    pipe: Any, frames: Any, options: Options, asked: dict[str, Any], notes: Sequence[str]
+) -> ImageInversion:
+    """What the search finds, after some notes; a refusal says what helps on the command line."""
+    try:
+        result = invert_image(pipe, frames, options=options, **asked)
+    except NotInvertible as error:
+        raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
+    return replace(result, notes=(*notes, *result.notes))
 
 
 def _hint(values: dict[str, Any]) -> str:
@@ -171,7 +188,7 @@ def summary(result: ImageInversion, share: float) -> dict[str, Any]:
     if proof is None:
         raise ValueError("the inversion has no certificate")
     worst = int(proof.round_trip.nan_to_num(nan=torch.inf).argmax())
-    verdict = min(proof.verdict, key=("failed", "approximate", "exact").index)
+    verdict: str = min(proof.verdict, key=("failed", "approximate", "exact").index)
     if verdict == "exact" and share < 1:
         verdict = "exact for the latents, not for the picture"
     decoding = result.decoding

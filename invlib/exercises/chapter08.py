@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..certificate import sample_image
 from ..denoisers import Denoiser, Mixture, guided
 from ..schedule import Schedule
+from ..singular import sample_image
 from ..solvers import Solver, ddim
 from . import told
 

@@ -10,7 +10,7 @@ is ``guided(..., scale=1)``. A network of a variance-preserving schedule is a fl
 
 from collections.abc import Callable
 
-from ..inversion import Inverter
+from ..inverters import Inverter
 from ..schedule import Grid
 from ..solvers import Solver
 from .euler_reversed import euler_reversed

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion
 from ..sampling import Trajectory, as_state
 from ..solvers import Solver
@@ -105,8 +105,8 @@ def rf_inversion_sample(
         raise ValueError(f"{solver.name} is not Euler's method, which RF-Inversion samples with")
     states = [as_state(noise, "noise") * solver.scale]
     image = as_state(reference, "reference")
-    tally = Tally(denoiser, solver, [0] * len(image))
-    field = Field(tally, grid.t.tolist(), grid.sigma.tolist())
+    evaluator = Evaluator(denoiser, solver, [0] * len(image))
+    field = Field(evaluator, grid.t.tolist(), grid.sigma.tolist())
     outputs = []
     for k in range(grid.steps):
         x = states[-1]
@@ -114,7 +114,7 @@ def rf_inversion_sample(
         pull = eta if round(start * grid.steps) <= k < round(stop * grid.steps) else 0.0
         velocity = outputs[-1] + pull * ((x - image) / field.sigma[k] - outputs[-1])
         states.append(x + field.gap(k) * velocity)
-    return Trajectory(torch.stack(states), torch.stack(outputs), tally.nfe, solver.scale)
+    return Trajectory(torch.stack(states), torch.stack(outputs), evaluator.nfe, solver.scale)
 
 
 def _check_strength(name: str, value: float) -> None:

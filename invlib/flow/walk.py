@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, convert, parts, prediction_of, select
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion
 from ..schedule import Grid
 from ..solvers import Solver
@@ -22,12 +22,12 @@ class Field:
     """The velocity of a network along the points of a walk, every call counted.
 
     Attributes:
-        tally: network and count.
+        evaluator: network and count.
         t: time labels of the points, in the walk's order, N+1.
         sigma: noise levels of the points, N+1.
     """
 
-    tally: Tally
+    evaluator: Evaluator
     t: list[float]
     sigma: list[float]
 
@@ -48,7 +48,7 @@ class Field:
         low = min(math.floor(place), len(self.t) - 2)
         t, sigma = (v[low] + (place - low) * (v[low + 1] - v[low]) for v in (self.t, self.sigma))
         levels = y.new_full((len(y),), 1 - sigma), y.new_full((len(y),), sigma)
-        kind = prediction_of(self.tally.denoiser)
+        kind = prediction_of(self.evaluator.denoiser)
         p, q = parts(kind, *levels)
         if (levels[0] * q == levels[1] * p).any():
             raise ValueError(
@@ -56,13 +56,13 @@ class Field:
                 f"{sigma:g}: give one that predicts 'flow', or a grid without this level"
             )
         rows = torch.arange(len(y), device=y.device)
-        raw = self.tally.call(self._evaluate, y, y.new_full((len(y),), t), rows)
+        raw = self.evaluator.call(self._evaluate, y, y.new_full((len(y),), t), rows)
         if not torch.isfinite(raw).all():
             raise ValueError(f"the network's output is not finite at t = {t:g}")
         return convert(raw.to(y.dtype), y, *levels, kind, "flow")
 
     def _evaluate(self, y: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        return select(self.tally.denoiser, rows)(y, t)
+        return select(self.evaluator.denoiser, rows)(y, t)
 
 
 Rule = Callable[[Field, Tensor, int, Tensor | None], Tensor]
@@ -107,17 +107,17 @@ def reverse(
         ValueError: if the image is not a finite batch, the solver is no flow-matching sampler,
             or the network's output is not finite.
     """
-    tally, image = Tally.start(denoiser, image, solver)
+    evaluator, image = Evaluator.start(denoiser, image, solver)
     grid = step_grid(solver)
-    field = Field(tally, grid.t.flip(0).tolist(), grid.sigma.flip(0).tolist())
+    field = Field(evaluator, grid.t.flip(0).tolist(), grid.sigma.flip(0).tolist())
     states = _at(solver.sigma, grid, torch.stack(walk(field, image, rule)))
     return Inversion(
         noise=states[0] / solver.scale,
         states=states,
         residuals=torch.full((len(image), solver.steps), torch.nan, dtype=torch.float64),
         iterations=torch.zeros(len(image), dtype=torch.long),
-        nfe=tally.nfe,
-        reason=("explicit",) * len(image),
+        nfe=evaluator.nfe,
+        reason=tuple(["explicit"] * len(image)),
         method=method,
     )
 

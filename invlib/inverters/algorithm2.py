@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion
-from ..rootfind import Finder, Root, forward_step
+from ..rootfind import Finder, Root, forward_step_method
 from ..solvers import Solver
-from ..watch import enter, stopped
 from .naive import time_of, walk
-from .stepwise import StepProblem, collect
+from .steps import StepProblem, solve_backwards
 
 
 @torch.no_grad()
@@ -54,43 +53,39 @@ def algorithm2(
             f"{solver.name} has several stages at one time; Algorithm 2 needs a multistep solver, "
             "whole_trajectory does not"
         )
-    tally, image = Tally.start(denoiser, image, solver)
+    evaluator, image = Evaluator.start(denoiser, image, solver)
     rows = torch.arange(len(image), device=image.device)
     unit = fine * solver.schedule.times / 1000
-    states, roots = [image], list[Root]()
-    for k, i in enumerate(reversed(range(solver.steps))):
-        if roots and stopped():
-            break
-        enter("algorithm2", k, solver.steps)
+
+    def solve(i: int, target: Tensor) -> Root:
         history = [j for j in range(i) if solver.b[i, j]]
         oldest = min(history, default=i)
-        rough, outputs = states[-1], {}
+        rough, outputs = target, {}
         for j in range(i, oldest - 1, -1):
             gap = time_of(solver, j) - time_of(solver, j + 1)
             count = max(1, round(abs(gap) / unit)) if history else 1
-            rough = walk(tally, rough, j + 1, j, count, rows)
+            rough = walk(evaluator, rough, j + 1, j, count, rows)
             if j == i:
                 start = rough
             if history:
-                outputs[j] = tally.output(rough, j, rows)
+                outputs[j] = evaluator.output(rough, j, rows)
         total = solver.b[i].sum().item()
         frozen = torch.zeros_like(image)
         for j in outputs:
             weight = solver.b[i, j].item() - (total if j == i else 0.0)
             frozen = frozen + weight * outputs[j]
-        step = StepProblem(tally, i, states[-1], b=total, c=frozen)
+        step = StepProblem(evaluator, i, target, b=total, c=frozen)
         search = finder or _paper_finder(solver, i)
-        root = (search if tol is None else partial(search, tol=tol))(step, start, slope=step.slope)
-        states.append(root.x)
-        roots.append(root)
-    return collect(states, roots, tally, "algorithm2")
+        return (search if tol is None else partial(search, tol=tol))(step, start, slope=step.slope)
+
+    return solve_backwards(evaluator, image, solve, "algorithm2")
 
 
 def _paper_finder(solver: Solver, i: int) -> Finder:
     """The forward step method with the step sizes of the authors' code."""
     if i == solver.steps - 1:
-        return partial(forward_step, rho=1.0)
+        return partial(forward_step_method, rho=1.0)
     cleaner = abs(time_of(solver, i + 1) - time_of(solver, solver.steps))
     cleaner *= 1000 / solver.schedule.times
     rho = min(1.0, 10 / max(cleaner, 1.0))
-    return partial(forward_step, rho=rho, plateau=20 if i == 0 else None)
+    return partial(forward_step_method, rho=rho, plateau=20 if i == 0 else None)

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, in_float64, nodewise, select
-from ..evaluator import Tally, sampled
+from ..evaluator import Evaluator, sampled
 from ..inversion import Inversion
 from ..precision import MOST, Roundoff, raised, repetition, roundoff, step_tolerance
 from ..rootfind import anderson, relative_size
 from ..shapes import column
 from ..solvers import Solver
 from ..watch import enter, stopped
+from ..words import Reason
 from .rounds import CLOSE, NEAR, Attempt, Rounds, converge, join
-from .starts import jump, random_states, scattered_states
+from .starts import one_step_states, random_states, scattered_states
 from .stepwise import by_steps, stepwise
 from .trajectory import equation_sizes, residual
 
@@ -76,20 +77,20 @@ def exact(
     Raises:
         NotRepeatableError: if the network is random or depends on earlier calls.
     """
-    tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
+    evaluator, image = Evaluator.start(denoiser, image, solver, max_batch=max_batch)
     first = None
     if solver.order_one and nodewise(denoiser):
         first = stepwise(denoiser, image, solver, max_batch=max_batch)
-        tally.counts[:] = first.nfe.tolist()
-        rounds = Rounds.start(tally, image, first.states, memory=memory)
+        evaluator.counts[:] = first.nfe.tolist()
+        rounds = Rounds.start(evaluator, image, first.states, memory=memory)
         precision = first.roundoff
         assert precision is not None
     else:
-        rounds = Rounds.start(tally, image, jump(tally, image), memory=memory)
+        rounds = Rounds.start(evaluator, image, one_step_states(evaluator, image), memory=memory)
         r = rounds.evaluate()
-        precision = roundoff(tally, rounds.y, rounds.rows, rounds.outputs)
+        precision = roundoff(evaluator, rounds.y, rounds.rows, rounds.outputs)
     search = _Search(
-        tally,
+        evaluator,
         image,
         rounds.y,
         precision,
@@ -105,9 +106,9 @@ def exact(
     enter("exact")
     groups = search.advance(rounds, r) if first is None else search.judge(rounds, search.residual)
     left = search.work(groups)
-    before = tally.nfe
+    before = evaluator.nfe
     noises = [search.kept(partial(search.look_again, k)) for k in range(others)]
-    return replace(search.result(left, noises), nfe_others=tally.nfe - before)
+    return replace(search.result(left, noises), nfe_others=evaluator.nfe - before)
 
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ class _Search:
     """What is known about every sample, and what is still to be tried.
 
     Attributes:
-        tally: the given network, which judges.
+        evaluator: the given network, which judges.
         image: the images, ``[B, ...]``.
         y: the best states before the image, ``[B, N, ...]``: those whose run ended nearest to the
             image, or those with the smallest residual where none has run yet.
@@ -137,7 +138,7 @@ class _Search:
         solved: the samples that are, and whether the network in float64 was needed.
     """
 
-    tally: Tally
+    evaluator: Evaluator
     image: Tensor
     y: Tensor
     roundoff: Roundoff
@@ -147,7 +148,7 @@ class _Search:
     memory: int
     double: bool
     by_step: bool
-    finer: Tally | None = None
+    finer: Evaluator | None = None
     residual: Tensor = field(init=False)
     sizes: Tensor = field(init=False)
     trip: Tensor = field(init=False)
@@ -155,7 +156,7 @@ class _Search:
     repeat: Tensor = field(init=False)
     spent: Tensor = field(init=False)
     left: Tensor = field(init=False)
-    reason: list[str] = field(init=False)
+    reason: list[Reason] = field(init=False)
     solved: dict[int, bool] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -202,14 +203,14 @@ class _Search:
         if not self.solved or stopped():
             return found
         rows = torch.tensor([*self.solved], device=self.image.device)
-        image, solver = self.image[rows] + self.rounding(rows, number), self.tally.solver
+        image, solver = self.image[rows] + self.rounding(rows, number), self.evaluator.solver
         start = scattered_states(image, solver, SEED + number)
-        rounds = replace(Rounds.start(self.tally, image, start, memory=self.memory), rows=rows)
+        rounds = replace(Rounds.start(self.evaluator, image, start, memory=self.memory), rows=rows)
         every = self.image.clone()
         every[rows] = image
         again = replace(self, image=every, starts=1)
         if self.by_step:
-            again.work(again.judge(rounds, self.by_steps(self.tally, rounds, start)))
+            again.work(again.judge(rounds, self.by_steps(self.evaluator, rounds, start)))
         else:
             again.work([(rounds, None)])
         ends = torch.tensor([why == "converged" for why in again.reason], device=found.device)
@@ -218,13 +219,13 @@ class _Search:
 
     def advance(self, rounds: Rounds, r: Tensor | None) -> list[Group]:
         """Make rounds until they end, and judge them; what is to be tried next."""
-        rows, given = rounds.rows, rounds.tally is self.tally
-        floor = self.roundoff.equations[rows] * (1 if given else FINER)
+        rows, given = rounds.rows, rounds.evaluator is self.evaluator
+        attainable = self.roundoff.equations[rows] * (1 if given else FINER)
         found = converge(
             rounds,
             rounds.evaluate() if r is None else r,
-            tol=floor,
-            goal=NEAR * floor,
+            tol=attainable,
+            goal=NEAR * attainable,
             max_iterations=(self.max_rounds - self.spent[rows]).clamp(min=1),
             patience=self.patience,
         )
@@ -268,20 +269,21 @@ class _Search:
             size: the relative residuals of their equations, ``[k]``. If they fell to round-off
                 the runs would end nearer by as much.
         """
-        rows, given = rounds.rows, rounds.tally is self.tally
-        states, m, end = sampled(self.tally, rounds.y[:, 0], rows)
+        rows, given = rounds.rows, rounds.evaluator is self.evaluator
+        states, m, end = sampled(self.evaluator, rounds.y[:, 0], rows)
         trip = relative_size(end - rounds.image, rounds.image)
         before, limit = self.trip[rows].clone(), self.roundoff.limit[rows].sqrt()
         self.keep_best(rows, states, m, end, trip)
         solved = trip <= limit
         for k in solved.nonzero().flatten().tolist():
             self.solve(rounds.only(k))
+        finer = None
         if self.by_step and given and not solved.all():
             some = (~solved).nonzero()[0]
-            self.in_float64(rows[some], states[some])
+            finer = self.in_float64(rows[some], states[some])
         hope = trip * self.roundoff.equations[rows] / size <= limit
         gained = ~solved & (trip < GAIN * before) & given & (hope | (not self.double))
-        if self.by_step and self.finer is not None:  # the steps, one by one, are cheaper
+        if finer is not None:  # the steps, one by one, are cheaper
             gained[:] = False
         following: list[Group] = []
         if gained.any():
@@ -294,7 +296,7 @@ class _Search:
                 self.solve(one)
                 continue
             far = size[k] > NEAR * self.roundoff.equations[rows[k]]
-            why = "stalled" if far else "round-off"
+            why: Reason = "stalled" if far else "round-off"
             why = why if trip[k].isfinite() else "diverged"
             following += self.another(one, one.y, why, close=given)
         return following
@@ -303,7 +305,7 @@ class _Search:
         """Keep the runs that end nearer to the image than all before."""
         better = trip < self.trip[rows]
         at, y = rows[better], states[better]
-        r = residual(self.tally.solver, self.image[at], y, m[better])
+        r = residual(self.evaluator.solver, self.image[at], y, m[better])
         self.y[at], self.again[at], self.trip[at] = y, end[better], trip[better]
         self.sizes[at] = equation_sizes(self.image[at], y, r)
         self.residual[at], self.repeat[at] = self.sizes[at].amax(1), torch.nan
@@ -315,15 +317,15 @@ class _Search:
             return False
         if self.repeat[row].isnan():
             first, end, change = self.y[row, 0], self.again[row], self.roundoff.change
-            self.repeat[row] = repetition(self.tally, first, end, change, row)
+            self.repeat[row] = repetition(self.evaluator, first, end, change, row)
         return bool(trip <= raised(limit, self.repeat[row]))
 
     def solve(self, part: Rounds) -> None:
         """One sample is solved."""
         row = int(part.rows)
-        self.reason[row], self.solved[row] = "converged", part.tally is not self.tally
+        self.reason[row], self.solved[row] = "converged", part.evaluator is not self.evaluator
 
-    def another(self, part: Rounds, at: Tensor, reason: str, *, close: bool) -> list[Group]:
+    def another(self, part: Rounds, at: Tensor, reason: Reason, *, close: bool) -> list[Group]:
         """What to try next with one sample: float64 from where it stands, or another start."""
         row, why = part.rows, stopped()
         if why:
@@ -341,33 +343,35 @@ class _Search:
         left = int(self.left[row])
         self.left[row] -= 1
         if self.by_step:
-            start = scattered_states(part.image, self.tally.solver, left)
-            return self.judge(part, self.by_steps(self.tally, part, start))
-        states = random_states(part.image, self.tally.solver, left)[:-1]
-        part.go_to(states.transpose(0, 1).contiguous(), self.tally)
+            start = scattered_states(part.image, self.evaluator.solver, left)
+            return self.judge(part, self.by_steps(self.evaluator, part, start))
+        states = random_states(part.image, self.evaluator.solver, left)[:-1]
+        part.go_to(states.transpose(0, 1).contiguous(), self.evaluator)
         return [(part, None)]
 
-    def by_steps(self, tally: Tally, rounds: Rounds, start: Tensor) -> Tensor:
+    def by_steps(self, evaluator: Evaluator, rounds: Rounds, start: Tensor) -> Tensor:
         """Go to where one step after the other leads; the relative residuals there, ``[k]``."""
-        rows, finer = rounds.rows, 1 if tally is self.tally else FINER
+        rows, finer = rounds.rows, 1 if evaluator is self.evaluator else FINER
         tol = step_tolerance(finer * self.roundoff.outputs[rows])
-        network, most = select(tally.denoiser, rows), tally.max_batch
-        found = by_steps(network, rounds.image, tally.solver, anderson, tol, start, "exact", most)
+        network, most = select(evaluator.denoiser, rows), evaluator.max_batch
+        found = by_steps(
+            network, rounds.image, evaluator.solver, anderson, tol, start, "exact", most
+        )
         for row, spent in zip(rows.tolist(), found.nfe.tolist(), strict=True):
-            self.tally.counts[row] += spent
-        rounds.go_to(found.states[:-1].transpose(0, 1).contiguous(), tally)
+            self.evaluator.counts[row] += spent
+        rounds.go_to(found.states[:-1].transpose(0, 1).contiguous(), evaluator)
         return found.residuals.nan_to_num(torch.inf).amax(1).to(rows.device)
 
-    def in_float64(self, row: Tensor, at: Tensor) -> Tally | None:
+    def in_float64(self, row: Tensor, at: Tensor) -> Evaluator | None:
         """The network in float64, where that is possible and rounds less."""
         if self.double and self.finer is None:
-            other = replace(self.tally, denoiser=in_float64(self.tally.denoiser))
+            other = replace(self.evaluator, denoiser=in_float64(self.evaluator.denoiser))
             rough = roundoff(other, at, row).outputs.amax()
             self.double = bool(rough < FINER * self.roundoff.outputs[row].amax())
             self.finer = other if self.double else None
         return self.finer if self.double else None
 
-    def end(self, rows: Tensor, reasons: Sequence[str]) -> list[Group]:
+    def end(self, rows: Tensor, reasons: Sequence[Reason]) -> list[Group]:
         """Samples that are not tried again, and why."""
         for row, reason in zip(rows.tolist(), reasons, strict=True):
             self.reason[row] = reason
@@ -384,7 +388,7 @@ class _Search:
 
     def result(self, unfinished: Sequence[Group], others: Sequence[Tensor | None]) -> Inversion:
         """The best of every sample, and the noises that other starts have led to."""
-        judged, solver = self.trip.isfinite(), self.tally.solver
+        judged, solver = self.trip.isfinite(), self.evaluator.solver
         unknown = torch.full_like(self.image, torch.nan)
         states = torch.cat([self.y.transpose(0, 1), self.image[None]])
         for rounds, _ in unfinished:
@@ -394,7 +398,7 @@ class _Search:
             states=states,
             residuals=self.sizes.cpu(),
             iterations=self.spent.cpu(),
-            nfe=self.tally.nfe - solver.steps * judged.long().cpu(),
+            nfe=self.evaluator.nfe - solver.steps * judged.long().cpu(),
             reason=tuple(self.reason),
             method="exact",
             roundoff=self.roundoff,
@@ -410,5 +414,5 @@ def joined(groups: Sequence[Group]) -> list[Group]:
     by_network: dict[int, list[Rounds]] = {}
     for rounds, r in groups:
         if r is None:
-            by_network.setdefault(id(rounds.tally), []).append(rounds)
+            by_network.setdefault(id(rounds.evaluator), []).append(rounds)
     return known + [(join(parts), None) for parts in by_network.values()]

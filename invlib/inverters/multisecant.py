@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion
 from ..precision import roundoff
 from ..solvers import Solver
 from ..watch import enter
 from .rounds import NEAR, Rounds, converge
-from .starts import jump
+from .starts import one_step_states
 
 
 @torch.no_grad()
@@ -26,8 +26,6 @@ def multisecant(
     max_iterations: int = 80,
     patience: int = 25,
     memory: int = 60,
-    drop: float = 0.3,
-    cap: float = 0.5,
     max_batch: int | None = None,
     variance: float = 0.5,
 ) -> Inversion:
@@ -50,32 +48,29 @@ def multisecant(
         denoiser: the network.
         image: image, ``[B, ...]``.
         solver: any table.
-        start: states y_0 ... y_n to start from, ``[n+1, B, ...]``; by default ``starts.jump``.
+        start: states y_0 ... y_n to start from, ``[n+1, B, ...]``; by default
+            :func:`~invlib.inverters.starts.one_step_states`.
         tol: relative residual, not preconditioned, from which on a sample is done as soon as one
             more round gains less than a factor of 3; by default ten times what the round-off of
             the network makes, measured.
         max_iterations: rounds.
         patience: rounds without 10 % progress before a sample counts as stalled.
         memory: pairs that every node keeps.
-        drop: a pair is left out if less than this share of it is new.
-        cap: longest step, relative to the states.
         max_batch: most states in one network call.
         variance: variance of the Gaussian data; only the number of rounds depends on it.
 
     Source: the multi-secant update of Fang and Saad, Numer. Linear Algebra Appl. 2009, on every
     block (partial separability: Griewank and Toint, Numer. Math. 1982).
     """
-    tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
-    states = jump(tally, image) if start is None else start
-    rounds = Rounds.start(
-        tally, image, states, memory=memory, drop=drop, cap=cap, variance=variance
-    )
+    evaluator, image = Evaluator.start(denoiser, image, solver, max_batch=max_batch)
+    states = one_step_states(evaluator, image) if start is None else start
+    rounds = Rounds.start(evaluator, image, states, memory=memory, variance=variance)
     enter("multisecant")
     y, rows = rounds.y, rounds.rows
     r = rounds.evaluate()
     precision, least = None, torch.full_like(r[:, 0].flatten(1)[:, 0], (tol or 0.0) / NEAR)
     if tol is None:
-        precision = roundoff(tally, y, rows, rounds.outputs)
+        precision = roundoff(evaluator, y, rows, rounds.outputs)
         least = precision.equations
     found = converge(
         rounds, r, tol=least, goal=NEAR * least, max_iterations=max_iterations, patience=patience
@@ -86,7 +81,7 @@ def multisecant(
         states=states,
         residuals=found.sizes.cpu(),
         iterations=found.iterations,
-        nfe=tally.nfe,
+        nfe=evaluator.nfe,
         reason=found.reason,
         method="multisecant",
         roundoff=precision,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, convert, prediction_of, select, silent_without_noise
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion
 from ..solvers import Solver
 from ..watch import enter, stopped
@@ -37,19 +37,19 @@ def naive(
         steps: about how many steps in all, spread evenly over time; by default the solver's own.
         max_batch: most states in one network call.
     """
-    tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
+    evaluator, image = Evaluator.start(denoiser, image, solver, max_batch=max_batch)
     rows = torch.arange(len(image), device=image.device)
     enter("naive")
     states, planned = [image], 0
     length = time_of(solver, 0) - time_of(solver, solver.steps)
     for i in reversed(range(solver.steps)):
-        if stopped() and any(tally.counts):
+        if stopped() and any(evaluator.counts):
             break
         gap = time_of(solver, i) - time_of(solver, i + 1)
         count = 1 if steps is None else max(1, round(steps * gap / length))
         planned += count if solver.sigma[i] != solver.sigma[i + 1] else 0
-        states.append(walk(tally, states[-1], i + 1, i, count, rows))
-    cut = stopped() if len(states) <= solver.steps or tally.counts[0] < planned else None
+        states.append(walk(evaluator, states[-1], i + 1, i, count, rows))
+    cut = stopped() if len(states) <= solver.steps or evaluator.counts[0] < planned else None
     states = straight(solver, states)
     residuals = torch.full((len(image), solver.steps), torch.nan, dtype=torch.float64)
     return Inversion(
@@ -57,7 +57,7 @@ def naive(
         states=torch.stack(states[::-1]),
         residuals=residuals,
         iterations=torch.zeros(len(image), dtype=torch.long),
-        nfe=tally.nfe,
+        nfe=evaluator.nfe,
         reason=(cut or "explicit",) * len(image),
         method="naive" if steps is None else f"naive/{steps}",
     )
@@ -82,19 +82,19 @@ def straight(solver: Solver, states: list[Tensor]) -> list[Tensor]:
     return states + [alpha * data + sigma * noise for alpha, sigma in levels[last + 1 :]]
 
 
-def walk(tally: Tally, y: Tensor, start: int, end: int, count: int, rows: Tensor) -> Tensor:
+def walk(evaluator: Evaluator, y: Tensor, start: int, end: int, count: int, rows: Tensor) -> Tensor:
     """Naive steps from node ``start`` to the noisier node ``end``, in ``count`` equal times.
 
     Where a watch has ended the search, the last prediction of the noise serves for the rest.
     """
-    solver = tally.solver
+    solver = evaluator.solver
     if solver.sigma[end] == solver.sigma[start]:  # two stages at one time
         return y
     t = torch.linspace(time_of(solver, start), time_of(solver, end), count + 1, dtype=torch.float64)
     alpha, sigma = solver.schedule.alpha_t(t), solver.schedule.sigma_t(t)
     alpha[0], sigma[0] = solver.alpha[start], solver.sigma[start]
     alpha[-1], sigma[-1] = solver.alpha[end], solver.sigma[end]
-    kind = prediction_of(tally.denoiser)
+    kind = prediction_of(evaluator.denoiser)
     for k in range(count):
         label = t[k + 1].to(y).expand(len(y))
         at = (
@@ -104,9 +104,11 @@ def walk(tally: Tally, y: Tensor, start: int, end: int, count: int, rows: Tensor
         if not k or not stopped():
             if count == 1:
                 nodes = torch.full_like(rows, end)
-                raw = tally.call(partial(solver.raw, tally.denoiser), y, nodes, rows)
+                raw = evaluator.call(partial(solver.raw, evaluator.denoiser), y, nodes, rows)
             else:
-                raw = tally.call(lambda y, t, r: select(tally.denoiser, r)(y, t), y, label, rows)
+                raw = evaluator.call(
+                    lambda y, t, r: select(evaluator.denoiser, r)(y, t), y, label, rows
+                )
             noise = convert(raw.to(y.dtype), y, *levels, kind, "epsilon")
         data = (y - sigma[k].item() * noise) / alpha[k].item()
         y = alpha[k + 1].item() * data + sigma[k + 1].item() * noise

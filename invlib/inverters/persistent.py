@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, in_float64, select
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion, retry
-from ..precision import roundoff
 from ..solvers import Solver
 from .multisecant import multisecant
 from .rounds import NEAR
-from .starts import random_states
+from .starts import random_states, roundoff_where_noised
 
 
 @torch.no_grad()
@@ -67,11 +66,10 @@ def persistent(
     if tol is None:
         tol = 0.0
         for each, share in ((network, 1.0), *[(denoiser, 1e-4)] * double):
-            tally, target = Tally.start(each, image, solver, max_batch=max_batch)
-            noised = random_states(target, solver, 0)[:-1].transpose(0, 1)
-            rough = roundoff(tally, noised, torch.arange(len(target), device=target.device))
+            evaluator, target = Evaluator.start(each, image, solver, max_batch=max_batch)
+            rough = roundoff_where_noised(evaluator, target)
             tol = max([tol, *(NEAR * share * rough.equations).tolist()])
-            paid += tally.nfe
+            paid += evaluator.nfe
     search = partial(
         multisecant,
         tol=tol,

@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..memory import free_bytes
 from ..rootfind import Search
+from ..words import Reason
 from .secants import Pairs, gaussian_derivative
 from .trajectory import along_time, equation_sizes, gaussian_matrix, outputs, residual
 
 NEAR = 10  # times round-off: a residual from which on a search looks whether it gains any more
 CLOSE = 1e-2  # relative residual from which on a search wanders no more: it nears a root, or not
 CLOSE_PATIENCE = 25  # rounds without progress there after which it counts as stalled
+DROP = 0.3  # a pair is left out if less than this share of it is new
+CAP = 0.5  # longest step, relative to the states
 SHARE, LEAST = 0.25, 4  # of free memory that pairs may take; pairs that are kept in any case
 UNKNOWNS = 2000  # most pairs of a sample, all nodes together
 COPIES = 3  # of the states that a pair takes: two, and one more while pairs are copied
@@ -27,56 +30,52 @@ class Rounds:
     """Where a multisecant search stands, and what it has learnt.
 
     Attributes:
-        tally: network, solver and count.
+        evaluator: network, solver and count.
         image: the fixed last states of the samples at work, ``[k, ...]``.
         rows: which samples these are, ``[k]``.
         y: their other states, ``[k, N, ...]``.
         inverse: the inverse of the equations' matrix for Gaussian data, ``[N, N]``.
         pairs: what is known of the derivative at every node.
-        cap: longest step, relative to the states.
     """
 
-    tally: Tally
+    evaluator: Evaluator
     image: Tensor
     rows: Tensor
     y: Tensor
     inverse: Tensor
     pairs: Pairs
-    cap: float
 
     @classmethod
     def start(
         cls,
-        tally: Tally,
+        evaluator: Evaluator,
         image: Tensor,
         states: Tensor,
         *,
         memory: int,
-        drop: float = 0.3,
-        cap: float = 0.5,
         variance: float = 0.5,
     ) -> Rounds:
         """Begin at states y_0 ... y_n, ``[n+1, B, ...]`` or without the last.
 
         There are at most ``memory`` pairs; see :func:`most_pairs`.
         """
-        solver = tally.solver
+        solver = evaluator.solver
         inverse = torch.linalg.inv(gaussian_matrix(solver, variance))
         rows = torch.arange(len(image), device=image.device)
         y = states[: solver.steps].transpose(0, 1).contiguous()
         derivative = gaussian_derivative(solver, variance)
         memory, dtype = most_pairs(memory, solver.steps, y.numel(), free_bytes(y.device))
-        pairs = Pairs.empty(derivative, inverse @ solver.b, memory, drop, y.flatten(2), dtype)
-        return cls(tally, image, rows, y, inverse, pairs, cap)
+        pairs = Pairs.empty(derivative, inverse @ solver.b, memory, DROP, y.flatten(2), dtype)
+        return cls(evaluator, image, rows, y, inverse, pairs)
 
     def evaluate(self) -> Tensor:
         """Evaluate all states in one call and learn from it; the residual, ``[k, N, ...]``."""
-        return self.learn(outputs(self.tally, self.y, self.rows))
+        return self.learn(outputs(self.evaluator, self.y, self.rows))
 
     def learn(self, m: Tensor) -> Tensor:
         """Learn from the outputs m at the states; the residual there."""
         self.pairs.add(self.y.flatten(2), m.flatten(2))
-        return residual(self.tally.solver, self.image, self.y, m)
+        return residual(self.evaluator.solver, self.image, self.y, m)
 
     @property
     def outputs(self) -> Tensor:
@@ -85,10 +84,10 @@ class Rounds:
         return self.pairs.last[1].view_as(self.y)
 
     def move(self, r: Tensor) -> None:
-        """Take the quasi-Newton step from where the residual is r, at most ``cap`` long."""
+        """Take the quasi-Newton step from where the residual is r, at most ``CAP`` long."""
         step = self.pairs.step(along_time(self.inverse, r).flatten(2))
         size = step.flatten(1).norm(dim=1) / self.y.flatten(1).norm(dim=1).clamp(min=1e-300)
-        shorter = (self.cap / size.clamp(min=self.cap))[:, None, None]
+        shorter = (CAP / size.clamp(min=CAP))[:, None, None]
         self.y = self.y + (shorter * step).view_as(self.y)
 
     def keep(self, which: Tensor) -> None:
@@ -106,10 +105,10 @@ class Rounds:
         """Sample number k of these for itself."""
         return self.part(torch.arange(len(self.rows), device=self.rows.device) == k)
 
-    def go_to(self, y: Tensor, tally: Tally | None = None) -> None:
+    def go_to(self, y: Tensor, evaluator: Evaluator | None = None) -> None:
         """Continue at other states, or with another network; the pairs are kept."""
         self.y, self.pairs.last = y, None
-        self.tally = tally or self.tally
+        self.evaluator = evaluator or self.evaluator
 
 
 def most_pairs(
@@ -163,7 +162,7 @@ class Attempt:
     residual: Tensor
     sizes: Tensor
     iterations: Tensor
-    reason: tuple[str, ...]
+    reason: tuple[Reason, ...]
     learnt: tuple[Rounds, ...]
 
 
@@ -201,11 +200,9 @@ def converge(
         now = search.residual[at]
         sizes[at[now < best]] = equations[now < best]
         settled = (best <= goal[at]) & (now > best / 3)
-        search.stop(settled[go_on], "converged")
-        go_on &= ~settled
+        go_on = search.leave(go_on, settled, "converged")
         tired = (now < CLOSE) & (search.since[at] >= CLOSE_PATIENCE)
-        search.stop(tired[go_on], "stalled")
-        go_on &= ~tired
+        go_on = search.leave(go_on, tired, "stalled")
         for k in (~go_on).nonzero().flatten().tolist():
             learnt[int(at[k])] = rounds.only(k)
         rounds.keep(go_on)

@@ -8,28 +8,29 @@ import torch
 from torch import Tensor
 
 from ..denoisers import convert, prediction_of, silent_without_noise
-from ..evaluator import Tally
+from ..evaluator import Evaluator
+from ..precision import Roundoff, roundoff
 from ..solvers import Solver
 
 SCATTER = ((2.0, 1.0), (0.0, 2.0), (1.0, 2.0), (0.0, 1.0))  # of the image, of the noise
 
 
-def jump(tally: Tally, image: Tensor) -> Tensor:
+def one_step_states(evaluator: Evaluator, image: Tensor) -> Tensor:
     r"""Naive steps from the image straight to every node, in one batched call, ``[n, B, ...]``.
 
     .. math:: y_i = \alpha_i \frac{x - \sigma_n\epsilon_i}{\alpha_n} + \sigma_i\epsilon_i,
               \quad \epsilon_i = \epsilon_\theta(x, t_i)
     """
-    solver, count = tally.solver, len(image)
+    solver, count = evaluator.solver, len(image)
     rows = torch.arange(count, device=image.device).repeat(solver.steps)
     x = image.repeat(solver.steps, *[1] * (image.ndim - 1))
 
     def each(values: Tensor) -> Tensor:
         return values.to(x).repeat_interleave(count)
 
-    kind = prediction_of(tally.denoiser)
+    kind = prediction_of(evaluator.denoiser)
     nodes = torch.arange(solver.steps, device=x.device).repeat_interleave(count)
-    raw = tally.call(partial(solver.raw, tally.denoiser), x, nodes, rows)
+    raw = evaluator.call(partial(solver.raw, evaluator.denoiser), x, nodes, rows)
     alpha, sigma = solver.alpha[:-1], solver.sigma[:-1]
     ends = solver.alpha[-1].expand_as(alpha), solver.sigma[-1].expand_as(sigma)
     at = (alpha, sigma) if silent_without_noise(kind) and not solver.sigma[-1] else ends
@@ -46,6 +47,13 @@ def random_states(image: Tensor, solver: Solver, seed: int) -> Tensor:
     .. math:: y_i = \alpha_i x / \alpha_n + \sigma_i n, \quad y_n = x
     """
     return _noised(image, solver, seed, 1, (1.0, 1.0))
+
+
+def roundoff_where_noised(evaluator: Evaluator, image: Tensor, *, nodes: int = 3) -> Roundoff:
+    """The round-off of the network, measured at :func:`random_states`, at a few nodes."""
+    noised = random_states(image, evaluator.solver, 0)[:-1].transpose(0, 1)
+    rows = torch.arange(len(image), device=image.device)
+    return roundoff(evaluator, noised, rows, nodes=nodes)
 
 
 def scattered_states(image: Tensor, solver: Solver, seed: int) -> Tensor:

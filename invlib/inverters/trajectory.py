@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..rootfind import relative_size
 from ..solvers import Solver
 from .secants import gaussian_derivative
@@ -24,11 +24,11 @@ def gaussian_matrix(solver: Solver, variance: float) -> Tensor:
     )
 
 
-def outputs(tally: Tally, y: Tensor, rows: Tensor) -> Tensor:
+def outputs(evaluator: Evaluator, y: Tensor, rows: Tensor) -> Tensor:
     """The network's outputs at states ``y [k, N, ...]`` of samples ``rows``, in one call."""
     k, n = y.shape[:2]
     nodes = torch.arange(n, device=y.device).repeat(k)
-    return tally.output(y.flatten(0, 1), nodes, rows.repeat_interleave(n)).view_as(y)
+    return evaluator.output(y.flatten(0, 1), nodes, rows.repeat_interleave(n)).view_as(y)
 
 
 def residual(solver: Solver, image: Tensor, y: Tensor, m: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, select
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion, retry
 from ..newton import newton_krylov
 from ..precision import roundoff
@@ -66,18 +66,18 @@ def whole_trajectory(
         start, cost = rough.states, rough.nfe
     precision, least = None, image.new_full((len(image),), tol or 0.0)
     if tol is None:
-        tally, image = Tally.start(denoiser, image, solver, max_batch=max_batch)
+        evaluator, image = Evaluator.start(denoiser, image, solver, max_batch=max_batch)
         every = torch.arange(len(image), device=image.device)
-        precision = roundoff(tally, start[:-1].transpose(0, 1), every)
-        cost = cost + tally.nfe
+        precision = roundoff(evaluator, start[:-1].transpose(0, 1), every)
+        cost = cost + evaluator.nfe
         least = 2 * precision.equations
 
     def solve(rows: Tensor, start: Tensor, finder: Finder) -> Inversion:
-        tally, target = Tally.start(
+        evaluator, target = Evaluator.start(
             select(denoiser, rows), image[rows], solver, max_batch=max_batch
         )
         begin = start[:-1].transpose(0, 1).contiguous()
-        problem = TrajectoryProblem(tally, target, begin, variance)
+        problem = TrajectoryProblem(evaluator, target, begin, variance)
         enter("whole_trajectory")
         root = finder(problem, begin, tol=least[rows])
         states = torch.cat([root.x.transpose(0, 1), target[None]])
@@ -86,7 +86,7 @@ def whole_trajectory(
             states=states,
             residuals=problem.sizes,
             iterations=root.iterations,
-            nfe=tally.nfe,
+            nfe=evaluator.nfe,
             reason=root.reason,
             method="whole_trajectory",
         )
@@ -98,7 +98,7 @@ def whole_trajectory(
     return retry(result, lambda rows: solve(rows, result.states[:, rows], finish))
 
 
-def second_start(
+def whole_trajectory_finer_start(
     denoiser: Denoiser, image: Tensor, solver: Solver, *, max_batch: int | None = None
 ) -> Inversion:
     """:func:`whole_trajectory` from another start, a naive walk in ten times as many steps.
@@ -116,22 +116,22 @@ class TrajectoryProblem:
     r"""The preconditioned residual :math:`T^{-1} R` of a whole trajectory.
 
     Attributes:
-        tally: network, solver and count.
+        evaluator: network, solver and count.
         image: the fixed last states, ``[B, ...]``.
         start: the other states at the start, ``[B, N, ...]``.
         variance: variance of the Gaussian data of the preconditioner.
         sizes: relative residuals of the N equations at the best states so far, ``[B, N]``.
     """
 
-    tally: Tally
+    evaluator: Evaluator
     image: Tensor
     start: Tensor
     variance: float
     sizes: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.inverse = torch.linalg.inv(gaussian_matrix(self.tally.solver, self.variance))
-        self.sizes = torch.full((len(self.image), self.tally.solver.steps), torch.inf).double()
+        self.inverse = torch.linalg.inv(gaussian_matrix(self.evaluator.solver, self.variance))
+        self.sizes = torch.full((len(self.image), self.evaluator.solver.steps), torch.inf).double()
         self._best = torch.full((len(self.image),), torch.inf).to(self.image)
         self._cap = self.start.flatten(1).norm(dim=1)
 
@@ -141,17 +141,17 @@ class TrajectoryProblem:
 
     def residual(self, y: Tensor, rows: Tensor) -> Tensor:
         """The plain residual R, ``[k, N, ...]``."""
-        m = outputs(self.tally, y, rows)
-        return residual(self.tally.solver, self.image[rows], y, m)
+        m = outputs(self.evaluator, y, rows)
+        return residual(self.evaluator.solver, self.image[rows], y, m)
 
     def jvp(self, y: Tensor, v: Tensor, rows: Tensor) -> Tensor:
         """Jacobian-vector product of the preconditioned residual."""
-        product = self.tally.jvp(lambda x: self.residual(x, rows), y, v)
+        product = self.evaluator.jvp(lambda x: self.residual(x, rows), y, v)
         return along_time(self.inverse, product)
 
     def vjp(self, y: Tensor, rows: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
         """The preconditioned residual and its reverse-mode derivative."""
-        with self.tally.derivative(3):
+        with self.evaluator.derivative(3):
             r, pull_back = cast(Any, torch.func.vjp(lambda x: self.residual(x, rows), y))
         r = self._precondition(y, r, rows)
         return r, lambda v: pull_back(along_time(self.inverse.T, v))

@@ -16,7 +16,8 @@ from torch import Tensor
 from ..autoencoder import DECODERS, DecoderInversion, DecoderInverter, joint
 from ..certificate import Certificate, certify
 from ..devices import lifted, state_device
-from ..inversion import Inversion, Inverter, invert, inverter
+from ..inversion import Inversion
+from ..inverters import Inverter, invert, inverter
 from ..sampling import as_state
 from ..watch import watching
 from .decoding import is_changed, read_decoder

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..autoencoder import DecoderInverter
-from ..inversion import Inverter
+from ..inverters import Inverter
 from ..watch import Budget, Callback, Watch
 from .running import same_again
 

@@ -1,5 +1,6 @@
 """The embedded data set and models: portraits over landscapes, drawn from named attributes."""
 
+from ..extras import diffusers as _needed  # noqa: F401 - or an error that names the extra
 from .dataset import held_out
 from .load import MODELS, load, portraits_denoiser
 from .prompts import words

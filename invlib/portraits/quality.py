@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..certificate import singular_values
 from ..inverters import naive
 from ..metrics import decibel, nmse
 from ..pipelines import decode
 from ..sampling import sample
 from ..schedule import Schedule
+from ..singular import singular_values
 from ..solvers import ddim, dpm_solver_pp_2m
 from .dataset import held_out
 from .load import portraits_denoiser

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,24 +45,7 @@ def fit(
     average = [p.detach().clone() for p in parameters]
     step, seconds = 0, 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=parameters[0].device)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        average, step, seconds = state["average"], state["step"], state["seconds"]
-        torch.manual_seed(step)
-
-    def save() -> None:
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        state = {
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "average": average,
-            "step": step,
-            "seconds": seconds,
-        }
-        torch.save(state, checkpoint.with_suffix(".part"))
-        os.replace(checkpoint.with_suffix(".part"), checkpoint)
-
+        average, step, seconds = _resumed(checkpoint, network, optimizer)
     network.train()
     bar = tqdm(total=steps, initial=step, desc=description, mininterval=20)
     running, clock, saved = None, time.monotonic(), time.monotonic()
@@ -85,13 +69,36 @@ def fit(
         now = time.monotonic()
         seconds, clock = seconds + now - clock, now
         if now - saved > save_every or step == steps:
-            save()
+            state = {"average": average, "step": step, "seconds": seconds}
+            _save(checkpoint, network, optimizer, state)
             saved = now
     bar.close()
     for mean, parameter in zip(average, parameters, strict=True):
         parameter.data.copy_(mean)
     network.eval()
     return seconds
+
+
+def _save(
+    checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> None:
+    """Write where a training stands, at once."""
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    parts = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save(parts | state, checkpoint.with_suffix(".part"))
+    os.replace(checkpoint.with_suffix(".part"), checkpoint)
+
+
+def _resumed(
+    checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[list[Tensor], int, float]:
+    """Go on where a training stood: the averaged weights, the step, and the seconds so far."""
+    device = next(network.parameters()).device
+    state = torch.load(checkpoint, weights_only=True, map_location=device)
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.manual_seed(state["step"])
+    return state["average"], state["step"], state["seconds"]
 
 
 def _decay(step: int, steps: int) -> float:

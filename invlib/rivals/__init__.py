@@ -5,7 +5,7 @@ all solve first-order steps: of a higher-order sampler they invert the DDIM step
 points instead (:func:`first_order`), which is what their authors' code does to such an image.
 """
 
-from ..inversion import Inverter
+from ..inverters import Inverter
 from .aidi import aidi_a, aidi_e
 from .fpi import fpi
 from .gnri import gnri, gnri_released

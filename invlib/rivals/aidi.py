@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem
+from ..inverters.steps import StepProblem
 from ..rootfind import Finder, Residual, Root, Search, anderson
 from ..solvers import Solver
 from .steps import naive_start, to_tolerance

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem
+from ..inverters.steps import StepProblem
 from ..rootfind import Root, fixed_point
 from ..solvers import Solver
 from .steps import naive_start, to_tolerance

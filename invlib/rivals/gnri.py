@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem
+from ..inverters.steps import StepProblem
 from ..rootfind import Root
 from ..sampling import as_state
 from ..shapes import column
@@ -114,5 +114,5 @@ def _released(step: StepProblem, z: Tensor, data: Tensor, prior: float) -> Evalu
 
 def _from_prior(step: StepProblem, z: Tensor, data: Tensor) -> tuple[Tensor, float]:
     """Distance from the prior's mean, and the prior's variance."""
-    solver = step.tally.solver
+    solver = step.evaluator.solver
     return z - solver.alpha[step.i].item() * data, solver.sigma[step.i].item() ** 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..denoisers import Denoiser, convert, prediction_of, select
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion
 from ..inverters.naive import time_of, walk
 from ..solvers import Solver
@@ -34,7 +34,7 @@ def ife(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
     Source: Chen et al., arXiv 2512.08547.
     """
     solver = first_order(solver)
-    tally, image = Tally.start(denoiser, image, solver)
+    evaluator, image = Evaluator.start(denoiser, image, solver)
     rows = all_rows(image)
     kind = prediction_of(denoiser)
     states = [image]
@@ -42,12 +42,12 @@ def ife(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
         y = states[-1]
         alpha, sigma = solver.alpha[i + 1].to(y), solver.sigma[i + 1].to(y)
         if sigma == 0 or sigma == solver.sigma[i]:
-            states.append(walk(tally, y, i + 1, i, 1, rows))
+            states.append(walk(evaluator, y, i + 1, i, 1, rows))
             continue
         label = y.new_full((len(y),), time_of(solver, i + 1))
-        raw = tally.call(lambda y, t, r: select(denoiser, r)(y, t), y, label, rows)
+        raw = evaluator.call(lambda y, t, r: select(denoiser, r)(y, t), y, label, rows)
         levels = alpha.expand(len(y)), sigma.expand(len(y))
         error = convert(raw.to(y.dtype), y, *levels, kind, "sample") - image
         ratio = solver.sigma[i].to(y) / sigma
         states.append(ratio * y + (solver.alpha[i].to(y) - ratio * alpha) * (image + error))
-    return explicit(states, tally, "ife")
+    return explicit(states, evaluator, "ife")

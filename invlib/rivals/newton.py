@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem
+from ..inverters.steps import StepProblem
 from ..newton import newton_krylov
 from ..rootfind import Root
 from ..solvers import Solver

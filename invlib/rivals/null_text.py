@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, Guided
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inverters.naive import naive
 from ..rootfind import relative_size
 from ..solvers import Solver
@@ -56,18 +56,18 @@ def null_text(
     if not guided.null.is_floating_point():
         raise ValueError(f"an empty prompt of {guided.null.dtype} cannot be optimised")
     pivot = naive(replace(guided, scale=1.0), image, solver)
-    tally, image = Tally.start(guided, image, solver)
+    evaluator, image = Evaluator.start(guided, image, solver)
     rows, y = all_rows(image), pivot.states[0]
     null = guided.null.detach().expand_as(guided.condition).clone()
     used = torch.zeros(len(image), dtype=torch.long)
     solved = torch.ones(len(image), dtype=torch.bool)
     nulls, residuals = [], []
     for i in range(solver.steps):
-        miss = partial(_miss, tally, i, y, pivot.states[i + 1])
+        miss = partial(_miss, evaluator, i, y, pivot.states[i + 1])
         adam = Adam(null, rate * (1 - i / (2 * solver.steps)))
         active = rows
         for _ in range(iterations):
-            r, pull_back = _vjp(tally, miss, null[active], active)
+            r, pull_back = _vjp(evaluator, miss, null[active], active)
             gradient = pull_back(2 * r / r[0].numel())[0].detach()
             null[active] = adam.step(null[active], gradient, active)
             used[active.cpu()] += 1
@@ -82,17 +82,19 @@ def null_text(
     found = {
         "residuals": torch.stack(residuals, 1),
         "iterations": used,
-        "nfe": pivot.nfe + tally.nfe,
+        "nfe": pivot.nfe + evaluator.nfe,
         "reason": tuple("converged" if s else "budget" for s in solved.tolist()),
         "method": "null_text",
     }
     return NullInversion(**{**vars(pivot), **found}, nulls=torch.stack(nulls))
 
 
-def _miss(tally: Tally, i: int, y: Tensor, target: Tensor, null: Tensor, rows: Tensor) -> Tensor:
+def _miss(
+    evaluator: Evaluator, i: int, y: Tensor, target: Tensor, null: Tensor, rows: Tensor
+) -> Tensor:
     """Where guided step i with these empty prompts ends, less where it should."""
-    solver, guided = tally.solver, cast(Guided, tally.denoiser)
-    tally.count(rows)
+    solver, guided = evaluator.solver, cast(Guided, evaluator.denoiser)
+    evaluator.count(rows)
     denoiser = replace(guided.select(rows), null=null)
     here = all_rows(rows)
     m = solver.output(denoiser, y[rows], torch.full_like(here, i), here)
@@ -100,8 +102,8 @@ def _miss(tally: Tally, i: int, y: Tensor, target: Tensor, null: Tensor, rows: T
 
 
 def _vjp(
-    tally: Tally, miss: Callable[[Tensor, Tensor], Tensor], null: Tensor, rows: Tensor
+    evaluator: Evaluator, miss: Callable[[Tensor, Tensor], Tensor], null: Tensor, rows: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
     """The miss and its reverse-mode derivative in the empty prompts."""
-    with tally.derivative(3):
+    with evaluator.derivative(3):
         return cast(Any, torch.func.vjp(lambda n: miss(n, rows), null))

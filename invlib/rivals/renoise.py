@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem
+from ..inverters.steps import StepProblem
 from ..rootfind import Root
 from ..solvers import Solver
 from .steps import all_rows, naive_start, step_by_step, unchecked
@@ -51,7 +51,7 @@ def renoise(
     """
 
     def solve(step: StepProblem) -> Root:
-        solver = step.tally.solver
+        solver = step.evaluator.solver
         if solver.t[step.i] < early * solver.schedule.times / 1000:
             return _renoise(step, min(iterations, early_iterations), early_window)
         return _renoise(step, iterations, window)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem
+from ..inverters.steps import StepProblem
 from ..rootfind import Root, Search
 from ..solvers import Solver
 from .adam import Adam

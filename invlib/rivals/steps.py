@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion
-from ..inverters.stepwise import StepProblem, collect, step_goal
+from ..inverters.steps import StepProblem, solve_backwards
+from ..inverters.stepwise import step_goal
 from ..rootfind import Root
 from ..solvers import Solver
-from ..watch import enter, stopped
 
 StepSolver = Callable[[StepProblem], Root]
 
@@ -61,16 +61,10 @@ def step_by_step(
         method: name of the method.
     """
     solver = first_order(solver)
-    tally, image = Tally.start(denoiser, image, solver)
-    states, roots = [image], list[Root]()
-    for k, i in enumerate(reversed(range(solver.steps))):
-        if roots and stopped():
-            break
-        enter(method, k, solver.steps)
-        root = solve(StepProblem(tally, i, states[-1]))
-        states.append(root.x)
-        roots.append(root)
-    return collect(states, roots, tally, method)
+    evaluator, image = Evaluator.start(denoiser, image, solver)
+    return solve_backwards(
+        evaluator, image, lambda i, target: solve(StepProblem(evaluator, i, target)), method
+    )
 
 
 def to_tolerance(
@@ -124,16 +118,16 @@ def unchecked(x: Tensor, iterations: int, *, failed: Tensor | None = None) -> Ro
     )
 
 
-def explicit(states: list[Tensor], tally: Tally, method: str) -> Inversion:
+def explicit(states: list[Tensor], evaluator: Evaluator, method: str) -> Inversion:
     """The result of a method that does not search; ``states`` begin with the image."""
     batch = len(states[0])
     return Inversion(
-        noise=states[-1] / tally.solver.scale,
+        noise=states[-1] / evaluator.solver.scale,
         states=torch.stack(states[::-1]),
-        residuals=torch.full((batch, tally.solver.steps), torch.nan, dtype=torch.float64),
+        residuals=torch.full((batch, evaluator.solver.steps), torch.nan, dtype=torch.float64),
         iterations=torch.zeros(batch, dtype=torch.long),
-        nfe=tally.nfe,
-        reason=("explicit",) * batch,
+        nfe=evaluator.nfe,
+        reason=tuple(["explicit"] * batch),
         method=method,
     )
 

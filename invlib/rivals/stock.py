@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser, prediction_of, select
-from ..evaluator import Tally
+from ..evaluator import Evaluator
 from ..inversion import Inversion
 from ..schedule import Schedule
 from ..solvers import Solver
@@ -79,11 +79,11 @@ def _config(solver: Solver, denoiser: Denoiser, **options: object) -> dict[str, 
 
 def _run(inverse: Any, denoiser: Denoiser, image: Tensor, solver: Solver, method: str) -> Inversion:
     """The loop that every diffusers tutorial has."""
-    tally, image = Tally.start(denoiser, image, solver)
+    evaluator, image = Evaluator.start(denoiser, image, solver)
     rows, states = all_rows(image), [image]
     inverse.set_timesteps(solver.steps)
     for t in inverse.timesteps:
         label = t.to(image).expand(len(image))
-        raw = tally.call(lambda y, t, r: select(denoiser, r)(y, t), states[-1], label, rows)
+        raw = evaluator.call(lambda y, t, r: select(denoiser, r)(y, t), states[-1], label, rows)
         states.append(inverse.step(raw.to(image.dtype), t, states[-1]).prev_sample.double())
-    return explicit(states, tally, method)
+    return explicit(states, evaluator, method)

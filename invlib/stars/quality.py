@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..certificate import singular_values
 from ..inverters import naive
 from ..metrics import decibel, nmse
 from ..portraits.quality import noise_for
 from ..sampling import sample
 from ..shapes import column
+from ..singular import singular_values
 from ..solvers import Solver, ddim, dpm_solver_pp_2m
 from .load import SCHEDULE, NoiseOfScore
 from .render import SIDE, star_fields

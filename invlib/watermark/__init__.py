@@ -4,6 +4,7 @@ Both are read by inverting the sampler, so they show what the exactness of an in
 ``ATTACKS`` is what pictures go through before.
 """
 
+from ..extras import pictures as _needed  # noqa: F401 - or an error that names the extra
 from .attacks import ATTACKS, Attack, add_noise, blacken, blur, brightness, crop, jpeg
 from .gaussian_shading import (
     Agreement,

@@ -1,0 +1,106 @@
+"""Put the address of the repository and the site into the pages, if the build knows one.
+
+Without an address there are no buttons that need it; only pages that stand alone have a button of
+Colab. See ``invlib.reproduce.address``.
+"""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+from invlib.reproduce.address import BRANCH, ROOT, Address, address, citation
+from invlib.reproduce.install_cell import filled, installs
+
+CARD = "_static/round_trip.png"
+ALT = "Two faces, what two methods make of their noises, and the errors"
+
+
+def buttons(where: Address) -> dict[str, Any]:
+    """The options of the theme for an address."""
+    if where.host not in ("github.com", "gitlab.com"):  # the theme knows no other
+        return {}
+    options: dict[str, Any] = {
+        "repository_url": where.repository,
+        "use_repository_button": True,
+        "use_issues_button": True,
+    }
+    if where.notebooks:
+        options |= {
+            "repository_branch": BRANCH,
+            "path_to_docs": where.notebooks,
+            "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+        }
+    return options
+
+
+def blocks(where: Address, root: Path = ROOT) -> dict[str, str]:
+    """What pages show by their names: how to get the repository, and how to cite it."""
+    record = citation((root / "CITATION.cff").read_text(), where)
+    clone = f"git clone {where.repository} invlib && cd invlib"
+    return {
+        "clone": f"```sh\n{clone}\n```" if where.repository else "In a clone of the repository:",
+        "citation": f"```yaml\n{record}```",
+    }
+
+
+def card(where: Address, page: str, title: str) -> str:
+    """Tags from which other sites draw a card of a page."""
+    values = {
+        "og:type": "article",
+        "og:title": title,
+        "og:url": f"{where.book}{page}.html",
+        "og:image": f"{where.book}{CARD}",
+        "og:image:alt": ALT,
+        "twitter:card": "summary_large_image",
+    }
+    pairs = [(name, html.escape(value)) for name, value in values.items()]
+    return "\n".join(f'<meta property="{name}" content="{value}" />' for name, value in pairs)
+
+
+def configure(app: Sphinx, config: Config) -> None:
+    where = address()
+    config.html_theme_options.update(buttons(where))
+    config.html_baseurl = where.book
+    config.myst_substitutions = {**config.myst_substitutions, **blocks(where)}
+
+
+def page(
+    app: Sphinx, name: str, template: str, context: dict[str, Any], tree: nodes.document | None
+) -> None:
+    where = address()
+    if where.book and tree is not None:
+        title = str(context.get("title", app.config.html_title))
+        context["metatags"] = context.get("metatags", "") + card(where, name, title)
+    if not stands_alone(Path(app.srcdir) / f"{name}.ipynb"):
+        buttons = context.get("header_buttons", [])
+        buttons[:] = [each for each in buttons if each.get("label") != "launch-buttons"]
+
+
+def stands_alone(notebook: Path) -> bool:
+    """Whether a notebook has the cell that installs invlib."""
+    return notebook.exists() and any(map(installs, nbformat.read(notebook, as_version=4).cells))
+
+
+def publish(app: Sphinx, error: Exception | None) -> None:
+    """Say in the published notebooks where invlib is, and keep the citation beside the pages."""
+    if error is not None or app.builder.format != "html":
+        return
+    where, folder = address(), Path(app.outdir)
+    for notebook in (folder / "_sources").rglob("*.ipynb"):
+        notebook.write_text(filled(notebook.read_text("utf-8"), where.source), "utf-8")
+    record = citation((ROOT / "CITATION.cff").read_text(), where)
+    (folder / "CITATION.cff").write_text(record)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("config-inited", configure)
+    app.connect("html-page-context", page, priority=900)  # after the theme made its buttons
+    app.connect("build-finished", publish)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,5 @@
+"""Imported where diffusers pipelines are needed: an error that names the extra, or nothing."""
+
+from . import need
+
+need("diffusers")

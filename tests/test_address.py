@@ -1,0 +1,224 @@
+"""The repository's own address stands nowhere in it; a build brings it along."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+import yaml
+from chapters import CHAPTERS, ROOT
+from chapters import installs as installs_anything
+
+from invlib.reproduce import install_cell
+from invlib.reproduce.address import Address, address, citation, git, web
+
+OURS = {
+    "INVLIB_REPOSITORY": "https://github.com/somebody/course",
+    "INVLIB_SITE": "https://somebody.github.io/course",
+    "INVLIB_EDITION": "v1.2",
+}
+HOST = re.compile(r"(?:github|gitlab)\.(?:com|io)|readthedocs\.io|pypi\.org/project", re.IGNORECASE)
+SUFFIXES = {
+    ".py",
+    ".md",
+    ".ipynb",
+    ".yml",
+    ".yaml",
+    ".toml",
+    ".cff",
+    ".json",
+    ".txt",
+    ".in",
+    ".svg",
+}
+
+
+def extension() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("addresses", ROOT / "book/_ext/addresses.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def cells(page: Path) -> list[nbformat.NotebookNode]:
+    """The cells of a notebook; its readers change nothing in them."""
+    return nbformat.read(page, as_version=4).cells
+
+
+def files() -> list[Path]:
+    """The texts of the repository, but for measured values."""
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    listed = [ROOT / name for name in done.stdout.splitlines()]
+    found = listed or [p for p in ROOT.rglob("*") if not {".venv", ".git", "_build"} & {*p.parts}]
+    texts = [
+        p for p in found if p.suffix in SUFFIXES or p.name in ("Makefile", "Dockerfile", "run")
+    ]
+    return [p for p in texts if p.is_file() and "results" not in p.parts]
+
+
+def ours(text: str) -> list[str]:
+    """The places in a text where this repository, its site or its package would be."""
+    around = [text[max(found.start() - 30, 0) : found.end() + 60] for found in HOST.finditer(text)]
+    places = [word for piece in around for word in re.split(r"[\s\"'`<>()]", piece)]
+    return [place for place in places if HOST.search(place) and "invlib" in place.lower()]
+
+
+def test_no_file_holds_an_address_of_ours() -> None:
+    assert len(files()) > 400
+    found = {str(p.relative_to(ROOT)): ours(p.read_text("utf-8")) for p in files()}
+    assert {name for name, places in found.items() if places} <= {"tests/test_address.py"}
+
+
+def test_an_address_would_be_noticed() -> None:
+    assert ours("git+https://github.com/invlib/invlib@v0.1.0")
+    assert ours("see https://invlib.readthedocs.io/en or invlib.github.io/")
+    assert not ours("https://github.com/crowsonkb/k-diffusion")
+
+
+# --- where the address comes from
+
+
+def test_the_environment_gives_it() -> None:
+    where = address(OURS)
+    assert where.repository == "https://github.com/somebody/course"
+    assert where.book == "https://somebody.github.io/course/v1.2/"
+    assert where.notebooks == "v1.2/_sources"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("INVLIB_REPOSITORY", "somebody/course"),
+        ("INVLIB_SITE", "somebody.github.io"),
+        ("INVLIB_EDITION", "a/b"),
+    ],
+)
+def test_what_is_no_address_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name} is '{value}'; give"):
+        address({**OURS, name: value})
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "https://github.com/somebody/course",
+        "https://github.com/somebody/course.git",
+        "https://somebody:word@github.com/somebody/course.git",
+        "git@github.com:somebody/course.git",
+        "ssh://git@github.com:22/somebody/course.git",
+    ],
+)
+def test_a_remote_is_an_address(remote: str) -> None:
+    assert web(remote) == "https://github.com/somebody/course"
+
+
+@pytest.mark.parametrize("remote", ["", "/home/me/course", "../course", "file:///home/me/course"])
+def test_a_folder_is_none(remote: str) -> None:
+    assert web(remote) == ""
+
+
+def test_a_clone_knows_where_it_is_from_and_a_folder_in_it_does_not(tmp_path: Path) -> None:
+    def run(*command: str) -> None:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True, capture_output=True)
+
+    run("init", "-q")
+    run("remote", "add", "origin", "git@github.com:somebody/course.git")
+    run("commit", "-q", "--allow-empty", "-m", "first")
+    where = address({}, tmp_path)
+    assert where.repository == "https://github.com/somebody/course"
+    assert re.fullmatch(r"[0-9a-f]{40}", where.revision)
+    assert address({"INVLIB_REPOSITORY": ""}, tmp_path) == Address()
+    run("tag", "v1.2")
+    assert address({}, tmp_path).source == "git+https://github.com/somebody/course@v1.2"
+    (tmp_path / "inner").mkdir()
+    assert address({}, tmp_path / "inner") == Address()
+    assert git(tmp_path / "inner", "rev-parse", "HEAD") == ""
+
+
+def test_the_citation_says_where() -> None:
+    record = (ROOT / "CITATION.cff").read_text()
+    assert citation(record, Address()) == record
+    lines = citation(record, address(OURS)).splitlines()
+    assert 'repository-code: "https://github.com/somebody/course"' in lines
+    assert 'url: "https://somebody.github.io/course/v1.2/"' in lines
+    assert set(record.splitlines()) < set(lines)
+
+
+# --- buttons
+
+
+def test_without_an_address_no_page_has_buttons_that_need_one() -> None:
+    pages = extension()
+    assert pages.buttons(Address()) == {}
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert not {"repository", "launch_buttons"} & {*config} and "baseurl" not in config["html"]
+    assert "git clone" not in pages.blocks(Address())["clone"]
+
+
+def test_colab_opens_what_was_published() -> None:
+    options = extension().buttons(address(OURS))
+    assert options["repository_branch"] == "gh-pages"
+    assert options["path_to_docs"] == "v1.2/_sources"
+    assert options["launch_buttons"] == {"colab_url": "https://colab.research.google.com"}
+    unpublished = extension().buttons(address({**OURS, "INVLIB_EDITION": ""}))
+    assert "launch_buttons" not in unpublished and unpublished["use_issues_button"]
+
+
+def test_a_card_names_the_page_and_the_picture() -> None:
+    card = extension().card(address(OURS), "book/intro", 'Noise & "images"')
+    assert 'content="https://somebody.github.io/course/v1.2/book/intro.html"' in card
+    assert 'content="https://somebody.github.io/course/v1.2/_static/round_trip.png"' in card
+    assert "Noise &amp; &quot;images&quot;" in card
+    assert (ROOT / "book/images/round_trip.png").exists()
+
+
+# --- the cell that installs
+
+
+@pytest.mark.parametrize("page", CHAPTERS, ids=lambda p: p.stem)
+def test_every_chapter_installs_by_the_same_text(page: Path) -> None:
+    assert [c.source for c in cells(page) if install_cell.installs(c)] == [install_cell.TEXT]
+    first = next(c for c in cells(page) if c.cell_type == "code")
+    assert first.source == install_cell.TEXT and first.outputs == []
+
+
+def test_pages_with_a_button_are_those_that_install() -> None:
+    """Figures need the stored work of a checkout; Colab has none."""
+    notebooks = sorted((ROOT / "book").rglob("*.ipynb"))
+    alone = [page for page in notebooks if extension().stands_alone(page)]
+    assert alone == sorted(CHAPTERS) == sorted(install_cell.chapters())
+    others = [page for page in notebooks if page not in alone]
+    assert len(others) > 10
+    assert not any(installs_anything(cell) for page in others for cell in cells(page))
+
+
+def test_a_published_notebook_knows_where_invlib_is(tmp_path: Path) -> None:
+    source = address(OURS).source
+    text = install_cell.filled(CHAPTERS[0].read_text(), source)
+    (tmp_path / "page.ipynb").write_text(text)
+    [cell] = [c for c in cells(tmp_path / "page.ipynb") if install_cell.installs(c)]
+    assert source and f'SOURCE = "{source}"' in cell.source.splitlines()
+
+
+def test_an_unpublished_one_says_what_to_set_and_installs_nothing() -> None:
+    program = install_cell.TEXT.replace('find_spec("invlib")', "False")
+    program = re.sub(r"^( +)%pip.*", r"\1raise SystemError", program, flags=re.MULTILINE)
+    with pytest.raises(AssertionError, match="^set SOURCE to where invlib is, such as"):
+        exec(program, {})
+    known = program.replace(install_cell.EMPTY, 'SOURCE = "git+https://host/a/b"')
+    with pytest.raises(SystemError):
+        exec(known, {})
+
+
+def test_where_invlib_is_the_cell_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(install_cell.TEXT.replace("%pip", "#"), {})
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,142 @@
+"""Versions agree wherever they are named, and what publishes does what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from chapters import ROOT
+from declared import PROJECT, pinned, requirements
+from packaging.version import Version
+
+import invlib
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+PYTHON = re.compile(r"python(?::|=|-version: \")(3\.\d+)")
+
+
+def workflow(path: Path) -> dict[Any, Any]:
+    values: dict[Any, Any] = yaml.safe_load(path.read_text())
+    return values
+
+
+def run(*command: object, folder: Path = ROOT) -> str:
+    done = subprocess.run([*map(str, command)], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# --- versions
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    record = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert invlib.__version__ == PROJECT["version"] == record["version"]
+
+
+@pytest.mark.parametrize("extra", ["", *PROJECT["optional-dependencies"]])
+def test_what_was_tested_together_is_what_is_declared(extra: str) -> None:
+    for name, bound in requirements(extra):
+        if name in pinned():
+            assert bound.contains(pinned()[name]), f"{name}{bound}: {pinned()[name]} is pinned"
+        else:
+            assert extra == "paper", f"constraints.txt has no {name}"
+
+
+def test_all_environments_are_made_of_the_same_versions() -> None:
+    """Of the constraints, and of the Python that these were tested with."""
+    [tested] = re.findall(r"\(Python (3\.\d+)\)", (ROOT / "constraints.txt").read_text())
+    files = ("environment.yml", "Dockerfile", ".devcontainer/devcontainer.json")
+    jobs = [".github/workflows/ci.yml", ".github/workflows/pages.yml"]
+    for name in (*files, *jobs):
+        found = PYTHON.findall((ROOT / name).read_text())
+        assert found and set(found) == {tested}, name
+    [lowest] = re.findall(r">=(3\.\d+)", PROJECT["requires-python"])
+    assert Version(lowest) <= Version(tested)
+    listed = workflow(ROOT / "environment.yml")["dependencies"]
+    [pip] = [part["pip"] for part in listed if isinstance(part, dict)]
+    assert pip == ["-c constraints.txt", "-e .[book,test]"]
+    assert "RUN make environment" in (ROOT / "Dockerfile").read_text()
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+    assert container["postCreateCommand"] == "make environment"
+    assert "-c constraints.txt" in (ROOT / "Makefile").read_text()
+
+
+def test_the_lowest_versions_are_the_declared_ones() -> None:
+    lines = dict(line.split("==") for line in run(ROOT / ".ci/lowest").split())
+    bounds = {name: str(bound) for name, bound in requirements("", "all")}
+    assert {name: f">={version}" for name, version in lines.items()} == bounds
+
+
+# --- workflows
+
+
+def test_every_python_is_tested() -> None:
+    jobs = workflow(ROOT / ".github/workflows/ci.yml")["jobs"]
+    matrix = jobs["unit"]["strategy"]["matrix"]["python"]
+    assert matrix == ["3.12", "3.13", "3.14"]
+    lines = [step.get("run") for job in jobs.values() for step in job["steps"]]
+    assert {"make chromium", ".ci/run", "make unit", "make lowest"} <= {*lines}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
+def test_a_job_may_do_no_more_than_it_says(path: Path) -> None:
+    """Reading is all that a workflow may do; writing is given to single jobs."""
+    values = workflow(path)
+    assert values["permissions"] in ({}, {"contents": "read"})
+    for job in values["jobs"].values():
+        given = job.get("permissions", {})
+        writes = {name for name, what in given.items() if what == "write"}
+        assert len(writes) <= 1 or writes == {"pages", "id-token"}
+        steps = [step.get("run", "") for step in job["steps"]]
+        assert not writes or not any("make" in step or ".ci/run" in step for step in steps)
+    for action in re.findall(r"uses: (\S+)", path.read_text()):
+        assert re.fullmatch(r"[\w/-]+@(v\d+|release/v1|[0-9a-f]{40})", action)
+
+
+def test_the_notes_of_a_version_are_those_of_the_changelog() -> None:
+    notes = run(ROOT / ".ci/notes", "Unreleased")
+    assert notes.startswith("### Added") and "\n## " not in notes
+    done = subprocess.run([ROOT / ".ci/notes", "v99.0"], capture_output=True, text=True)
+    assert done.returncode == 1 and "no section [99.0]" in done.stderr
+
+
+# --- the site
+
+
+def test_the_site_keeps_an_edition_for_each_tag(tmp_path: Path) -> None:
+    remote, clone = tmp_path / "origin.git", tmp_path / "clone"
+    run("git", "init", "-q", "--bare", remote)
+    run("git", "init", "-q", clone)
+    run("git", "remote", "add", "origin", remote, folder=clone)
+    for name, value in (("user.name", "a"), ("user.email", "a@b.c")):
+        run("git", "config", name, value, folder=clone)
+    (clone / ".ci").mkdir()
+    script = clone / ".ci/publish"
+    script.write_bytes((ROOT / ".ci/publish").read_bytes())
+    script.chmod(0o755)
+    notebook = clone / "_build/html/_sources/page.ipynb"
+    notebook.parent.mkdir(parents=True)
+
+    def publish(edition: str, text: str) -> None:
+        notebook.write_text(text)
+        (clone / "_build/html/index.html").write_text(text)
+        run(script, edition, folder=clone)
+
+    def there(path: str) -> str:
+        return run("git", "show", f"gh-pages:{path}", folder=remote)
+
+    publish("latest", "first")
+    assert "url=latest/" in there("index.html")
+    publish("v0.9.0", "old")
+    publish("v0.10.0", "new")
+    publish("latest", "second")
+    assert there("v0.9.0/_sources/page.ipynb") == "old"
+    assert there("latest/_sources/page.ipynb") == "second"
+    assert "url=v0.10.0/" in there("index.html")
+    assert run("git", "rev-list", "--count", "gh-pages", folder=remote).strip() == "1"
