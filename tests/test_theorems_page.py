@@ -8,8 +8,8 @@ import nbformat
 import pytest
 from chapters import CHAPTERS, ROOT
 
-from invlib.reproduce import theorems_page
-from invlib.reproduce.theorems_page import Statement, chapters, statements, table
+from invlib.reproduce.book import theorems_page
+from invlib.reproduce.book.theorems_page import Statement, chapters, statements, table
 
 TEXT = """# A page
 

@@ -1,4 +1,4 @@
-"""List all statements of the chapters on one page: ``python -m invlib.reproduce.theorems_page``."""
+"""List all statements on one page: ``python -m invlib.reproduce.book.theorems_page``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 
-from ..rehearsal.grid import grid
+from ...rehearsal.grid import grid
 from .marks import put
 
 PAGE = Path("book/reference/theorems.md")
