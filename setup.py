@@ -1,6 +1,6 @@
 """The measured tables lie in ``results/``; a wheel brings them along as package data.
 
-The addresses are those of the build, see ``invlib/reproduce/address.py``.
+The addresses are those of the build, see ``invlib/reproduce/book/address.py``.
 """
 
 from pathlib import Path

@@ -15,8 +15,8 @@ import yaml
 from chapters import CHAPTERS, ROOT
 from chapters import installs as installs_anything
 
-from invlib.reproduce import install_cell
-from invlib.reproduce.address import Address, address, citation, git, web
+from invlib.reproduce.book import install_cell
+from invlib.reproduce.book.address import Address, address, citation, git, web
 
 OURS = {
     "INVLIB_REPOSITORY": "https://github.com/somebody/course",

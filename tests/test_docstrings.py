@@ -19,7 +19,7 @@ EXAMPLES = {
 
 
 def test_the_doors_have_examples() -> None:
-    doors = ("sampling.sample", "inversion.invert", "certificate.certify", "rootfind.anderson")
+    doors = ("sampling.sample", "inverters.invert", "certificate.certify", "rootfind.anderson")
     assert {f"invlib.{door}" for door in doors} <= {*EXAMPLES}
 
 

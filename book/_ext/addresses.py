@@ -1,7 +1,7 @@
 """Put the address of the repository and the site into the pages, if the build knows one.
 
 Without an address there are no buttons that need it; only pages that stand alone have a button of
-Colab. See ``invlib.reproduce.address``.
+Colab. See ``invlib.reproduce.book.address``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-from invlib.reproduce.address import BRANCH, ROOT, Address, address, citation
-from invlib.reproduce.install_cell import filled, installs
+from invlib.reproduce.book.address import BRANCH, ROOT, Address, address, citation
+from invlib.reproduce.book.install_cell import filled, installs
 
 CARD = "_static/round_trip.png"
 ALT = "Two faces, what two methods make of their noises, and the errors"

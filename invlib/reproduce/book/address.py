@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BRANCH = "gh-pages"  # holds the site: one folder for each edition, see .ci/publish
 WEB = re.compile(r"https://[\w.-]+(/[\w.~-]+){2,}")
 REMOTE = re.compile(r"(?:(?:https|ssh)://)?(?:[^@/]+@)?([\w-]+(?:\.[\w-]+)+)(?::\d+)?[:/](.+)")

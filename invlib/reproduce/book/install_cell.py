@@ -1,4 +1,4 @@
-"""The cell that installs invlib where it is missing: ``python -m invlib.reproduce.install_cell``.
+"""The cell that installs invlib where it is missing: ``python -m invlib.reproduce.book.install_cell``.
 
 Every chapter has the same one; the command writes it. In the repository it does not know where
 invlib is; a build that knows the address fills that in, in the notebooks that it publishes.
