@@ -15,6 +15,7 @@ from . import (
     exactness,
     flow,
     honesty,
+    landing,
     reversible,
     versus,
 )
@@ -56,10 +57,12 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "flow": of(flow.markdown, "flow"),
     "reversible": of(reversible.markdown, "reversible", "exactness"),
     "reversible_quality": of(reversible.markdown_quality, "reversible"),
+    "landing": of(landing.markdown, "exactness", "identical"),
     "versus": versus.markdown,
 }
 PAGES = (
     "README.md",
+    "book/intro.md",
     "book/reference/results.md",
     "book/reference/reversible.md",
     "book/reference/flow.md",
