@@ -157,14 +157,15 @@ def level(db: float) -> str:
 def caption(shown: Comparison) -> str:
     """What the picture shows, in numbers."""
     naive, exact = shown.trips["naive"], shown.trips["exact"]
-    words = shown.setting.prompt or "no prompt"
+    words = shown.setting.prompt
+    title = f"“{words[0].upper()}{words[1:]}”" if words else "No prompt"
     return (
-        f"“{words[0].upper()}{words[1:]}”, made by the embedded model ({shown.setting}). Its noise "
-        "is searched for, by naive and by exact inversion, and sampled again. The latents come "
-        f"back with an error (NMSE) of {level(naive.error_db)} and {level(exact.error_db)}; of the "
-        f"8-bit values of the picture {share(naive.same)} and {share(exact.same)} are the same; "
-        f"the noise is off by {level(naive.noise_error_db)} and {level(exact.noise_error_db)}. "
-        f"Differences of pictures are drawn {STRONGER} times as strong, and white is none."
+        f"{title}, by the embedded model ({shown.setting}), and what comes back from its noise as "
+        f"naive and exact inversion find it. The noise is off by {level(naive.noise_error_db)} and "
+        f"{level(exact.noise_error_db)}, the latents by {level(naive.error_db)} and "
+        f"{level(exact.error_db)}; {share(naive.same)} and {share(exact.same)} of the 8-bit values "
+        f"of the picture are the same. Differences of pictures are {STRONGER} times as strong; "
+        "white is none."
     )
 
 
