@@ -28,6 +28,18 @@ TOO_WIDE = """() => {
         .filter(e => e.getBoundingClientRect().right > most + 1 && !scrolls(e.parentElement))
         .map(e => e.outerHTML.slice(0, 120)).concat('the page scrolls sideways').slice(0, 4);
 }"""
+COVERED = """() => [...document.querySelectorAll('.math .eqno')].filter(number => {
+    const a = number.getBoundingClientRect();
+    const formula = number.parentElement.querySelector('mjx-container');
+    const b = formula.getBoundingClientRect();
+    return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+}).map(number => number.textContent)"""
+FAULTS = """async () => {
+    const rules = {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']};
+    const found = (await axe.run(document, rules)).violations;
+    return found.filter(v => ['serious', 'critical'].includes(v.impact)).flatMap(
+        v => v.nodes.map(n => `${v.id}: ${n.html.slice(0, 120)} (${n.failureSummary})`));
+}"""
 SHOWN = """slider => {
     const box = slider.closest('.widget-vbox');
     return [...box.querySelectorAll('img')].filter(i => i.offsetParent).map(i => i.src).join();
@@ -78,3 +90,14 @@ def width(page: Page, name: str, size: str) -> list[str]:
         page.wait_for_timeout(2000)
         photograph()
     return [f"{size}: too wide: {tag}" for tag in page.evaluate(TOO_WIDE)]
+
+
+def covered(page: Page) -> list[str]:
+    """Formulas that lie under their own number."""
+    return [f"number {text} covers its formula" for text in page.evaluate(COVERED)]
+
+
+def faults(page: Page, axe: str) -> list[str]:
+    """What axe-core calls serious or critical: no name, no order, too little contrast."""
+    page.evaluate(axe)
+    return [" ".join(text.split()) for text in page.evaluate(FAULTS)]
