@@ -52,7 +52,7 @@ endif
 
 # Outputs come from the cache that the first line fills; all else is made anew, and must be new.
 book: $(STAMP) ## build the book in _build/html with warnings as errors
-	$(BIN)/python -m invlib.reproduce.web
+	$(BIN)/python -m invlib.reproduce.book.web
 	$(BIN)/python -m invlib.reproduce.book
 	$(BIN)/jupyter-book clean .
 	@touch $(VENV)/.book-started
@@ -62,10 +62,10 @@ book: $(STAMP) ## build the book in _build/html with warnings as errors
 	    { echo "no new _build/html/$$page.html: the book was not built"; exit 1; }; done
 
 offline: book ## the book as a zip file that opens from a disk
-	$(BIN)/python -m invlib.reproduce.offline
+	$(BIN)/python -m invlib.reproduce.book.offline
 
 pdf: book ## the pages as PDF files, printed by Chromium
-	$(BIN)/python -m invlib.reproduce.pdf
+	$(BIN)/python -m invlib.reproduce.book.pdf
 
 $(BROWSER): $(STAMP)
 	$(BIN)/python -m pip install -c constraints.txt -e ".[browser]"
@@ -92,7 +92,7 @@ bench: $(STAMP) ## compare the inversion methods on the embedded model
 results: figures bench ## fill all of results/ again; what is stored is not computed twice
 	$(BIN)/python -m invlib.reproduce.tables
 	$(BIN)/python -m invlib.reproduce.front
-	$(BIN)/python -m invlib.reproduce.pages
+	$(BIN)/python -m invlib.reproduce.book.pages
 
 train: $(STAMP) ## train the embedded models again
 	$(BIN)/python -m invlib.portraits.train

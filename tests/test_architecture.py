@@ -14,23 +14,40 @@ import pytest
 from chapters import ROOT
 
 PLAN = (ROOT / "ARCHITECTURE.md").read_text()
-TREE, TEXT = re.split(r"^```$", PLAN, flags=re.MULTILINE)[1:]
-QUOTED = sorted(set(re.findall(r"`([^`\n]+)`", TEXT + PLAN.split("```")[0])))
-FUNCTIONS = {"invert_image"}  # quoted by themselves in the text
+TREES = re.findall(r"^```\n(.*?)^```$", PLAN, re.MULTILINE | re.DOTALL)
+TEXT = re.sub(r"^```\n.*?^```$", "", PLAN, flags=re.MULTILINE | re.DOTALL)
+QUOTED = sorted(set(re.findall(r"`([^`\n]+)`", TEXT)))
+BARE = {"invert_image", "cells.py", "table.py", "drawing.py", "__main__.py"}  # without a place
+HOUSES = ("invlib/", "invlib/reproduce/")
 
 
 # --- the plan
 
 
-def tree() -> list[str]:
-    """The paths in the tree; a line is names, two spaces or more, and what they hold."""
-    paths, folder = [], ""
-    for line in filter(None, TREE.splitlines()):
+@cache
+def storeys() -> dict[str, list[list[str]]]:
+    """For every folder in the trees the lines below it.
+
+    A line is names, two spaces or more, and what they hold.
+    """
+    found: dict[str, list[list[str]]] = {}
+    for line in filter(None, "".join(TREES).splitlines()):
         names = re.split(r" {2,}", line.strip())[0].split(" ")
-        folder = folder if line.startswith(" ") else ""
-        paths += [folder + name for name in names]
-        folder = folder or names[0]
-    return paths
+        if line.startswith(" "):
+            [*found.values()][-1].append(names)
+        else:
+            found[names[0]] = []
+    return found
+
+
+def rooms(house: str) -> list[str]:
+    """All that is named below a folder."""
+    return [name for names in storeys()[house] for name in names]
+
+
+def tree() -> list[str]:
+    """The paths in the trees."""
+    return [path for house in storeys() for path in (house, *(house + n for n in rooms(house)))]
 
 
 def found(name: str) -> bool:
@@ -68,17 +85,16 @@ def test_everything_in_the_tree_exists() -> None:
     assert [path for path in tree() if not (ROOT / path).exists()] == []
 
 
-def test_the_tree_is_whole() -> None:
-    inside = [p for p in (ROOT / "invlib").iterdir() if p.suffix == ".py" or p.is_dir()]
+@pytest.mark.parametrize("house", HOUSES)
+def test_the_tree_is_whole(house: str) -> None:
+    inside = [p for p in (ROOT / house).iterdir() if p.suffix == ".py" or p.is_dir()]
     names = [p.name + "/" * p.is_dir() for p in inside if p.name != "__pycache__"]
-    assert sorted(f"invlib/{name}" for name in names) == sorted(
-        path for path in tree() if path.startswith("invlib/") and path != "invlib/"
-    )
+    assert sorted(names) == sorted(rooms(house))
 
 
 @pytest.mark.parametrize("name", QUOTED)
 def test_what_the_plan_names_exists(name: str) -> None:
-    assert found(name) or name in FUNCTIONS
+    assert found(name) or name in BARE
 
 
 def test_a_wrong_name_would_be_noticed() -> None:
@@ -183,10 +199,6 @@ def test_modules_import_each_other_in_no_circle() -> None:
 LATE = {
     # the door knows its methods, which return what stands beside the door
     ("invlib.inversion", "invlib.inverters"),
-    # the bench fills its page when it is done; pages know the bench's tables
-    ("invlib.reproduce.bench", "invlib.reproduce.__main__"),
-    ("invlib.reproduce.bench", "invlib.reproduce.pages"),
-    # a module that is run as a program imports itself, so that its work has its name
 }
 
 
@@ -221,23 +233,63 @@ def test_the_core_stands_on_lower_floors_and_on_torch(name: str) -> None:
     assert others - sys.stdlib_module_names <= OUTSIDE
 
 
-def floors() -> dict[str, int]:
-    """On which line of the tree a room is."""
-    lines = [line for line in TREE.splitlines() if line.startswith(" ")]
-    names = [re.split(r" {2,}", line.strip())[0].split(" ") for line in lines]
-    return {n.strip("/").removesuffix(".py"): k for k, some in enumerate(names) for n in some}
+def floor(name: str, house: str) -> int:
+    """On which line of a house's tree a module is; a room's command stands with the house's own."""
+    first, *rest = name.split(".")[house.count("/") :]
+    place = "__main__" if rest == ["__main__"] else first
+    names = (f"{place}/", f"{place}.py")
+    [line] = [k for k, some in enumerate(storeys()[house]) if {*names} & {*some}]
+    return line
+
+
+def upwards(edges: Mapping[str, Iterable[str]], house: str) -> set[tuple[str, str]]:
+    """The imports inside a house that go to a later line; the bare package has only its name."""
+    start = house.replace("/", ".")
+    return {
+        (name, other)
+        for name, to in edges.items()
+        for other in to
+        if name.startswith(start) and other.startswith(start)
+        if floor(other, house) > floor(name, house)
+    }
 
 
 def test_imports_go_to_the_same_line_of_the_plan_or_up_the_page() -> None:
-    """But for the bare package, which has the version, and the late imports that are known."""
-    floor = floors()
-    upwards = {
-        (name, other)
-        for name, to in inside(late=True).items()
-        for other in to - {"invlib"}
-        if name != "invlib" and floor[room(other)] > floor[room(name)]
-    }
-    assert upwards == {("invlib.inversion", "invlib.inverters")}
+    """But for the late imports that are known."""
+    edges = inside(late=True)
+    assert upwards(edges, "invlib/") == {("invlib.inversion", "invlib.inverters")}
+    assert upwards(edges, "invlib/reproduce/") == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "wrong"),
+    [
+        ("engine.work", "figures.registry", True),
+        ("models.problem", "tables.exactness", True),
+        ("tables.exactness", "bench.cells", True),
+        ("figures.figure1.cells", "book.tidy", True),
+        ("book.pages", "bench.__main__", True),
+        ("engine.store", "stale", True),
+        ("bench.__main__", "book.pages", False),
+        ("figures.registry", "figures.figure1.cells", False),
+        ("figures.figure6.cells", "editing.cells", False),
+    ],
+)
+def test_a_way_up_the_storeys_would_be_noticed(name: str, other: str, wrong: bool) -> None:
+    name, other = f"invlib.reproduce.{name}", f"invlib.reproduce.{other}"
+    assert {name, other} <= modules().keys()
+    assert bool(upwards({name: [other]}, "invlib/reproduce/")) == wrong
+
+
+def test_every_figure_has_a_room_with_its_work_and_its_drawing() -> None:
+    """And the work loads no drawing."""
+    folder = ROOT / "invlib/reproduce/figures"
+    names = [p.name for p in folder.iterdir() if p.is_dir() and p.name != "__pycache__"]
+    assert len(names) >= 10
+    for name in names:
+        assert {"cells.py", "drawing.py"} <= {p.name for p in (folder / name).iterdir()}
+        found = reached(f"invlib.reproduce.figures.{name}.cells")
+        assert not [n for n in found if n.endswith(".drawing") or n.startswith("matplotlib")]
 
 
 def test_importing_invlib_imports_no_diffusers() -> None:
@@ -261,14 +313,14 @@ def test_importing_invlib_imports_no_diffusers() -> None:
 # Who outside of ``invlib.reproduce`` imports it, and what for. Notebooks may, too.
 EXPERIMENTERS = {
     # hashes of the code that a stored result was made with
-    ("invlib.rehearsal.costs", "invlib.reproduce.reached"),
-    ("invlib.rehearsal.costs", "invlib.reproduce.store"),
-    ("invlib.rehearsal.peak", "invlib.reproduce.reached"),
-    ("invlib.rehearsal.peak", "invlib.reproduce.store"),
-    ("invlib.rehearsal.pipelines", "invlib.reproduce.reached"),
-    ("invlib.rehearsal.pipelines", "invlib.reproduce.store"),
-    ("invlib.rehearsal.table", "invlib.reproduce.reached"),
-    ("invlib.rehearsal.table", "invlib.reproduce.store"),
+    ("invlib.rehearsal.costs", "invlib.reproduce.engine.reached"),
+    ("invlib.rehearsal.costs", "invlib.reproduce.engine.store"),
+    ("invlib.rehearsal.peak", "invlib.reproduce.engine.reached"),
+    ("invlib.rehearsal.peak", "invlib.reproduce.engine.store"),
+    ("invlib.rehearsal.pipelines", "invlib.reproduce.engine.reached"),
+    ("invlib.rehearsal.pipelines", "invlib.reproduce.engine.store"),
+    ("invlib.rehearsal.table", "invlib.reproduce.engine.reached"),
+    ("invlib.rehearsal.table", "invlib.reproduce.engine.store"),
     # the command ``invlib figures``
     ("invlib.cli.info", "invlib.reproduce.__main__"),
 }

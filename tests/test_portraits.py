@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 import shutil
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chapters import ROOT
 
 import invlib
 from invlib import ddim, decibel, from_scheduler, nmse, sample
@@ -27,6 +29,7 @@ from invlib.portraits import (
     words,
 )
 from invlib.portraits.dataset import TRAIN_SEED, portraits
+from invlib.portraits.load import MODELS, verify
 from invlib.portraits.quality import noise_for
 from invlib.portraits.render import HELD_OUT_PAIRS, drawn
 from invlib.portraits.shipped import FOLDER, shipped
@@ -168,3 +171,15 @@ def test_the_network_keeps_its_dtype_and_the_state_is_float64(pipe: object) -> N
     with torch.no_grad():
         result = sample(portraits_denoiser(pipe, ["a smiling person"], 1.0), noise_for(1), solver)
     assert result.image.dtype == torch.float64
+
+
+def test_stored_results_belong_to_the_shipped_weights() -> None:
+    """results/models.json was measured on the weights in the package."""
+    measured = json.loads((ROOT / "results" / "models.json").read_text())["weights"]
+    assert measured == {name: verify(name) for name in MODELS}
+
+
+def test_the_model_card_meets_its_bar() -> None:
+    measured = json.loads((ROOT / "results" / "models.json").read_text())
+    assert measured["psnr"] > 30
+    assert min(measured["prompt_accuracy"].values()) >= 0.85

@@ -16,7 +16,7 @@ from typer.main import get_command
 import invlib
 from invlib import round_trip
 from invlib.cli import app
-from invlib.reproduce import readme_picture
+from invlib.reproduce.book import readme_picture
 
 README = (ROOT / "README.md").read_text()
 COMMAND_LINE = (ROOT / "book/reference/command_line.md").read_text()

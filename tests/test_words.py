@@ -14,7 +14,7 @@ from invlib import words
 from invlib.certificate import Uniqueness
 from invlib.cli.invert import _hint
 from invlib.inverters import METHODS
-from invlib.reproduce import words_page
+from invlib.reproduce.book import words_page
 
 HOLDERS = ("reason", "why", "reasons", "done")  # names under which code keeps reasons
 TAKERS = {"stop": 1, "end": 1, "another": 2, "append": 0, "judge": 4}  # which argument is one

@@ -17,8 +17,8 @@ import torch
 import typer
 
 from ..memory import in_use, peak, reset_peak
-from ..reproduce.reached import code_of
-from ..reproduce.store import write_json
+from ..reproduce.engine.reached import code_of
+from ..reproduce.engine.store import write_json
 from .architectures import random_module
 from .full_size import FULL_SIZE
 from .live import flops, peak_bytes

@@ -15,8 +15,8 @@ import typer
 from ..memory import in_use, peak, reset_peak
 from ..pipelines import Options, invert_latents
 from ..pipelines.running import untouched
-from ..reproduce.reached import code_of
-from ..reproduce.store import write_json
+from ..reproduce.engine.reached import code_of
+from ..reproduce.engine.store import write_json
 from ..watch import Budget
 from .architectures import ARCHITECTURES, random_network
 from .formulas import STATE, pairs_at_most

@@ -21,8 +21,8 @@ from ..metrics import decibel, nmse
 from ..pipelines import invert_latents, read
 from ..pipelines.running import known_seed, untouched
 from ..probing import NotInvertible
-from ..reproduce.reached import code_of
-from ..reproduce.store import write_json
+from ..reproduce.engine.reached import code_of
+from ..reproduce.engine.store import write_json
 from ..watch import Budget
 from .zoo import Recipe, catalogue
 from .zoo.parts import build

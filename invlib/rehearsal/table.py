@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..reproduce.reached import code_of
-from ..reproduce.store import write_json
+from ..reproduce.engine.reached import code_of
+from ..reproduce.engine.store import write_json
 from .measure import rehearse
 
 KEY = ("arch", "device", "dtype", "compile", "guidance", "size", "batch")

@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import bench, front
-from .figures import FIGURES, ROOT
-from .store import fingerprint
-from .table import Table
-from .tables import TABLES
-from .work import Cell
+from .bench import cells as bench
+from .engine.store import ROOT, fingerprint
+from .engine.table import Table
+from .engine.work import Cell
+from .figures.registry import FIGURES
+from .front import cells as front
+from .tables.registry import TABLES
 
 Configs = Callable[[dict[str, Any]], list[dict[str, Any]]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from invlib.reproduce import web
+from invlib.reproduce.book import web
 
 from .looking import HTML, SIZES, covered, faults, mathematics, sliders
 from .test_pages import PAGES, ROOT

@@ -1,0 +1,1 @@
+"""The field bench: every method on every sampler."""

@@ -1,0 +1,215 @@
+"""What the bench says: Pareto fronts, and the sentences and tables made from its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..tables.exactness import EXACT_DB
+from .cells import CASES, COSTLY, LATENT, PIXEL, STARS, Case
+from .methods import METHODS, OURS
+
+Row = dict[str, Any]
+ERRORS = {"image_db": "image error", "noise_db": "noise error"}
+
+
+def setting(values: dict[str, Any]) -> str:
+    """On what the bench was measured."""
+    rows = [row for row in values["rows"] if row["seconds"] is not None]
+    few = max((row["images"] for row in rows if row["method"] in COSTLY), default=0)
+    minutes = sum(row["seconds"] * row["images"] for row in rows) / 60
+    known = sum(any(r["method"] == OURS for r in rows_of(values, case)) for case in CASES)
+    return (
+        f"{_images(values['images']).capitalize()} a cell ({values['device']}, "
+        f"{minutes:.0f} minutes of processor time for all inversions together), {_images(few)} for "
+        f"the costly {', '.join(METHODS[name].label for name in COSTLY)}; ours was measured in "
+        f"{known} of {len(CASES)} cells. A cell that is missing is shown as not measured."
+    )
+
+
+def rows_of(values: dict[str, Any], case: Case) -> list[Row]:
+    """The rows of a cell, in the order of the methods."""
+    found = [
+        row
+        for row in values["rows"]
+        if (row["model"], row["sampler"], row["guidance"])
+        == (case.model, case.sampler, case.guidance)
+    ]
+    return sorted(found, key=lambda row: [*METHODS].index(row["method"]))
+
+
+def beats(a: Row, b: Row, error: str) -> bool:
+    """Whether a costs no more and errs no more than b, and one of them less.
+
+    Errors below -100 dB are round-off of the network and count as equal.
+    """
+    if a[error] is None or b["nfe"] is None:
+        return False
+    mine, other = ((r["nfe"], _level(r, error)) for r in (a, b))
+    return mine != other and mine[0] <= other[0] and mine[1] <= other[1]
+
+
+def front(rows: Sequence[Row], error: str) -> list[Row]:
+    """The rows that no other one beats, by cost."""
+    best = [r for r in rows if r[error] is not None and not any(beats(o, r, error) for o in rows)]
+    return sorted(best, key=lambda row: row["nfe"])
+
+
+def in_full(case: Case, rows: Sequence[Row]) -> bool:
+    """Whether every method of a cell was measured, or has a reason why not."""
+    return {row["method"] for row in rows} >= {*case.methods}
+
+
+def winners(rows: Sequence[Row], error: str) -> list[Row] | None:
+    """The rows that beat ours, the best first; None if ours was not measured."""
+    ours = next((row for row in rows if row["method"] == OURS and row["nfe"] is not None), None)
+    if ours is None:
+        return None
+    better = [row for row in rows if beats(row, ours, error)]
+    return sorted(better, key=lambda row: (_level(row, error), row["nfe"]))
+
+
+def sentences(values: dict[str, Any]) -> str:
+    """Where ours is on the Pareto fronts, and where it is not, what beats it and why."""
+    cases = {case: rows_of(values, case) for case in CASES}
+    lines = []
+    for error, name in ERRORS.items():
+        found = {case: winners(rows, error) for case, rows in cases.items() if in_full(case, rows)}
+        known = {case: better for case, better in found.items() if better is not None}
+        beaten = {case: better for case, better in known.items() if better}
+        missing = (
+            f" ({len(CASES) - len(known)} not measured in full)" if len(known) < len(CASES) else ""
+        )
+        lines.append(
+            f"**Evaluations against {name}:** ours is on the front in "
+            f"{len(known) - len(beaten)} of {len(known)} cells{missing}."
+        )
+        if beaten:
+            lines[-1] += " It is not in:"
+            lines += ["", *(_beaten(case, cases[case], error, b) for case, b in beaten.items())]
+        lines.append("")
+    return "\n".join(lines).strip()
+
+
+def _beaten(case: Case, rows: Sequence[Row], error: str, better: Sequence[Row]) -> str:
+    """One cell in which ours is not on the front."""
+    ours = next(row for row in rows if row["method"] == OURS)
+    kind = ERRORS[error].split()[0]
+    named = "; ".join(
+        f"{row['label']} ({_db(row[error])}, {row['nfe']:.0f} evaluations, "
+        f"{row['exact']:.0%} exact)"
+        for row in better[:3]
+    )
+    more = f"; and {len(better) - 3} more" if len(better) > 3 else ""
+    if _level(ours, error) == EXACT_DB:
+        why = (
+            f"As exact as ours ({ours['nfe']:.0f} evaluations, {ours['exact']:.0%} exact) for less"
+        )
+    elif error == "noise_db" and _level(ours, "image_db") == EXACT_DB:
+        why = (
+            f"Ours makes the image exactly, but of another noise ({_db(ours[error])}, "
+            f"{ours['nfe']:.0f} evaluations). Nearer to the true noise for no more"
+        )
+    else:
+        why = (
+            f"Ours is mostly unsolved ({kind} at {_db(ours[error])} after {ours['nfe']:.0f} "
+            f"evaluations, {ours['exact']:.0%} exact). Nearer for no more"
+        )
+    return f"* {title(case)}: {why[0].lower()}{why[1:]}: {named}{more}."
+
+
+def title(case: Case) -> str:
+    """How a cell is called."""
+    if case.model == "pixel":
+        return f"{case.sampler}, pixel model"
+    if case.model == "stars":
+        return f"{case.sampler}, star model"
+    return f"{case.sampler}, CFG {case.guidance:g}"
+
+
+def table(values: dict[str, Any], case: Case) -> str:
+    """All methods of one cell, as Markdown."""
+    rows = {row["method"]: row for row in rows_of(values, case)}
+    measured = [row["images"] for row in rows.values() if row["images"]]
+    if not rows:
+        return f"**{title(case)}**: not measured."
+    names = ("noise", "worst", "image", "worst", "evaluations", "most", "time", "exact", "failed")
+    lines = [f"**{title(case)}**, {_images(max(measured, default=0))}", ""]
+    lines += ["| method | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
+    on_front = {row["method"] for row in front([*rows.values()], "image_db")}
+    for name in case.methods:
+        label = METHODS[name].label
+        label = f"**{label}**" if name in on_front else label
+        lines.append(f"| {label} | " + " | ".join(_cells(rows.get(name), len(names))) + " |")
+    notes = [f"* {r['label']}: {r['note']}." for r in rows.values() if r["note"]]
+    return "\n".join([*lines, *([""] if notes else []), *notes])
+
+
+def tables(values: dict[str, Any], model: str, sampler: str) -> str:
+    """The cells of one sampler."""
+    cases = [case for case in CASES if (case.model, case.sampler) == (model, sampler)]
+    return "\n\n".join(table(values, case) for case in cases)
+
+
+def markdown(values: dict[str, Any]) -> str:
+    """The short table of the README: ours and the best of the others, cell by cell."""
+    lines = [
+        f"{_images(values['images']).capitalize()} a cell. *Best other*: the smallest image error,"
+        " then the fewest evaluations.",
+        "",
+        "| cell | ours: image | exact | evaluations | best other | image | exact | evaluations |",
+        "| --- |" + " ---: |" * 3 + " --- |" + " ---: |" * 3,
+    ]
+    for case in CASES:
+        rows = rows_of(values, case)
+        ours = next((row for row in rows if row["method"] == OURS), None)
+        others = [r for r in rows if r["method"] != OURS and r["image_db"] is not None]
+        best = min(others, key=lambda r: (_level(r, "image_db"), r["nfe"]), default=None)
+        other = ["not measured", "", "", ""] if best is None else [best["label"], *_short(best)]
+        cells = [title(case), *_short(ours), *other]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def samplers() -> list[tuple[str, str]]:
+    """Models and samplers of the bench."""
+    known = {"latent": LATENT, "pixel": PIXEL, "stars": STARS}
+    return [(model, name) for model, names in known.items() for name in names]
+
+
+def _short(row: Row | None) -> list[str]:
+    if row is None or row["nfe"] is None:
+        return ["not measured", "", ""]
+    return [_db(row["image_db"]), f"{row['exact']:.0%}", f"{row['nfe']:.0f}"]
+
+
+def _cells(row: Row | None, count: int) -> list[str]:
+    if row is None:
+        return ["not measured", *[""] * (count - 1)]
+    if row["nfe"] is None:
+        return ["not available", *[""] * (count - 1)]
+    return [
+        *(_db(row[k]) for k in ("noise_db", "noise_db_worst", "image_db", "image_db_worst")),
+        f"{row['nfe']:.0f}",
+        _number(row.get("nfe_worst"), 0),  # results of earlier code lack these two
+        _number(row.get("ratio"), 1),
+        f"{row['exact']:.0%}",
+        f"{row['failed']:.0%}",
+    ]
+
+
+def _images(count: int) -> str:
+    return f"{count} image" if count == 1 else f"{count} images"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "not measured" if value is None else f"{value:.{digits}f}"
+
+
+def _db(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.0f} dB"
+
+
+def _level(row: Row, error: str) -> float:
+    """An error in dB; below the certificate's limit all are equal."""
+    return float("inf") if row[error] is None else max(row[error], EXACT_DB)

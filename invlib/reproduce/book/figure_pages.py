@@ -1,0 +1,57 @@
+"""Run the notebooks of figures, unless their pages and results are of the present code."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+import papermill
+
+from ..engine.store import ROOT
+from ..engine.work import FOLDER
+from ..figures.registry import Figure
+from .kernel import ENCRYPTED
+from .tidy import tidied
+
+
+def refreshed(figure: Figure, profile: str) -> bool:
+    """Run the notebook of a figure; if it fails, say why, and let the others go on."""
+    try:
+        refresh(figure, profile)
+    except papermill.PapermillExecutionError as error:
+        print(f"{figure.name} failed: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
+def refresh(figure: Figure, profile: str, folder: Path = ROOT / FOLDER) -> None:
+    """Run the notebook of a figure, unless its page and results are of the present code."""
+    done = folder / f"{figure.name}.{profile}.done"
+    stamp = figure.stamp(profile)
+    if stamp and done.exists() and done.read_text() == stamp:
+        print(f"{figure.name} is up to date", flush=True)
+        return
+    run_notebook(figure.notebook, profile, figure.page(profile))
+    done.write_text(figure.stamp(profile))
+    print(f"wrote {figure.page(profile).relative_to(ROOT)}", flush=True)
+
+
+def run_notebook(path: Path, profile: str, output: Path | None = None) -> None:
+    """Execute a figure notebook with papermill and keep its outputs, by default in place."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = Path(folder) / path.name
+        papermill.execute_notebook(
+            path,
+            done,
+            {"profile": profile},
+            cwd=path.parent,
+            kernel_name="python3",
+            progress_bar=False,
+            shutdown_kernel="immediate",  # a polite one complains of an interrupt
+            config=ENCRYPTED,
+        )
+        nbformat.write(tidied(nbformat.read(done, as_version=4)), done)
+        shutil.move(done, output or path)

@@ -1,0 +1,91 @@
+"""Put measured tables into the pages that show them: ``python -m invlib.reproduce.book.pages``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from ... import rehearsal
+from ...rehearsal import costs_sizes, costs_time, peak, pipelines_page
+from ..bench import tables as bench_tables
+from ..engine.store import earlier
+from ..tables import decoder_memory, decoding, exactness, flow, honesty, reversible
+from . import landing, versus
+from .marks import put
+
+
+def of(markdown: Callable[..., str], *files: str) -> Callable[[Path], str]:
+    """A table that is made from results files."""
+
+    def table(root: Path) -> str:
+        text = markdown(*(json.loads((root / f"results/{f}.json").read_text()) for f in files))
+        return text + (EARLIER if {*files} & {*earlier(root)} else "")
+
+    return table
+
+
+EARLIER = (
+    "\n\n*Measured with an earlier version of the code; the present one has not filled this table "
+    "yet.*"
+)
+TABLES: dict[str, Callable[[Path], str]] = {
+    "exactness": of(exactness.markdown, "exactness"),
+    "honesty": of(honesty.markdown, "honesty"),
+    "decoding": of(decoding.markdown, "decoding", "identical"),
+    "decoder_memory": of(decoder_memory.markdown, "decoder_memory"),
+    "bench": of(bench_tables.markdown, "bench"),
+    "rehearsal": of(rehearsal.markdown, "rehearsal"),
+    "peak": of(peak.markdown, "peak"),
+    "pipelines": of(pipelines_page.markdown, "pipelines"),
+    "costs_networks": of(costs_sizes.networks, "costs"),
+    "costs_evaluation": of(costs_time.evaluation, "costs"),
+    "costs_rates": of(costs_time.rates, "costs"),
+    "costs_check": of(costs_sizes.check, "costs", "peak"),
+    "costs_memory": of(costs_sizes.memory, "costs", "peak"),
+    "costs_parts": of(costs_sizes.parts, "costs"),
+    "costs_evaluations": of(costs_time.evaluations, "exactness"),
+    "costs_seconds": of(costs_time.seconds, "costs", "exactness"),
+    "flow": of(flow.markdown, "flow"),
+    "reversible": of(reversible.markdown, "reversible", "exactness"),
+    "reversible_quality": of(reversible.markdown_quality, "reversible"),
+    "landing": of(landing.markdown, "exactness", "identical"),
+    "versus": versus.markdown,
+}
+PAGES = (
+    "README.md",
+    "book/intro.md",
+    "book/reference/results.md",
+    "book/reference/reversible.md",
+    "book/reference/flow.md",
+    "book/reference/versus.md",
+    "book/reference/pipelines.md",
+    "book/reference/costs.md",
+)
+
+
+def filled(root: Path, page: str) -> str:
+    """The text of a page with its tables made from ``results/``.
+
+    A table NAME stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+    """
+    text = (root / page).read_text()
+    for name, table in TABLES.items():
+        if f"<!-- {name} -->" not in text:
+            continue
+        try:
+            shown = table(root)
+        except FileNotFoundError as error:
+            shown = f"Not measured: `results/{Path(error.filename).name}` is missing."
+        text = put(text, name, shown)
+    return text
+
+
+def main(root: Path = Path(".")) -> None:
+    """Fill all pages."""
+    for page in PAGES:
+        (root / page).write_text(filled(root, page))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Figure 1: the outline of Algorithm 2."""

@@ -1,0 +1,1 @@
+"""Figure 2: what each inversion recovers."""

@@ -1,0 +1,1 @@
+"""Figure 3: the error against the number of inversion steps."""

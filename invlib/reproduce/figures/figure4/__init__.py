@@ -1,0 +1,1 @@
+"""Figure 4: watermark keys in recovered noises."""

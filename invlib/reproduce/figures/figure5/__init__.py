@@ -1,0 +1,1 @@
+"""Figure 5: which key a picture is taken to hold."""

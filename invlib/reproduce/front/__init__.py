@@ -1,0 +1,1 @@
+"""The open front: few-step 2M at high guidance."""

@@ -1,0 +1,1 @@
+"""The models, samplers and problems of the experiments, in both profiles."""

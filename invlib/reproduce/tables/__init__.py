@@ -1,0 +1,1 @@
+"""The long tables on the embedded models."""

@@ -1,0 +1,174 @@
+"""Inversions of flow matching on the embedded latent model: ``results/flow.json``.
+
+Its network is a velocity field on the straight path, too (:class:`invlib.flow.Straight`).
+Held-out prompts: ``python -m invlib.reproduce.tables flow``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...denoisers import Denoiser, select
+from ...flow import (
+    FLOW_RIVALS,
+    FLOW_SAMPLERS,
+    Straight,
+    flow_euler,
+    flow_fireflow,
+    flow_midpoint,
+    from_vp_noise,
+    straight_grid,
+)
+from ...inversion import Inversion, Inverter, invert, retry
+from ...inverters import multisecant, stepwise
+from ...metrics import decibel, nmse
+from ...portraits import caption, held_out, portraits_denoiser
+from ...portraits.quality import noise_for
+from ...sampling import sample
+from ...schedule import Grid, Schedule
+from ...solvers import Solver
+from ..engine.table import SHARD, Rows, Table
+from .exactness import EXACT_DB
+from .likeness import pipeline
+from .reversible import header
+
+MAKES: dict[str, Callable[[Grid], Solver]] = {
+    "Euler": flow_euler,
+    "midpoint": flow_midpoint,
+    "FireFlow": flow_fireflow,
+}
+STEPS = (10, 28)
+GUIDANCE = (1.0, 3.5, 7.5)
+SAMPLERS = tuple(f"{name}-{n}" for name in MAKES for n in STEPS)
+IMAGES = 4  # of every eight prompts asked for
+TOO_LONG = {  # searches that nobody made
+    (f"{name}-28", scale) for name in ("midpoint", "FireFlow") for scale in (3.5, 7.5)
+}
+Measured = dict[str, Tensor]
+
+
+def shard(name: str, guidance: float, first: int) -> Measured:
+    """All inversions of the images of one cell."""
+    denoiser, solver, noise = problem(name, guidance, first)
+    with torch.no_grad():
+        image = sample(denoiser, noise, solver).image
+    result: Measured = {}
+    for label, method in methods(name, guidance).items():
+        values = measure(denoiser, solver, noise, image, method)
+        result |= {f"{label}/{key}": value for key, value in values.items()}
+    return result
+
+
+def problem(name: str, guidance: float, first: int) -> tuple[Straight, Solver, Tensor]:
+    """The velocity field for some held-out prompts, a sampler, and the noise."""
+    family, _, steps = name.partition("-")
+    schedule = Schedule.scaled_linear()
+    prompts = [caption(p) for p in held_out(first + IMAGES)[first:]]
+    denoiser = portraits_denoiser(pipeline("portraits"), prompts, guidance)
+    solver = from_vp_noise(MAKES[family](straight_grid(schedule, int(steps))))
+    return Straight(denoiser, schedule), solver, noise_for(IMAGES, seed=first)
+
+
+def methods(name: str, guidance: float) -> dict[str, Inverter]:
+    """Ours, and the rivals: on Euler's images all of them, else those whose sampler it is."""
+    make = MAKES[name.partition("-")[0]]
+    found: dict[str, Inverter] = {} if (name, guidance) in TOO_LONG else {"exact": exact}
+    for label, rival in FLOW_RIVALS.items():
+        if make in (flow_euler, FLOW_SAMPLERS[label]):
+            found[label] = rival
+    return found
+
+
+def exact(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
+    """The first attempts of :func:`invlib.inverters.exact`: step by step, then all at once."""
+    if not solver.order_one:
+        return multisecant(denoiser, image, solver)
+    return retry(
+        stepwise(denoiser, image, solver),
+        lambda rows: multisecant(select(denoiser, rows), image[rows], solver),
+    )
+
+
+def measure(
+    denoiser: Denoiser, solver: Solver, noise: Tensor, image: Tensor, method: Inverter
+) -> Measured:
+    """Errors and costs of one inversion, one number an image; seconds of all threads together."""
+    began = time.process_time()
+    found = invert(denoiser, image, solver, method=method)
+    seconds = time.process_time() - began
+    with torch.no_grad():
+        again = sample(denoiser, found.noise, solver).image
+    return {
+        "noise": nmse(found.noise, noise),
+        "image": nmse(again, image),
+        "nfe": found.nfe.double(),
+        "seconds": torch.full((len(image),), seconds / len(image), dtype=torch.float64),
+    }
+
+
+def summary(name: str, guidance: float, merged: Measured) -> Rows:
+    """The rows of one cell, one a method: medians over the images in dB, means of costs."""
+    rows = []
+    for label in dict.fromkeys(key.rpartition("/")[0] for key in merged):
+        noise, image, nfe, seconds = (
+            merged[f"{label}/{key}"] for key in ("noise", "image", "nfe", "seconds")
+        )
+        rows.append(
+            {
+                "sampler": name,
+                "guidance": guidance,
+                "method": label,
+                "samples": len(noise),
+                "exact": (decibel(image) < EXACT_DB).double().mean().item(),
+                "noise_db": decibel(noise).quantile(0.5).item(),
+                "image_db": decibel(image).quantile(0.5).item(),
+                "nfe": nfe.mean().item(),
+                "seconds": seconds.mean().item(),
+            }
+        )
+    return rows
+
+
+def depends(name: str, guidance: float) -> dict[str, Any]:
+    """What else a shard depends on: the count, the methods."""
+    return {"images": IMAGES, "methods": [*methods(name, guidance)]}
+
+
+TABLE = Table("flow", SAMPLERS, shard, summary, depends, GUIDANCE, SHARD)
+HEAD = ("sampler", "images", "inverse", "exact", "noise", "image", "evaluations", "seconds")
+
+
+def markdown(values: dict[str, Any]) -> str:
+    """The table as it stands on the page, one part a guidance scale."""
+    known = {(r["sampler"], r["guidance"], r["method"]): r for r in values["rows"]}
+    parts = []
+    for scale in GUIDANCE:
+        lines = [f"**CFG {scale:g}**", "", *header(HEAD)]
+        for name in SAMPLERS:
+            for label in dict.fromkeys(["exact", *methods(name, scale)]):
+                lines.append(_line(name, label, known.get((name, scale, label))))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _line(name: str, label: str, row: dict[str, Any] | None) -> str:
+    shown = "**exact (ours)**" if label == "exact" else f"`{label}`"
+    if row is None:
+        cells = [name, "not measured", shown] + ["not measured"] * 5
+    else:
+        cells = [
+            name,
+            str(row["samples"]),
+            shown,
+            f"{row['exact']:.0%}",
+            f"{row['noise_db']:.0f} dB",
+            f"{row['image_db']:.0f} dB",
+            f"{row['nfe']:.0f}",
+            f"{row['seconds']:.2f}",
+        ]
+    return "| " + " | ".join(cells) + " |"

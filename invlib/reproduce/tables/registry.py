@@ -1,0 +1,18 @@
+"""The long tables, which are no part of ``make figures``."""
+
+from __future__ import annotations
+
+from ..engine.table import Table
+from . import decoding, exactness, flow, honesty, reversible
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        exactness.TABLE,
+        honesty.TABLE,
+        decoding.TABLE,
+        decoding.IDENTICAL,
+        flow.TABLE,
+        reversible.TABLE,
+    )
+}

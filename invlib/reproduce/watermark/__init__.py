@@ -1,0 +1,1 @@
+"""What inversions read of marks in pictures."""

@@ -1,0 +1,57 @@
+"""Certificates beside the truth: random problems, and what is counted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from chapters import ROOT
+
+from invlib.reproduce.engine.table import SHARD
+from invlib.reproduce.tables import honesty
+from invlib.sampling import sample
+
+
+def test_a_problem_is_drawn_from_its_name_alone() -> None:
+    one, two = (honesty.problem("2M", 3.0, 8) for _ in range(2))
+    assert torch.equal(one[2], two[2])
+    images = [sample(denoiser, noise, solver).image for denoiser, solver, noise in (one, two)]
+    assert torch.equal(*images) and len(images[0]) == SHARD
+    other = honesty.problem("2M", 3.0, 16)
+    assert other[2].shape != one[2].shape or not torch.equal(other[2], one[2])
+
+
+def test_a_shard_says_what_is_true() -> None:
+    """Without guidance DDIM on a smooth mixture has one noise, and all say so."""
+    found = honesty.shard("DDIM", 1.0, 0)
+    assert {len(value) for value in found.values()} == {SHARD}
+    assert found["exact"].all() and not (found["wrong"] & ~found["another"]).any()
+    known = found["bound"].isfinite()
+    assert (found["error"][known] <= 2 * found["bound"][known]).all()
+
+
+def test_what_is_counted() -> None:
+    yes, no, nan = True, False, float("nan")
+    values = {
+        "exact": torch.tensor([yes, yes, yes, yes, no]),
+        "wrong": torch.tensor([no, yes, yes, no, yes]),
+        "another": torch.tensor([no, yes, no, no, yes]),
+        "unique": torch.tensor([yes, no, yes, no, no]),
+        "bound": torch.tensor([1e-3, nan, 1e-3, 1e-3, 1e-3]),
+        "error": torch.tensor([1e-4, 0.5, 0.5, 2.1e-3, 0.5]),
+    }
+    row = honesty.summary("2M", 3.0, values)[0]
+    assert (row["samples"], row["exact"], row["wrong"]) == (5, 4, 2)
+    assert (row["wrong_and_flagged"], row["wrong_and_unique"]) == (1, 1)
+    assert (row["bounds"], row["bounds_off_by_6_db"]) == (3, 2)
+    page = honesty.markdown({"rows": [row, row]})
+    assert "| 2M | 3 | 5 | 4 | 2 | 1 | 3 | 2 |" in page
+    assert "| all | | 10 | 8 | 4 | 2 | 6 | 4 |" in page
+
+
+@pytest.mark.parametrize("name", ["samples", "exact"])
+def test_the_stored_table_is_complete(name: str) -> None:
+    rows = json.loads((ROOT / "results/honesty.json").read_text())["rows"]
+    assert len(rows) == len(honesty.MAKERS) * 3
+    assert min(row[name] for row in rows) > 0 and sum(row["samples"] for row in rows) >= 500

@@ -1,0 +1,73 @@
+"""Stored results are of the present code, and the check notices when they are not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from chapters import ROOT
+
+from invlib.reproduce import stale
+from invlib.reproduce.book import pages
+from invlib.reproduce.engine import store, work
+from invlib.reproduce.engine.reached import code_of
+from invlib.reproduce.figures.figure1 import cells as figure1
+from invlib.reproduce.tables import flow
+
+RESULTS = ROOT / "results"
+
+
+def test_no_stored_result_is_stale_unless_it_says_so() -> None:
+    told = {f"{name}.json" for name in store.earlier(RESULTS.parent)}
+    assert set(stale.stale(RESULTS)) == told
+
+
+def test_pages_say_which_tables_are_of_earlier_code(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    shutil.copy(RESULTS / "flow.json", tmp_path / "results")
+    assert "earlier version" not in pages.TABLES["flow"](tmp_path)
+    (tmp_path / "results/earlier.txt").write_text("flow\n")
+    assert "earlier version" in pages.TABLES["flow"](tmp_path)
+
+
+def test_every_results_file_is_checked_or_says_why_not() -> None:
+    """The others hold no result of the core: weights, and costs of networks of full size."""
+    files = {path.stem for path in RESULTS.glob("*.json")}
+    others = {"costs", "decoder_memory", "models", "peak", "pipelines", "rehearsal"}
+    assert files - set(stale.sources()) == others
+
+
+def test_a_missing_or_an_older_file_is_noticed(tmp_path: Path) -> None:
+    for name, configs in stale.sources().items():
+        values = json.loads((RESULTS / f"{name}.json").read_text())
+        values["code"] = "older" if name == "fig2" else store.fingerprint(configs(values))
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    (tmp_path / "flow.json").unlink()
+    assert set(stale.stale(tmp_path)) == {"flow.json", "fig2.json"}
+
+
+def test_what_reaches_changed_code_is_stale_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, configs in stale.sources().items():
+        values = json.loads((RESULTS / f"{name}.json").read_text())
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({**values, "code": store.fingerprint(configs(values))})
+        )
+    assert stale.stale(tmp_path) == []
+    changed = (figure1.trace, flow.shard)
+    monkeypatch.setattr(work, "code_of", lambda f: "changed" if f in changed else code_of(f))
+    assert set(stale.stale(tmp_path)) == {"fig1.json", "flow.json"}
+
+
+def test_the_command_names_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stale, "stale", lambda folder: [])
+    stale.main()
+    assert "present code" in capsys.readouterr().out
+    monkeypatch.setattr(stale, "stale", lambda folder: ["fig2.json"])
+    with pytest.raises(SystemExit, match=r"fig2\.json"):
+        stale.main()
