@@ -34,12 +34,17 @@ COVERED = """() => [...document.querySelectorAll('.math .eqno')].filter(number =
     const b = formula.getBoundingClientRect();
     return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 }).map(number => number.textContent)"""
-FAULTS = """async () => {
-    const rules = {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']};
-    const found = (await axe.run(document, rules)).violations;
-    return found.filter(v => ['serious', 'critical'].includes(v.impact)).flatMap(
-        v => v.nodes.map(n => `${v.id}: ${n.html.slice(0, 120)} (${n.failureSummary})`));
+FAULTS = """async ([what, options]) => {
+    const found = (await axe.run(what, options)).violations;
+    return found.filter(v => ['serious', 'critical'].includes(v.impact) || v.id == 'heading-order')
+        .flatMap(v => v.nodes.map(n => `${v.id}: ${n.html.slice(0, 120)} (${n.failureSummary})`));
 }"""
+STRUCTURE = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
+    "rules": {"color-contrast": {"enabled": False}, "heading-order": {"enabled": True}},
+}
+CONTRAST = {"runOnly": ["color-contrast"]}
+SCHEMES = ("light", "dark")
 SHOWN = """slider => {
     const box = slider.closest('.widget-vbox');
     return [...box.querySelectorAll('img')].filter(i => i.offsetParent).map(i => i.src).join();
@@ -97,7 +102,19 @@ def covered(page: Page) -> list[str]:
     return [f"number {text} covers its formula" for text in page.evaluate(COVERED)]
 
 
-def faults(page: Page, axe: str) -> list[str]:
-    """What axe-core calls serious or critical: no name, no order, too little contrast."""
+def faults(page: Page, axe: str, *, code: bool = False) -> list[str]:
+    """What axe-core calls serious or critical, and headings out of order.
+
+    Args:
+        page: an open page.
+        axe: the script of axe-core.
+        code: whether to look at the colours of code, too, which takes long.
+    """
     page.evaluate(axe)
-    return [" ".join(text.split()) for text in page.evaluate(FAULTS)]
+    page.add_style_tag(content="* { transition: none !important; }")  # colours change at once
+    skipped = ["mjx-container"] if code else ["mjx-container", ".highlight"]
+    found = page.evaluate(FAULTS, [{"exclude": ["mjx-container"]}, STRUCTURE])
+    for scheme in SCHEMES:
+        page.evaluate(f"document.documentElement.dataset.theme = '{scheme}'")
+        found += page.evaluate(FAULTS, [{"exclude": skipped}, CONTRAST])
+    return [" ".join(text.split()) for text in dict.fromkeys(found)]
