@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from invlib.portraits import caption as describe
 from invlib.portraits import held_out
 from invlib.round_trip import METHODS, Comparison, Setting, compare, differences, draw, share
 
-command = import_module("invlib.cli.demo")  # the package has the function of that name
 FEW = Setting(sampler="ddim", steps=4, guidance=1.0)  # quick
 
 
@@ -44,7 +42,7 @@ def measured(shown: Comparison, monkeypatch: pytest.MonkeyPatch) -> list[Setting
         asked.append(setting)
         return replace(shown, setting=setting)
 
-    monkeypatch.setattr(command, "compare", again)
+    monkeypatch.setattr(round_trip, "compare", again)
     return asked
 
 
@@ -127,7 +125,7 @@ def test_a_noise_that_is_not_exact_has_its_exit_code(
     shown: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worse = replace(shown, trips={name: shown.trips["naive"] for name in METHODS})
-    monkeypatch.setattr(command, "compare", lambda *_, **__: worse)
+    monkeypatch.setattr(round_trip, "compare", lambda *_, **__: worse)
     result = run("-o", tmp_path / "a.png")
     assert result.exit_code == 3 and "not certified exact" in result.stderr
     assert (tmp_path / "a.png").exists()
