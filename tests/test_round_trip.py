@@ -44,7 +44,7 @@ def measured(shown: Comparison, monkeypatch: pytest.MonkeyPatch) -> list[Setting
         asked.append(setting)
         return replace(shown, setting=setting)
 
-    monkeypatch.setattr(command, "compare", again)
+    monkeypatch.setattr(round_trip, "compare", again)
     return asked
 
 
@@ -127,7 +127,7 @@ def test_a_noise_that_is_not_exact_has_its_exit_code(
     shown: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worse = replace(shown, trips={name: shown.trips["naive"] for name in METHODS})
-    monkeypatch.setattr(command, "compare", lambda *_, **__: worse)
+    monkeypatch.setattr(round_trip, "compare", lambda *_, **__: worse)
     result = run("-o", tmp_path / "a.png")
     assert result.exit_code == 3 and "not certified exact" in result.stderr
     assert (tmp_path / "a.png").exists()
