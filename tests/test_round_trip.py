@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from invlib import round_trip
 from invlib.cli import app
+from invlib.cli.demo import Sampler
 from invlib.portraits import caption as describe
 from invlib.portraits import held_out
 from invlib.round_trip import METHODS, Comparison, Setting, compare, differences, draw, share
@@ -152,7 +153,7 @@ def test_bad_input_is_one_line(
 
 
 def test_the_samplers_are_those_of_the_command() -> None:
-    assert [sampler.value for sampler in command.Sampler] == [*round_trip.SAMPLERS]
+    assert [sampler.value for sampler in Sampler] == [*round_trip.SAMPLERS]
 
 
 def test_an_unknown_sampler_is_refused() -> None:
