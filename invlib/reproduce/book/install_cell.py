@@ -1,8 +1,8 @@
 """The cell that installs invlib where it is missing; every chapter has the same one.
 
 ``python -m invlib.reproduce.book.install_cell`` writes it into all of them. In the repository it
-does not know where invlib is; a build that knows the address fills that in, in the notebooks that it
-publishes.
+does not know where invlib is; a build that knows the address fills that in, in the notebooks that
+it publishes.
 """
 
 from __future__ import annotations
