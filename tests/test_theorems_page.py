@@ -9,7 +9,7 @@ import pytest
 from chapters import CHAPTERS, ROOT
 
 from invlib.reproduce.book import theorems_page
-from invlib.reproduce.book.theorems_page import Statement, chapters, statements, table
+from invlib.reproduce.book.theorems_page import Statement, chapters, section, statements
 
 TEXT = """# A page
 
@@ -47,8 +47,8 @@ def test_a_statement_has_its_needs_and_the_claims_that_name_it() -> None:
 
 
 def test_a_page_without_statements_has_no_table() -> None:
-    assert table(Path("book/01.ipynb"), page("# Nothing", "")) == ""
-    shown = table(Path("book/01.ipynb"), page(TEXT, "ok  thm-a: |x| < 1\n"))
+    assert section(Path("book/01.ipynb"), page("# Nothing", "")) == ""
+    shown = section(Path("book/01.ipynb"), page(TEXT, "ok  thm-a: |x| < 1\n"))
     assert shown.startswith("## [A page](../01.ipynb)")
     assert "| {prf:ref}`thm-a` *All is well* (`thm-a`) | $x > 0$ | `thm-a: \\|x\\| < 1` |" in shown
 

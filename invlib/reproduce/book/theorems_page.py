@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 
-from ...rehearsal.grid import grid
+from ...markdown import table
 from .marks import put
 
 PAGE = Path("book/reference/theorems.md")
@@ -68,7 +68,7 @@ def statements(notebook: nbformat.NotebookNode) -> list[Statement]:
     ]
 
 
-def table(path: Path, notebook: nbformat.NotebookNode) -> str:
+def section(path: Path, notebook: nbformat.NotebookNode) -> str:
     """The heading and the table of one page."""
     title = re.sub(r"^#\s*", "", notebook.cells[0].source.splitlines()[0])
     lines = []
@@ -80,13 +80,13 @@ def table(path: Path, notebook: nbformat.NotebookNode) -> str:
     if not lines:
         return ""
     place = path.relative_to("book")
-    shown = grid(("statement", "it needs", "a claim that tests it"), lines)
+    shown = table(("statement", "it needs", "a claim that tests it"), lines)
     return f"## [{title}](../{place})\n\n{shown}\n"
 
 
 def filled(root: Path, text: str) -> str:
     """The text of the page with its tables made anew."""
-    tables = filter(None, (table(*chapter) for chapter in chapters(root)))
+    tables = filter(None, (section(*chapter) for chapter in chapters(root)))
     return put(text, "theorems", "\n" + "\n".join(tables).rstrip())
 
 
