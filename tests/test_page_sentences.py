@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from chapters import ROOT
 
-from invlib import results
 from invlib.flow import FLOW_RIVALS
+from invlib.measured import results
 from invlib.reproduce.tables import flow, honesty, reversible
 from invlib.reproduce.tables.reversible import REVERSIBLE, parsed
 
