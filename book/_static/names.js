@@ -24,8 +24,12 @@
     reach();
     // docutils calls the entries of a bibliography a list, and has other things between them.
     for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role");
-    // Sliders come later than the page.
-    new MutationObserver(() => name(document)).observe(document.body, {childList: true, subtree: true});
+    // Sliders come later than the page, each where its script stands.
+    const views = 'script[type="application/vnd.jupyter.widget-view+json"]';
+    for (const view of document.querySelectorAll(views)) {
+      const place = view.parentElement;
+      new MutationObserver(() => name(place)).observe(place, {childList: true, subtree: true});
+    }
   });
   window.addEventListener("resize", reach);
 })();

@@ -14,6 +14,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from .looking import HTML
 
 
+PATIENCE = 120_000  # milliseconds: the page of all functions is long, and machines are busy
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """A file server that does not log, and has a page for those who are lost."""
 
@@ -54,5 +57,6 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A reader who comes for the first time: an empty tab that remembers nothing."""
     context = browser.new_context()
+    context.set_default_timeout(PATIENCE)
     yield context.new_page()
     context.close()
