@@ -13,7 +13,6 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from .looking import HTML
 
-
 PATIENCE = 120_000  # milliseconds: the page of all functions is long, and machines are busy
 
 
