@@ -24,6 +24,8 @@
     reach();
     // docutils calls the entries of a bibliography a list, and has other things between them.
     for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role");
+    // Sphinx lays long signatures out as lists of definitions without a term.
+    for (const list of document.querySelectorAll(".sig dl")) list.setAttribute("role", "presentation");
     // Sliders come later than the page, each where its script stands.
     const views = 'script[type="application/vnd.jupyter.widget-view+json"]';
     for (const view of document.querySelectorAll(views)) {
