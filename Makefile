@@ -8,9 +8,9 @@ INSTALLING := $(VENV)/.installing
 BROWSER := $(VENV)/.browser
 COLAB := .venv-colab
 LOWEST := .venv-lowest
-# Tests that need nothing but the library and its extra `all`.
+# Tests of the library that need the extra `all`, and nothing newer.
 CORE := $(addprefix tests/test_,$(addsuffix .py,solvers schedule denoisers rootfind inversion \
-  certificate exact noisefile pipelines reading cli))
+  certificate exact docstrings))
 NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -53,7 +53,8 @@ unit: $(STAMP) ## the unit tests only
 $(LOWEST)/.installed: pyproject.toml .ci/lowest
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(PYTHON) .ci/lowest > $(LOWEST)/constraints.txt
-	$(LOWEST)/bin/python -m pip install -c $(LOWEST)/constraints.txt -e ".[all]" pytest hypothesis
+	$(LOWEST)/bin/python -m pip install -c $(LOWEST)/constraints.txt -e ".[all]" \
+	  pytest hypothesis scipy nbformat
 	@touch $@
 
 lowest: $(LOWEST)/.installed ## test the library with the lowest versions that pyproject.toml allows
