@@ -8,15 +8,15 @@ INSTALLING := $(VENV)/.installing
 BROWSER := $(VENV)/.browser
 COLAB := .venv-colab
 LOWEST := .venv-lowest
-# Tests that need nothing but the library and its extra `all`.
+# Tests of the library that need the extra `all`, and nothing newer.
 CORE := $(addprefix tests/test_,$(addsuffix .py,solvers schedule denoisers rootfind inversion \
-  certificate exact noisefile pipelines reading cli))
+  certificate exact docstrings))
 NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help environment figures test lint unit lowest notebooks book slides browser chromium
-.PHONY: colab bench results train clean distclean
+.PHONY: help environment figures test lint unit lowest notebooks book slides offline pdf browser
+.PHONY: chromium colab bench results train clean distclean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -53,7 +53,8 @@ unit: $(STAMP) ## the unit tests only
 $(LOWEST)/.installed: pyproject.toml .ci/lowest
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(PYTHON) .ci/lowest > $(LOWEST)/constraints.txt
-	$(LOWEST)/bin/python -m pip install -c $(LOWEST)/constraints.txt -e ".[all]" pytest hypothesis
+	$(LOWEST)/bin/python -m pip install -c $(LOWEST)/constraints.txt -e ".[all]" \
+	  pytest hypothesis scipy nbformat
 	@touch $@
 
 lowest: $(LOWEST)/.installed ## test the library with the lowest versions that pyproject.toml allows
@@ -79,6 +80,12 @@ book: $(STAMP) ## build the book in _build/html with warnings as errors
 
 slides: $(STAMP) ## build the slides of three lectures in _build/slides
 	$(BIN)/python -m invlib.reproduce.book.slides
+
+offline: book ## the book as a zip file that opens from a disk
+	$(BIN)/python -m invlib.reproduce.book.offline
+
+pdf: book ## the pages as PDF files, printed by Chromium
+	$(BIN)/python -m invlib.reproduce.book.pdf
 
 $(BROWSER): $(STAMP)
 	$(BIN)/python -m pip install -c constraints.txt -e ".[browser]"
@@ -120,4 +127,4 @@ clean: ## remove the book and every cache; the environment and training checkpoi
 	find invlib tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments and what was fetched for the book as well
-	rm -rf $(VENV) $(COLAB) $(LOWEST) invlib.egg-info book/_static/html-manager book/_static/tippy
+	rm -rf $(VENV) $(COLAB) $(LOWEST) invlib.egg-info book/_static/html-manager book/_static/tippy tests/browser/axe

@@ -9,7 +9,7 @@ from runpy import run_path
 from setuptools import find_namespace_packages, setup
 
 TABLES = "invlib.measured_tables"  # see invlib/measured.py
-ADDRESS = run_path(str(Path(__file__).with_name("invlib") / "reproduce" / "address.py"))
+ADDRESS = run_path(str(Path(__file__).parent / "invlib/reproduce/book/address.py"))
 WHERE = ADDRESS["address"]()
 URLS = {"Source": WHERE.repository, "Documentation": WHERE.site}
 

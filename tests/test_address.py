@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import runpy
 import subprocess
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import nbformat
 import pytest
+import setuptools
 import yaml
 from chapters import CHAPTERS, ROOT
 from chapters import installs as installs_anything
@@ -222,3 +225,27 @@ def test_an_unpublished_one_says_what_to_set_and_installs_nothing() -> None:
 def test_where_invlib_is_the_cell_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     exec(install_cell.TEXT.replace("%pip", "#"), {})
     assert capsys.readouterr().out == ""
+
+
+# --- the package
+
+
+@pytest.mark.parametrize(
+    ("environment", "urls"),
+    [
+        ({"INVLIB_REPOSITORY": ""}, {}),
+        (OURS, {"Source": OURS["INVLIB_REPOSITORY"], "Documentation": OURS["INVLIB_SITE"] + "/"}),
+    ],
+)
+def test_a_package_says_where_it_was_built(
+    environment: dict[str, str], urls: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in OURS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **options: given.update(options))
+    monkeypatch.chdir(ROOT)
+    runpy.run_path(str(ROOT / "setup.py"))
+    assert given["project_urls"] == urls

@@ -1,7 +1,8 @@
-"""The cell that installs invlib where it is missing: ``python -m invlib.reproduce.book.install_cell``.
+"""The cell that installs invlib where it is missing; every chapter has the same one.
 
-Every chapter has the same one; the command writes it. In the repository it does not know where
-invlib is; a build that knows the address fills that in, in the notebooks that it publishes.
+``python -m invlib.reproduce.book.install_cell`` writes it into all of them. In the repository it
+does not know where invlib is; a build that knows the address fills that in, in the notebooks that
+it publishes.
 """
 
 from __future__ import annotations

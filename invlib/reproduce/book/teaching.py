@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...exercises.asked import Exercise, exercises
 from ...exercises.stored import cells
-from ...rehearsal.grid import grid
+from ...markdown import table
 from ..engine.store import ROOT
 
 PAGE = "book/reference/teaching.md"
@@ -38,8 +38,8 @@ class Chapter:
 
     @property
     def number(self) -> str:
-        """Its number; the open front is the second half of chapter 7."""
-        return "7, second half" if self.stem == "07_open_front" else str(int(self.stem[:2]))
+        """Its number, as the contents count; the open front is a section of chapter 7."""
+        return "7.1" if self.stem == "07_open_front" else str(int(self.stem[:2]))
 
 
 def stems(root: Path) -> list[str]:
@@ -91,7 +91,7 @@ def overview(root: Path) -> str:
     tasks = [e for c in found.values() for e in c.exercises]
     total = ("all", str(sum(c.minutes for c in found.values())), "")
     counts = f"{len(tasks)} ({sum(bool(e.stubs) for e in tasks)})"
-    return grid(("chapter", "minutes", "after", "exercises"), [*lines, (*total, counts)])
+    return table(("chapter", "minutes", "after", "exercises"), [*lines, (*total, counts)])
 
 
 def facts(stem: str, root: Path) -> str:
@@ -101,7 +101,7 @@ def facts(stem: str, root: Path) -> str:
         f"{{ref}}`{e.label}` *{e.title}*{'' if e.stubs else ' (thought)'}" for e in c.exercises
     ]
     before = links([chapter(stem, root) for stem in c.after])
-    return grid(
+    return table(
         ("to read", f"{c.minutes} minutes"),
         [
             ("needs", "; ".join(c.needs)),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...certificate import Certificate
-from ...rehearsal.grid import grid
+from ...markdown import table
 from ...words import FIELDS, FLAGS, REASONS, UNIQUENESS, VERDICTS, Word
 from .marks import put
 
@@ -19,13 +19,13 @@ HEAD = ("it says", "what to do")
 def explained(head: str, words: Mapping[Any, Word]) -> Callable[[], str]:
     """A table of words, what they say and what to do."""
     lines = [(f"`{said}`", word.meaning, word.remedy) for said, word in words.items()]
-    return lambda: grid((head, *HEAD), lines)
+    return lambda: table((head, *HEAD), lines)
 
 
 def fields() -> str:
     """A table of what a certificate holds; what a field is stands in the class's own words."""
     said = attributes(inspect.getdoc(Certificate) or "")
-    return grid(("field", *HEAD), [(f"`{n}`", said[n], remedy) for n, remedy in FIELDS.items()])
+    return table(("field", *HEAD), [(f"`{n}`", said[n], remedy) for n, remedy in FIELDS.items()])
 
 
 def attributes(doc: str) -> dict[str, str]:
