@@ -15,8 +15,8 @@ NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help environment figures test lint unit lowest notebooks book browser chromium colab bench
-.PHONY: results train clean distclean
+.PHONY: help environment figures test lint unit lowest notebooks book offline pdf browser chromium
+.PHONY: colab bench results train clean distclean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -78,6 +78,12 @@ book: $(STAMP) ## build the book in _build/html with warnings as errors
 	  [ -s _build/html/$$page.html ] && [ _build/html/$$page.html -nt $(VENV)/.book-started ] || \
 	    { echo "no new _build/html/$$page.html: the book was not built"; exit 1; }; done
 
+offline: book ## the book as a zip file that opens from a disk
+	$(BIN)/python -m invlib.reproduce.book.offline
+
+pdf: book ## the pages as PDF files, printed by Chromium
+	$(BIN)/python -m invlib.reproduce.book.pdf
+
 $(BROWSER): $(STAMP)
 	$(BIN)/python -m pip install -c constraints.txt -e ".[browser]"
 	@touch $@
@@ -118,4 +124,4 @@ clean: ## remove the book and every cache; the environment and training checkpoi
 	find invlib tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments and what was fetched for the book as well
-	rm -rf $(VENV) $(COLAB) $(LOWEST) invlib.egg-info book/_static/html-manager book/_static/tippy
+	rm -rf $(VENV) $(COLAB) $(LOWEST) invlib.egg-info book/_static/html-manager book/_static/tippy tests/browser/axe

@@ -30,6 +30,8 @@ def source(function: Callable | type) -> Markdown:
 def glue(name: str, value: float | int | str) -> None:
     """Give the page a value that its text shows where it says ``{glue:text}`name:.0f```.
 
+    The same as ``myst_nb.glue``, which needs Sphinx; Colab has none.
+
     Args:
         name: name of the value.
         value: a plain Python number or string.

@@ -76,7 +76,16 @@ def test_version_help_and_the_module() -> None:
     assert run("--version").stdout == f"invlib {invlib.__version__}\n"
     result = run("--help")
     assert result.exit_code == 0
-    for name in ("sample", "invert", "regenerate", "certify", "models", "figures", "rehearse"):
+    for name in (
+        "demo",
+        "sample",
+        "invert",
+        "regenerate",
+        "certify",
+        "models",
+        "figures",
+        "rehearse",
+    ):
         assert name in result.stdout
     command = [sys.executable, "-m", "invlib", "--version"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -6,16 +6,16 @@ import ast
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
-import torch
 from chapters import ROOT
 from PIL import Image
 from typer.main import get_command
 
 import invlib
+from invlib import round_trip
 from invlib.cli import app
-from invlib.metrics import decibel
 from invlib.reproduce.book import readme_picture
 
 README = (ROOT / "README.md").read_text()
@@ -92,39 +92,15 @@ def test_options_that_the_page_explains_exist() -> None:
 # --- the picture
 
 
-def test_the_picture_is_small_and_its_caption_is_the_measured_one() -> None:
+@pytest.mark.parametrize("page", readme_picture.PAGES, ids=str)
+def test_the_picture_is_small_and_its_caption_is_the_measured_one(page: Path) -> None:
     path = ROOT / readme_picture.PICTURE
     assert path.stat().st_size < 120_000
     with Image.open(path) as picture:
-        words = picture.text[readme_picture.CAPTION]
-    assert README == readme_picture.captioned(README, words)
-
-
-def test_the_caption_says_what_was_measured() -> None:
-    shown = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
-    other = shown.clone()
-    other[0, 0, 0, 0] = 1
-    levels = {"latents/naive": (0.1, 0.01), "latents/exact": (1e-12, 1e-11)}
-    levels |= {"noise/naive": (1.0, 0.1), "noise/exact": (1e-10, 1e-6)}
-    values = {name: torch.tensor(v, dtype=torch.float64) for name, v in levels.items()}
-    text = readme_picture.caption({**values, "original": shown, "naive": shown, "exact": shown})
-    assert "(NMSE) between -20 and -10 dB by naive" in text
-    assert "between -120 and -110 dB by exact" in text
-    assert "all of the 8-bit values" in text and "between -100 and -60 dB." in text
-    text = readme_picture.caption({**values, "original": shown, "naive": shown, "exact": other})
-    assert "98.96% of the 8-bit values" in text
-
-
-@pytest.mark.slow
-def test_measured_again_the_picture_shows_the_same() -> None:
-    values = readme_picture.measure()
-    assert decibel(values["latents/exact"]).max() < -100
-    assert decibel(values["latents/naive"]).min() > -25
-    off = {
-        name: (values[name].int() - values["original"].int()).abs() for name in ("exact", "naive")
-    }
-    assert off["exact"].max() <= 1 and (off["exact"] == 0).double().mean() > 0.999
-    assert off["naive"].max() > 30
+        words = picture.text[round_trip.CAPTION]
+    text = (ROOT / page).read_text("utf-8")
+    assert text == readme_picture.captioned(text, words, page)
+    assert str(round_trip.Setting()) in words
 
 
 def test_the_bench_is_on_the_page() -> None:

@@ -37,6 +37,7 @@ from invlib.rivals import (
     spdinv,
     with_nulls,
 )
+from invlib.rivals.adam import Adam
 from invlib.sampling import sample
 from invlib.schedule import Grid
 from invlib.solvers import Solver, ddim, dpm_solver_pp_1, dpm_solver_pp_2m, dpm_solver_pp_3m
@@ -219,16 +220,25 @@ def test_spdinv_lowers_the_residual_to_its_threshold() -> None:
     assert (result.residuals <= 5e-6**0.5 * solver.a).all()
 
 
-def test_spdinv_can_move_a_state_by_25_thousandths_only() -> None:
+def test_spdinv_moves_a_state_by_three_hundredths_at_most() -> None:
     """25 rounds of AdamW at 1e-3: with few steps the start is further away than that."""
     solver = ddim(SCHEDULE.grid(10))
     denoiser, noise, trajectory = run(3, 1.0, solver)
     start = naive(denoiser, trajectory.image, solver)
     result = spdinv(denoiser, trajectory.image, solver)
-    assert (result.states[-2] - start.states[-2]).abs().max() < 0.0251
+    assert (result.states[-2] - start.states[-2]).abs().max() < 0.03
     assert not result.converged.any()
     gain = error_db(start.noise, noise) - error_db(result.noise, noise)
     assert (gain > 0).all() and (gain < 20).all()
+
+
+def test_25_rounds_of_adam_can_move_a_number_by_more_than_25_steps() -> None:
+    """Gradients that grow by a tenth in every round are the worst case, by 9 %."""
+    x, rows = torch.zeros(1, 1, dtype=torch.float64), torch.arange(1)
+    adam = Adam(x, 1e-3)
+    for growth in range(25):
+        x = adam.step(x, torch.full_like(x, -(1.1**growth)), rows)
+    assert 0.0271 < x.item() < 0.0272
 
 
 # Editing

@@ -1,4 +1,7 @@
-"""L-BFGS for a batch: every sample has its own memory, step size and end."""
+"""L-BFGS for a batch: every sample has its own memory, step size and end.
+
+Those of PyTorch and SciPy have one of each for a whole batch.
+"""
 
 from __future__ import annotations
 

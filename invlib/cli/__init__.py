@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .demo import demo
 from .errors import Reported
 from .info import figures, models, rehearsal
 from .invert import invert
@@ -21,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (sample, invert, regenerate, certify, models, figures):
+for command in (demo, sample, invert, regenerate, certify, models, figures):
     app.command()(command)
 app.command("rehearse")(rehearsal)
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "diffusers": ("diffusers", "transformers", "accelerate", "PIL"),
-    "cli": ("typer",),
-    "all": ("matplotlib", "pandas", "IPython", "ipywidgets"),
+    "cli": ("typer", "matplotlib"),
+    "all": ("pandas", "IPython", "ipywidgets"),
     "book": ("nbformat", "papermill", "torchmetrics", "yaml"),
 }
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..markdown import table
 from ..pipelines import UNet, decode
 from ..sampling import sample
 from ..schedule import Schedule
@@ -54,8 +55,6 @@ How hard the latent model is to invert is a property of the model. Medians: nois
 DDIM-50 inversion (16 prompts), and extreme singular values of the Jacobian of the 2M-10 sampler
 (2 prompts, 12 Lanczos vectors: the smallest is an upper estimate).
 
-| CFG | naive-50 noise NMSE | smallest singular value | largest |
-|---|---|---|---|
 {conditioning}
 
 ## Samples
@@ -97,9 +96,14 @@ def main() -> None:
 def card(quality: dict[str, Any], pipe: Any, pixel: Any) -> str:
     """The text of the model card."""
     t = quality["training"]
+    head = ("CFG", "naive-50 noise NMSE", "smallest singular value", "largest")
     rows = [
-        f"| {scale} | {v['naive_ddim50_noise_db']:.1f} dB | {v['sigma_min_2m10']:.2g} "
-        f"| {v['sigma_max_2m10']:.2g} |"
+        [
+            scale,
+            f"{v['naive_ddim50_noise_db']:.1f} dB",
+            f"{v['sigma_min_2m10']:.2g}",
+            f"{v['sigma_max_2m10']:.2g}",
+        ]
         for scale, v in quality["conditioning"].items()
     ]
     accuracy = quality["prompt_accuracy"]
@@ -125,7 +129,7 @@ def card(quality: dict[str, Any], pipe: Any, pixel: Any) -> str:
         hair=accuracy["hair_color"],
         garment=accuracy["garment_color"],
         sky=accuracy["sky"],
-        conditioning="\n".join(rows),
+        conditioning=table(head, rows),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..markdown import table
 from .costs_time import SAMPLERS, Values
 from .formulas import (
     STATE,
@@ -11,7 +12,7 @@ from .formulas import (
     pairs_at_most,
     trajectory_bytes,
 )
-from .grid import COMPUTED, MEASURED, NOT, grid, size
+from .units import COMPUTED, MEASURED, NOT, size
 
 MACHINE = 24e9  # bytes of memory of a small CPU machine
 
@@ -27,7 +28,7 @@ def networks(costs: Values) -> str:
         ]
         for row in costs["networks"].values()
     ]
-    return grid(["network", "picture", "parameters", "weights, 16 / 32 / 64 bit"], lines)
+    return table(["network", "picture", "parameters", "weights, 16 / 32 / 64 bit"], lines)
 
 
 def check(costs: Values, peak: Values) -> str:
@@ -50,7 +51,7 @@ def check(costs: Values, peak: Values) -> str:
         for name, row, counted, used in lines
     ]
     head = ["what", "computed", "largest convolution, computed", "measured", "computed : measured"]
-    return grid(head, shown)
+    return table(head, shown)
 
 
 def memory(costs: Values, peak: Values) -> str:
@@ -68,7 +69,7 @@ def memory(costs: Values, peak: Values) -> str:
             cells.append(f"{size(most)}, {COMPUTED}")
         lines.append(cells)
     lines.append(["each, on a GPU", *[NOT] * 3])
-    return grid(["network", "the call", *(f"inverting {s}" for s in SAMPLERS)], lines)
+    return table(["network", "the call", *(f"inverting {s}" for s in SAMPLERS)], lines)
 
 
 def parts(costs: Values) -> str:
@@ -86,7 +87,7 @@ def parts(costs: Values) -> str:
             )
         lines.append(cells)
     head = ["network", "a state", *(f"{s}: states, and pairs at most" for s in SAMPLERS)]
-    return grid(head, lines)
+    return table(head, lines)
 
 
 def _free(weights: int) -> float | None:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from ..markdown import table
 from .formulas import reading
-from .grid import COMPUTED, MEASURED, NOT, grid, size, time
+from .units import COMPUTED, MEASURED, NOT, size, time
 
 Values = dict[str, Any]
 
@@ -27,7 +28,7 @@ def evaluation(costs: Values) -> str:
         for arch, row in costs["networks"].items()
     ]
     lines.append(["each, on a GPU", NOT, "the same", NOT])
-    return grid(["network", "memory beyond weights", "10¹² operations", "CPU time"], lines)
+    return table(["network", "memory beyond weights", "10¹² operations", "CPU time"], lines)
 
 
 def rates(costs: Values) -> str:
@@ -56,7 +57,7 @@ def evaluations(exactness: Values) -> str:
         [what, *(f"{number(name):.0f}" for name in SAMPLERS), how]
         for what, (number, how) in each.items()
     ]
-    return grid(["evaluations", *SAMPLERS, "how it is known"], lines)
+    return table(["evaluations", *SAMPLERS, "how it is known"], lines)
 
 
 def seconds(costs: Values, exactness: Values) -> str:
@@ -69,7 +70,7 @@ def seconds(costs: Values, exactness: Values) -> str:
             cells.append(f"{time(both[0])} / {time(both[1])}, {COMPUTED}")
         lines.append(cells)
     lines.append(["each, on a GPU", *[NOT] * len(SAMPLERS)])
-    return grid(["network", *(f"{s}: the call / inverting" for s in SAMPLERS)], lines)
+    return table(["network", *(f"{s}: the call / inverting" for s in SAMPLERS)], lines)
 
 
 def row_seconds(costs: Values, arch: str) -> float:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from ..markdown import table
 from ..memory import in_use, peak, reset_peak
 from ..pipelines import Options, invert_latents
 from ..pipelines.running import untouched
@@ -82,10 +83,9 @@ def measure(arch: str, steps: int, rounds: int) -> dict[str, Any]:
 
 def markdown(values: dict[str, Any]) -> str:
     """The rows as a table on a page."""
-    lines = [
-        "| network | pixels | sampler | a sampling run | inversion | of it states | a round adds |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    first = ("network", "pixels", "sampler")
+    head = (*first, "a sampling run", "inversion", "of it states", "a round adds")
+    lines = []
     for row in values["rows"]:
         numbers = round(1e9 * row["states_gb"]) // (STATE * (row["steps"] + 1))
         pairs = pairs_at_most(row["steps"], numbers).count
@@ -98,8 +98,8 @@ def markdown(values: dict[str, Any]) -> str:
             f"{1000 * row['states_gb']:.1f} MB",
             f"{1000 * row['pair_gb']:.1f} MB, at most {pairs} times",
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return table(head, lines)
 
 
 def main(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .grid import grid
+from ..markdown import table
 
 Row = Mapping[str, Any]
 
@@ -39,13 +39,13 @@ def markdown(values: Mapping[str, Any]) -> str:
             continue
         if outcome in ("inverted", "not exact"):
             lines = [_measured(key, row) for key, row in found.items()]
-            table = grid(MEASURED, lines)
+            shown = table(MEASURED, lines)
         elif outcome == "refused":
             lines = [[_name(key), sentence(row["sentence"])] for key, row in found.items()]
-            table = grid(("pipeline", "what the library says"), lines)
+            shown = table(("pipeline", "what the library says"), lines)
         else:
-            table = grid(("pipelines", "why"), _grouped(found.values()))
-        parts.append(f"### {heading}\n\n{table}")
+            shown = table(("pipelines", "why"), _grouped(found.values()))
+        parts.append(f"### {heading}\n\n{shown}")
     return "\n\n".join(parts)
 
 

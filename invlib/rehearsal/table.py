@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..markdown import table
 from ..reproduce.engine.reached import code_of
 from ..reproduce.engine.store import write_json
 from .measure import rehearse
@@ -58,16 +59,16 @@ def keep(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def markdown(values: dict[str, Any]) -> str:
     """The table as it stands on a page; a device or dtype that nobody ran says so."""
     head = ["network", "device", "dtype", "images", *COLUMNS.values()]
-    lines = [CAPTION, "", _line(head), _line(["---"] * len(head))]
+    lines: list[list[str]] = []
     rows = list(values["rows"])
     for wanted in WANTED:
         found = [row for row in rows if _page_key(row) == wanted]
         rows = [row for row in rows if row not in found]
         if found:
-            lines += [_line(_cells(row)) for row in found]
+            lines += [_cells(row) for row in found]
         else:
-            lines.append(_line([*map(str, wanted), *["not measured"] * len(COLUMNS)]))
-    return "\n".join([*lines, *[_line(_cells(row)) for row in rows]])
+            lines.append([*map(str, wanted), *["not measured"] * len(COLUMNS)])
+    return f"{CAPTION}\n\n{table(head, [*lines, *map(_cells, rows)])}"
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -94,7 +95,3 @@ def _cells(row: dict[str, Any]) -> list[str]:
         for name, unit in zip(COLUMNS, units, strict=True)
     ]
     return first + numbers
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

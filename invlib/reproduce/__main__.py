@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Annotated
@@ -11,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .book import pages
-from .book.figure_pages import refreshed
+from .book.figure_pages import State, refreshed
 from .engine.runner import engine_named, run
 from .engine.store import ROOT
 from .figures.registry import FIGURES
@@ -34,6 +36,8 @@ def main(
     wanted = [FIGURES[name] for name in only or FIGURES if profile in FIGURES[name].profiles]
     try:
         known(profile)
+        if not wanted:
+            raise ValueError(f"{', '.join(only or ())} cannot be made with profile {profile!r}")
         if profile == "paper":
             print(paper_models.NEEDS, flush=True)
             paper_models.check()
@@ -42,12 +46,24 @@ def main(
     except (ImportError, RuntimeError, ValueError) as error:
         sys.exit(str(error))
     with ThreadPoolExecutor(workers) as pool:  # papermill moves to book/figures: only full paths
-        good = [*pool.map(partial(refreshed, profile=profile), wanted)]
-    failed = [figure.name for figure, fine in zip(wanted, good, strict=True) if not fine]
+        states = [*pool.map(partial(refreshed, profile=profile), wanted)]
     if profile == "tiny":
         pages.main(ROOT)
+    print(summary(states, profile))
+    failed = [fig.name for fig, state in zip(wanted, states, strict=True) if state == "failed"]
     if failed:
         sys.exit(f"pages that failed: {', '.join(failed)}")
+
+
+def summary(states: Sequence[State], profile: str) -> str:
+    """How many pages were made, and where to look."""
+    counts = ", ".join(f"{number} {state}" for state, number in Counter(states).items())
+    if profile != "tiny":
+        return f"Pages: {counts}. Numbers and pictures are in results/{profile}/."
+    return (
+        f"Pages: {counts}. Numbers are in results/, pictures in book/figures/; "
+        "`make book` shows both in _build/html/index.html."
+    )
 
 
 if __name__ == "__main__":

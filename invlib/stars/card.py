@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..markdown import table
 from ..portraits.quality import grid_of
 from .load import SCHEDULE, WEIGHTS, stars_denoiser, verify
 from .quality import (
@@ -41,24 +42,17 @@ telescope's blur, with photon noise, on a logarithmic scale. Re-create with
 
 Quantiles of the pixels of 200 held-out fields and of 200 samples (DPM-Solver++(2M), 50 steps):
 
-| | {levels} |
-|---|{rules}
-| fields | {fields} |
-| samples | {samples} |
+{pixels}
 
 Mean square error of the predicted noise on held-out fields, by noise level:
 
-| sigma | {times} |
-|---|{time_rules}
-| error | {errors} |
+{errors}
 
 ## Conditioning
 
 Medians: noise error of naive inversion (8 noises), and extreme singular values of the Jacobian of
 the sampler (2 noises, 12 Lanczos vectors: the smallest is an upper estimate).
 
-| sampler | naive noise NMSE | smallest singular value | largest |
-|---|---|---|---|
 {conditioning}
 
 ## Samples
@@ -91,8 +85,10 @@ def main() -> None:
 
 def card(quality: dict[str, Any], training: dict[str, Any], parameters: int) -> str:
     """The text of the model card."""
+    pixels = [[name, *(f"{v:.2f}" for v in quality[name])] for name in ("fields", "samples")]
+    head = ("sampler", "naive noise NMSE", "smallest singular value", "largest")
     rows = [
-        f"| {name} | {v['naive_noise_db']:.1f} dB | {v['sigma_min']:.2g} | {v['sigma_max']:.2g} |"
+        [name, f"{v['naive_noise_db']:.1f} dB", f"{v['sigma_min']:.2g}", f"{v['sigma_max']:.2g}"]
         for name, v in quality["conditioning"].items()
     ]
     errors = quality["denoising_error"]
@@ -103,14 +99,9 @@ def card(quality: dict[str, Any], training: dict[str, Any], parameters: int) -> 
         batch=training["batch"],
         minutes=training["seconds"] / 60,
         device=training["device"],
-        levels=" | ".join(f"{q:.1%}" for q in QUANTILES),
-        rules="---|" * len(QUANTILES),
-        fields=" | ".join(f"{v:.2f}" for v in quality["fields"]),
-        samples=" | ".join(f"{v:.2f}" for v in quality["samples"]),
-        times=" | ".join(errors),
-        time_rules="---|" * len(errors),
-        errors=" | ".join(f"{v:.2g}" for v in errors.values()),
-        conditioning="\n".join(rows),
+        pixels=table(["", *(f"{q:.1%}" for q in QUANTILES)], pixels),
+        errors=table(["sigma", *errors], [["error", *(f"{v:.2g}" for v in errors.values())]]),
+        conditioning=table(head, rows),
     )
 
 

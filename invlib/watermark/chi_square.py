@@ -15,7 +15,8 @@ def log_cdf(x: Tensor, degrees: int, noncentrality: Tensor) -> Tensor:
               \frac{(x/2)^{k/2+n}\,e^{-x/2}}{\Gamma(k/2+n+1)}
 
     with the distribution function :math:`Q_n` of the Poisson distribution. No term is negative, so
-    nothing cancels and probabilities far below the smallest float are found.
+    nothing cancels and probabilities far below the smallest float are found, where
+    ``scipy.stats.ncx2.logcdf`` is minus infinity.
 
     Args:
         x: where, not negative, ``[B]``.

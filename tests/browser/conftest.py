@@ -15,10 +15,20 @@ from .looking import HTML
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """A file server that does not log."""
+    """A file server that does not log, and has a page for those who are lost."""
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+    def send_error(self, code: int, *_: object) -> None:
+        """Send the book's own page."""
+        page = (HTML / "404.html").read_bytes()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(page)
 
 
 @pytest.fixture(scope="session")

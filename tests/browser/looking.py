@@ -28,6 +28,23 @@ TOO_WIDE = """() => {
         .filter(e => e.getBoundingClientRect().right > most + 1 && !scrolls(e.parentElement))
         .map(e => e.outerHTML.slice(0, 120)).concat('the page scrolls sideways').slice(0, 4);
 }"""
+COVERED = """() => [...document.querySelectorAll('.math .eqno')].filter(number => {
+    const a = number.getBoundingClientRect();
+    const formula = number.parentElement.querySelector('mjx-container');
+    const b = formula.getBoundingClientRect();
+    return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+}).map(number => number.textContent)"""
+FAULTS = """async ([what, options]) => {
+    const found = (await axe.run(what, options)).violations;
+    return found.filter(v => ['serious', 'critical'].includes(v.impact) || v.id == 'heading-order')
+        .flatMap(v => v.nodes.map(n => `${v.id}: ${n.html.slice(0, 120)} (${n.failureSummary})`));
+}"""
+STRUCTURE = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
+    "rules": {"color-contrast": {"enabled": False}, "heading-order": {"enabled": True}},
+}
+CONTRAST = {"runOnly": ["color-contrast"]}
+SCHEMES = ("light", "dark")
 SHOWN = """slider => {
     const box = slider.closest('.widget-vbox');
     return [...box.querySelectorAll('img')].filter(i => i.offsetParent).map(i => i.src).join();
@@ -78,3 +95,26 @@ def width(page: Page, name: str, size: str) -> list[str]:
         page.wait_for_timeout(2000)
         photograph()
     return [f"{size}: too wide: {tag}" for tag in page.evaluate(TOO_WIDE)]
+
+
+def covered(page: Page) -> list[str]:
+    """Formulas that lie under their own number."""
+    return [f"number {text} covers its formula" for text in page.evaluate(COVERED)]
+
+
+def faults(page: Page, axe: str, *, code: bool = False) -> list[str]:
+    """What axe-core calls serious or critical, and headings out of order.
+
+    Args:
+        page: an open page.
+        axe: the script of axe-core.
+        code: whether to look at the colours of code, too, which takes long.
+    """
+    page.evaluate(axe)
+    page.add_style_tag(content="* { transition: none !important; }")  # colours change at once
+    skipped = ["mjx-container"] if code else ["mjx-container", ".highlight"]
+    found = page.evaluate(FAULTS, [{"exclude": ["mjx-container"]}, STRUCTURE])
+    for scheme in SCHEMES:
+        page.evaluate(f"document.documentElement.dataset.theme = '{scheme}'")
+        found += page.evaluate(FAULTS, [{"exclude": skipped}, CONTRAST])
+    return [" ".join(text.split()) for text in dict.fromkeys(found)]

@@ -59,7 +59,7 @@ def main(
 def fill_pages() -> None:
     """Put the results into the README, and run the page that plots them."""
     README.write_text(filled(Path("."), README.name))
-    run_notebook(PAGE, "tiny")
+    run_notebook(PAGE)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import product
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import matplotlib.pyplot as plt
+import textalloc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation, Text
-from matplotlib.transforms import Bbox
 
 from ...plotting import COLORS, INK, PALE
 from ..tables.exactness import EXACT_DB
@@ -20,6 +19,7 @@ from .tables import Row, front, rows_of, title
 
 TOP, BOTTOM = 10.0, -150.0
 LEFT, RIGHT = 4, 60_000
+SIZE = 30.0  # of a marker, in square points
 FAMILIES: dict[str, dict[str, Any]] = {
     "explicit": {"color": COLORS["naive"], "marker": "X"},
     "fixed point": {"color": "#7A5C00", "marker": "v"},
@@ -74,63 +74,39 @@ def _panel(axis: Axes, case: Case, rows: Sequence[Row], error: str) -> None:
 
 
 def _labels(axis: Axes, rows: Sequence[Row], error: str) -> None:
-    """Name ours and the methods on the front, each where it hides nothing."""
+    """Name ours and the methods on the front, each where it hides nothing, else not at all."""
     points = [row for row in rows if row["nfe"] is not None]
-    named = front(points, error) + [row for row in points if row["method"] == OURS]
-    named = [row for k, row in enumerate(named) if row not in named[:k]]
-    taken = [_around(axis, row, error) for row in points] + _line(axis, points, error)
-    named.sort(key=lambda row: row["method"] != OURS)
-    figure: Any = axis.figure
-    for row in named:
-        for text in _attempts(axis, row, error):
-            text.update_positions(figure.canvas.get_renderer())
-            box = Text.get_window_extent(text)  # without the line to the point
-            room = axis.get_window_extent()
-            inside = room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0
-            if inside and box.y1 <= room.y1 and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-            text.remove()
-
-
-def _attempts(axis: Axes, row: Row, error: str) -> Iterator[Annotation]:
-    """The label of a point in one place after the other, near ones first."""
-    places = [(x, y) for d in (0, 9, 18, 30, 42) for y, x in product((d, -d), (7, -7, 0))]
-    for x, y in dict.fromkeys(places):
-        yield axis.annotate(
-            row["label"].replace(" †", ""),
-            (row["nfe"], _height(row, error)),
-            (x, y),
-            textcoords="offset points",
-            ha={7: "left", -7: "right", 0: "center"}[x],
-            va="center",
-            fontsize=9,
-            color=COLORS["ours"] if row["method"] == OURS else INK,
-            weight="bold" if row["method"] == OURS else "normal",
-            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": INK} if abs(y) > 9 else None,
-        )
-
-
-def _around(axis: Axes, row: Row, error: str) -> Bbox:
-    """The place of a marker, in pixels."""
-    x, y = axis.transData.transform((row["nfe"], _height(row, error)))
-    size = 4 * axis.figure.dpi / 72
-    return Bbox([[x - size, y - size], [x + size, y + size]])
-
-
-def _line(axis: Axes, rows: Sequence[Row], error: str) -> list[Bbox]:
-    """The places of the parts of the front, in pixels."""
-    best = [(row["nfe"], _height(row, error)) for row in front(rows, error)]
-    if not best:
-        return []
-    ends = [*best[1:], (RIGHT, best[-1][1])]
-    parts = [part for (x, y), end in zip(best, ends, strict=True) for part in _corner(x, y, *end)]
-    return [Bbox(axis.transData.transform(part)) for part in parts]
-
-
-def _corner(x: float, y: float, to_x: float, to_y: float) -> list[list[tuple[float, float]]]:
-    """A step of the front: right, then down; each as opposite corners."""
-    return [[(x, y), (to_x, y)], [(to_x, to_y), (to_x, y)]]
+    best = front(points, error)
+    named = [row for row in points if row["method"] == OURS]
+    named += [row for row in best if row not in named]
+    if not named:
+        return
+    steps = [(row["nfe"], _height(row, error)) for row in best]
+    corners = [(x, y) for (_, y), (x, _) in pairwise([*steps, (RIGHT, 0.0)])]
+    line = [place for both in zip(steps, corners, strict=True) for place in both]
+    ours = [row["method"] == OURS for row in named]
+    textalloc.allocate(
+        axis,
+        [row["nfe"] for row in named],
+        [_height(row, error) for row in named],
+        [row["label"].replace(" †", "") for row in named],
+        x_scatter=[row["nfe"] for row in points],
+        y_scatter=[_height(row, error) for row in points],
+        scatter_sizes=[SIZE] * len(points),
+        x_lines=[[x for x, _ in line]],
+        y_lines=[[y for _, y in line]],
+        textsize=9,
+        textcolor=[COLORS["ours"] if k else INK for k in ours],
+        fontweight=["bold" if k else "normal" for k in ours],
+        linecolor=INK,
+        linewidth=0.5,
+        draw_all=False,
+        margin=0.001,
+        min_distance=0.012,
+        max_distance=0.4,
+        nbr_candidates=1000,
+        avoid_label_lines_overlap=True,
+    )
 
 
 def _height(row: Row, error: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ... import markdown as md
 from ..tables.exactness import EXACT_DB
 from .cells import CASES, COSTLY, LATENT, PIXEL, STARS, Case
 from .methods import METHODS, OURS
@@ -134,15 +135,19 @@ def table(values: dict[str, Any], case: Case) -> str:
     if not rows:
         return f"**{title(case)}**: not measured."
     names = ("noise", "worst", "image", "worst", "evaluations", "most", "time", "exact", "failed")
-    lines = [f"**{title(case)}**, {_images(max(measured, default=0))}", ""]
-    lines += ["| method | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
+    lines = []
     on_front = {row["method"] for row in front([*rows.values()], "image_db")}
     for name in case.methods:
         label = METHODS[name].label
         label = f"**{label}**" if name in on_front else label
-        lines.append(f"| {label} | " + " | ".join(_cells(rows.get(name), len(names))) + " |")
-    notes = [f"* {r['label']}: {r['note']}." for r in rows.values() if r["note"]]
-    return "\n".join([*lines, *([""] if notes else []), *notes])
+        lines.append([label, *_cells(rows.get(name), len(names))])
+    parts = [
+        f"**{title(case)}**, {_images(max(measured, default=0))}",
+        md.table(["method", *names], lines, right=names),
+    ]
+    if notes := [f"* {r['label']}: {r['note']}." for r in rows.values() if r["note"]]:
+        parts.append("\n".join(notes))
+    return "\n\n".join(parts)
 
 
 def tables(values: dict[str, Any], model: str, sampler: str) -> str:
@@ -153,22 +158,21 @@ def tables(values: dict[str, Any], model: str, sampler: str) -> str:
 
 def markdown(values: dict[str, Any]) -> str:
     """The short table of the README: ours and the best of the others, cell by cell."""
-    lines = [
+    caption = (
         f"{_images(values['images']).capitalize()} a cell. *Best other*: the smallest image error,"
-        " then the fewest evaluations.",
-        "",
-        "| cell | ours: image | exact | evaluations | best other | image | exact | evaluations |",
-        "| --- |" + " ---: |" * 3 + " --- |" + " ---: |" * 3,
-    ]
+        " then the fewest evaluations."
+    )
+    numbers = ("image", "exact", "evaluations")
+    head = ("cell", "ours: image", *numbers[1:], "best other", *numbers)
+    lines = []
     for case in CASES:
         rows = rows_of(values, case)
         ours = next((row for row in rows if row["method"] == OURS), None)
         others = [r for r in rows if r["method"] != OURS and r["image_db"] is not None]
         best = min(others, key=lambda r: (_level(r, "image_db"), r["nfe"]), default=None)
         other = ["not measured", "", "", ""] if best is None else [best["label"], *_short(best)]
-        cells = [title(case), *_short(ours), *other]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([title(case), *_short(ours), *other])
+    return f"{caption}\n\n{md.table(head, lines, right=('ours: image', *numbers))}"
 
 
 def samplers() -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import nbformat
 import papermill
@@ -16,37 +17,45 @@ from ..figures.registry import Figure
 from .kernel import ENCRYPTED
 from .tidy import tidied
 
+State = Literal["written", "up to date", "failed"]
 
-def refreshed(figure: Figure, profile: str) -> bool:
+
+def refreshed(figure: Figure, profile: str) -> State:
     """Run the notebook of a figure; if it fails, say why, and let the others go on."""
     try:
-        refresh(figure, profile)
+        return refresh(figure, profile)
     except papermill.PapermillExecutionError as error:
         print(f"{figure.name} failed: {error}", file=sys.stderr, flush=True)
-        return False
-    return True
+        return "failed"
 
 
-def refresh(figure: Figure, profile: str, folder: Path = ROOT / FOLDER) -> None:
+def refresh(figure: Figure, profile: str, folder: Path = ROOT / FOLDER) -> State:
     """Run the notebook of a figure, unless its page and results are of the present code."""
     done = folder / f"{figure.name}.{profile}.done"
     stamp = figure.stamp(profile)
     if stamp and done.exists() and done.read_text() == stamp:
         print(f"{figure.name} is up to date", flush=True)
-        return
+        return "up to date"
     run_notebook(figure.notebook, profile, figure.page(profile))
     done.write_text(figure.stamp(profile))
     print(f"wrote {figure.page(profile).relative_to(ROOT)}", flush=True)
+    return "written"
 
 
-def run_notebook(path: Path, profile: str, output: Path | None = None) -> None:
-    """Execute a figure notebook with papermill and keep its outputs, by default in place."""
+def run_notebook(path: Path, profile: str | None = None, output: Path | None = None) -> None:
+    """Execute a notebook with papermill and keep its outputs, by default in place.
+
+    Args:
+        path: the notebook.
+        profile: the parameter of a figure; None for a notebook without one.
+        output: where it goes.
+    """
     with tempfile.TemporaryDirectory() as folder:
         done = Path(folder) / path.name
         papermill.execute_notebook(
             path,
             done,
-            {"profile": profile},
+            {} if profile is None else {"profile": profile},
             cwd=path.parent,
             kernel_name="python3",
             progress_bar=False,

@@ -11,7 +11,7 @@ from ...rehearsal import costs_sizes, costs_time, peak, pipelines_page
 from ..bench import tables as bench_tables
 from ..engine.store import earlier
 from ..tables import decoder_memory, decoding, exactness, flow, honesty, reversible
-from . import versus
+from . import landing, versus
 from .marks import put
 
 
@@ -49,10 +49,12 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "flow": of(flow.markdown, "flow"),
     "reversible": of(reversible.markdown, "reversible", "exactness"),
     "reversible_quality": of(reversible.markdown_quality, "reversible"),
+    "landing": of(landing.markdown, "exactness", "identical"),
     "versus": versus.markdown,
 }
 PAGES = (
     "README.md",
+    "book/intro.md",
     "book/reference/results.md",
     "book/reference/reversible.md",
     "book/reference/flow.md",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...markdown import table
 from ..engine.store import earlier
 from ..figures.comparison.cells import METHODS
 from ..figures.registry import FIGURES, results
@@ -108,21 +109,18 @@ HEAD = ("figure", "quantity", "paper", "ours, `tiny`", "95 %", "ours, `paper`", 
 
 def markdown(root: Path) -> str:
     """The table of the page, and what its columns were measured with."""
-    table = [HEAD, ["---"] * len(HEAD), *lines(root), *marks(root)]
-    text = "\n".join(f"| {' | '.join(row)} |" for row in table)
-    return f"{text}\n\n{_made_with(root)}"
+    return f"{table(HEAD, [*lines(root), *marks(root)])}\n\n{_made_with(root)}"
 
 
 def _made_with(root: Path) -> str:
     """Device and fingerprint of every results file."""
     head = ("results", "device", "code, models and settings", "made with")
-    rows, old = [f"| {' | '.join(head)} |", "| --- | --- | --- | --- |"], earlier(root)
+    rows, old = [], earlier(root)
     for name in FIGURES:
         values = _read(root, name, "tiny")
         code = "earlier code" if name in old else "the present code"
-        cells = f"`{results(name, 'tiny')}`", values["device"], f"`{values['code']}`", code
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        rows.append((f"`{results(name, 'tiny')}`", values["device"], f"`{values['code']}`", code))
+    return table(head, rows)
 
 
 def _read(root: Path, name: str, profile: str) -> Values:

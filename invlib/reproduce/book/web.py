@@ -26,14 +26,16 @@ LENT = (
 Wanted = Mapping[str, Mapping[str, str]]  # file of a package -> where "to", and its "sha256"
 
 
-def main(root: Path = ROOT) -> None:
+def main(root: Path = ROOT, lock: str = "book/web.json", into: str = "book/_static") -> None:
     """Fetch what is not there; all of it, or nothing.
 
     Args:
         root: folder of the repository.
+        lock: the lock file.
+        into: the folder that its paths start from.
     """
-    static = root / "book" / "_static"
-    packages: dict[str, Wanted] = json.loads((root / "book" / "web.json").read_text())
+    static = root / into
+    packages: dict[str, Wanted] = json.loads((root / lock).read_text())
     new = {name: files for name, files in packages.items() if not present(files, static)}
     if not new:
         return
@@ -41,7 +43,8 @@ def main(root: Path = ROOT) -> None:
         with tempfile.TemporaryDirectory() as folder:
             npm = npm_command(Path(folder, "node"), root / "constraints.txt")
             found = [
-                unpacked(packed(npm, name, folder), name, files) for name, files in new.items()
+                unpacked(packed(npm, name, folder), name, files, lock)
+                for name, files in new.items()
             ]
     except (OSError, RuntimeError, tarfile.TarError) as error:
         sys.exit(f"the scripts that pages of the book load cannot be fetched: {error}")
@@ -92,7 +95,7 @@ def run(command: list[str], failure: str) -> None:
         raise RuntimeError(" ".join([failure, *(f"({line.strip()})" for line in complaints[:1])]))
 
 
-def unpacked(archive: bytes, package: str, files: Wanted) -> dict[str, bytes]:
+def unpacked(archive: bytes, package: str, files: Wanted, lock: str) -> dict[str, bytes]:
     """The wanted files of an archive, by where they go.
 
     Raises:
@@ -107,7 +110,7 @@ def unpacked(archive: bytes, package: str, files: Wanted) -> dict[str, bytes]:
                 member = None
             content = member.read() if member else b""
             if digest(content) != file["sha256"]:
-                raise RuntimeError(f"{name} of {package} is not the file that book/web.json names")
+                raise RuntimeError(f"{name} of {package} is not the file that {lock} names")
             found[file["to"]] = content
     return found
 

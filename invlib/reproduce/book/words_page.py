@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...rehearsal.grid import grid
+from ...markdown import table
 from ...words import FLAGS, REASONS, UNIQUENESS, VERDICTS, Word
 from .marks import put
 
@@ -23,7 +23,7 @@ def filled(text: str) -> str:
     """The text of the page with its tables made anew."""
     for name, (head, words) in TABLES.items():
         lines = [(f"`{said}`", word.meaning, word.remedy) for said, word in words.items()]
-        text = put(text, name, grid((head, "it says", "what to do"), lines))
+        text = put(text, name, table((head, "it says", "what to do"), lines))
     return text
 
 

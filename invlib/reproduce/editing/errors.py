@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
+from scipy import stats
 from torch import Tensor
 
 from ...editing import background_nmse, edit_nmse, pixel_mask
@@ -81,8 +82,8 @@ def interval(values: Tensor, *, draws: int = DRAWS, seed: int = 0) -> tuple[floa
         draws: number of resampled sets.
         seed: of the draws.
     """
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(values), (draws, len(values)), generator=generator)
-    means = values.mean(1)[chosen].mean(1)
-    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
-    return low, high
+    portraits = values.double().mean(1).numpy()
+    found = stats.bootstrap(
+        (portraits,), np.mean, n_resamples=draws, method="percentile", rng=seed
+    ).confidence_interval
+    return float(found.low), float(found.high)

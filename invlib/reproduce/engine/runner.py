@@ -64,7 +64,10 @@ def serial(cells: Sequence[Cell]) -> Iterator[Done]:
 
 
 def processes(cells: Sequence[Cell], *, workers: int = 2) -> Iterator[Done]:
-    """In several processes of one thread each; the work of one that is killed is tried again."""
+    """In several processes of one thread each; the work of one that is killed is tried again.
+
+    The pools of loky and joblib only report a killed process, as this one does; none tries again.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     left, attempts = dict(enumerate(cells)), ATTEMPTS
     while left:

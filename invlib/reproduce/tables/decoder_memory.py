@@ -27,6 +27,7 @@ from ...autoencoder import (
     gradient_free,
     quasi_newton,
 )
+from ...markdown import table
 from ...memory import in_use, peak, reset_peak
 from ...portraits import load
 from ..engine.reached import code_of
@@ -84,13 +85,12 @@ def main(output: Path = Path("results/decoder_memory.json")) -> None:
 def markdown(values: dict[str, Any]) -> str:
     """The table as it stands on the page."""
     known = {(r["decoder"], r["images"]): r["peak_gb"] for r in values["rows"]}
-    lines = ["| decoder inversion | " + " | ".join(f"{b} at once" for b in BATCHES) + " |"]
-    lines.append("| --- |" + " --- |" * len(BATCHES))
+    lines = []
     for name in METHODS:
         found = [known.get((name, batch)) for batch in BATCHES]
         cells = ["not measured" if g is None else f"{1000 * g:.0f} MB" for g in found]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([name, *cells])
+    return table(["decoder inversion", *(f"{b} at once" for b in BATCHES)], lines)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from ...autoencoder import (
 )
 from ...inversion import Inversion
 from ...inverters import invert, stepwise, whole_trajectory
+from ...markdown import table
 from ...metrics import decibel
 from ...newton import newton_krylov
 from ..engine.table import GUIDANCE, Rows, Table
@@ -138,10 +139,8 @@ def _part(title: str, rows: list[dict[str, Any]]) -> str:
     if not rows:
         return f"**{title}**: not measured."
     head = ["decoder inversion", "latents", "noise", "picture", "values", "identical", "seconds"]
-    lines = [f"**{title}**, {rows[0]['samples']} images", ""]
-    lines += ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    for row in rows:
-        cells = [
+    lines = [
+        [
             row["decoder"],
             *(f"{row[k]:.1f} dB" for k in ("latent_db", "noise_db")),
             "no error" if row["identical"] == 1 else f"{row['image_db']:.1f} dB",
@@ -149,5 +148,6 @@ def _part(title: str, rows: list[dict[str, Any]]) -> str:
             f"{row['identical']:.0%}",
             f"{row['seconds']:.1f}",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        for row in rows
+    ]
+    return f"**{title}**, {rows[0]['samples']} images\n\n{table(head, lines)}"

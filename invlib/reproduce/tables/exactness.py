@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...certificate import certify
 from ...inverters import exact, invert
+from ...markdown import table
 from ...metrics import decibel, nmse
 from ...sampling import sample
 from ..engine.table import GUIDANCE, SHARD, Rows, Table
@@ -79,10 +80,8 @@ TABLE = Table("exactness", tuple(SAMPLERS), shard, summary)
 def markdown(values: dict[str, Any]) -> str:
     """The table as it stands in the README; a cell that nobody filled says so."""
     known = {(r["sampler"], r["guidance"]): r for r in values["rows"]}
-    lines = [
-        "| sampler | CFG | images | certified exact | noise NMSE, median | evaluations an image |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    names = ("images", "certified exact", "noise NMSE, median", "evaluations an image")
+    lines = []
     for name in SAMPLERS:
         for scale in GUIDANCE:
             row = known.get((name, scale))
@@ -94,5 +93,5 @@ def markdown(values: dict[str, Any]) -> str:
                     f"{row['noise_db_median']:.0f} dB",
                     f"{row['nfe_per_image']:.0f}",
                 ]
-            lines.append(f"| {name} | {scale:g} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            lines.append([name, f"{scale:g}", *cells])
+    return table(["sampler", "CFG", *names], lines)

@@ -26,6 +26,7 @@ from ...flow import (
 )
 from ...inversion import Inversion, retry
 from ...inverters import Inverter, invert, multisecant, stepwise
+from ...markdown import table
 from ...metrics import decibel, nmse
 from ...portraits import caption, held_out, portraits_denoiser
 from ...portraits.quality import noise_for
@@ -35,7 +36,6 @@ from ...solvers import Solver
 from ..engine.table import SHARD, Rows, Table
 from .exactness import EXACT_DB
 from .likeness import pipeline
-from .reversible import header
 
 MAKES: dict[str, Callable[[Grid], Solver]] = {
     "Euler": flow_euler,
@@ -148,27 +148,26 @@ def markdown(values: dict[str, Any]) -> str:
     known = {(r["sampler"], r["guidance"], r["method"]): r for r in values["rows"]}
     parts = []
     for scale in GUIDANCE:
-        lines = [f"**CFG {scale:g}**", "", *header(HEAD)]
-        for name in SAMPLERS:
-            for label in dict.fromkeys(["exact", *methods(name, scale)]):
-                lines.append(_line(name, label, known.get((name, scale, label))))
-        parts.append("\n".join(lines))
+        lines = [
+            _cells(name, label, known.get((name, scale, label)))
+            for name in SAMPLERS
+            for label in dict.fromkeys(["exact", *methods(name, scale)])
+        ]
+        parts.append(f"**CFG {scale:g}**\n\n{table(HEAD, lines)}")
     return "\n\n".join(parts)
 
 
-def _line(name: str, label: str, row: dict[str, Any] | None) -> str:
+def _cells(name: str, label: str, row: dict[str, Any] | None) -> list[str]:
     shown = "**exact (ours)**" if label == "exact" else f"`{label}`"
     if row is None:
-        cells = [name, "not measured", shown] + ["not measured"] * 5
-    else:
-        cells = [
-            name,
-            str(row["samples"]),
-            shown,
-            f"{row['exact']:.0%}",
-            f"{row['noise_db']:.0f} dB",
-            f"{row['image_db']:.0f} dB",
-            f"{row['nfe']:.0f}",
-            f"{row['seconds']:.2f}",
-        ]
-    return "| " + " | ".join(cells) + " |"
+        return [name, "not measured", shown] + ["not measured"] * 5
+    return [
+        name,
+        str(row["samples"]),
+        shown,
+        f"{row['exact']:.0%}",
+        f"{row['noise_db']:.0f} dB",
+        f"{row['image_db']:.0f} dB",
+        f"{row['nfe']:.0f}",
+        f"{row['seconds']:.2f}",
+    ]

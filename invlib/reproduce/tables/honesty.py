@@ -17,6 +17,7 @@ from torch import Tensor
 from ...certificate import certify
 from ...denoisers import Denoiser, Mixture, Prediction, guided
 from ...inverters import exact, invert
+from ...markdown import table
 from ...metrics import nmse
 from ...sampling import sample
 from ...schedule import Schedule
@@ -109,13 +110,11 @@ TABLE = Table("honesty", tuple(MAKERS), shard, summary, prompts=56)
 def markdown(values: dict[str, Any]) -> str:
     """The table as the page of results shows it, with a last row of all together."""
     names = ("samples", "exact", "wrong", "wrong_and_flagged", "bounds", "bounds_off_by_6_db")
-    lines = [
-        "| sampler | CFG | images | exact | other noise | flagged | bounds | off by 6 dB |",
-        "| --- |" + " ---: |" * 7,
-    ]
+    numbers = ("CFG", "images", "exact", "other noise", "flagged", "bounds", "off by 6 dB")
     rows = values["rows"]
-    for row in rows:
-        cells = [row["sampler"], f"{row['guidance']:g}", *(str(row[name]) for name in names)]
-        lines.append("| " + " | ".join(cells) + " |")
-    total = [str(sum(row[name] for row in rows)) for name in names]
-    return "\n".join([*lines, "| all | | " + " | ".join(total) + " |"])
+    lines = [
+        [row["sampler"], f"{row['guidance']:g}", *(str(row[name]) for name in names)]
+        for row in rows
+    ]
+    total = ["all", "", *(str(sum(row[name] for row in rows)) for name in names)]
+    return table(["sampler", *numbers], [*lines, total], right=numbers)

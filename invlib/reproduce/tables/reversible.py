@@ -7,7 +7,7 @@ What our inverse does at DDIM-20, DDIM-50, 2M-10 and 2M-20 is measured in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...denoisers import Guided
 from ...inverters import invert
+from ...markdown import table
 from ...metrics import decibel, nmse
 from ...pipelines import decode
 from ...portraits import caption, held_out, portraits_denoiser
@@ -207,8 +208,8 @@ def markdown(values: dict[str, Any], exact: dict[str, Any]) -> str:
             }
     parts = []
     for scale in GUIDANCE:
-        lines = [_line(name, rows.get((name, scale), {})) for name in SAMPLERS if name != DRAWN]
-        parts.append("\n".join([f"**CFG {scale:g}**", "", *header(HEAD), *lines]))
+        lines = [_cells(name, rows.get((name, scale), {})) for name in SAMPLERS if name != DRAWN]
+        parts.append(f"**CFG {scale:g}**\n\n{table(HEAD, lines)}")
     return "\n\n".join(parts)
 
 
@@ -216,9 +217,8 @@ def markdown_quality(values: dict[str, Any]) -> str:
     """The quality of the pictures as it stands on the page."""
     rows = {(r["sampler"], r["guidance"]): r for r in values["rows"]}
     kinds = {"colours as asked": ("obeyed", "{:.0%}"), "distance": ("distance", "{:.3f}")}
-    lines = header(
-        ("sampler", "N", "pictures", *(f"{k}, CFG {w:g}" for k in kinds for w in GUIDANCE))
-    )
+    head = ("sampler", "N", "pictures", *(f"{k}, CFG {w:g}" for k in kinds for w in GUIDANCE))
+    lines = []
     for name in SAMPLERS:
         family, steps = parsed(name)
         here = [rows.get((name, scale), {}) for scale in GUIDANCE]
@@ -226,20 +226,15 @@ def markdown_quality(values: dict[str, Any]) -> str:
         cells = [family, NOTHING if family == DRAWN else str(steps)]
         cells.append(str(count) if count >= FEWEST else MISSING)
         cells += [_cell(row, *kind) for kind in kinds.values() for row in here]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return table(head, lines)
 
 
-def header(names: Sequence[str]) -> list[str]:
-    """The first two lines of a table."""
-    return ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-
-
-def _line(name: str, row: dict[str, Any]) -> str:
+def _cells(name: str, row: dict[str, Any]) -> list[str]:
     family, steps = parsed(name)
     paired = MISSING if family in REVERSIBLE else NOTHING
     grown = _cell(row, "growth", "{:.2g}", paired)
-    cells = [
+    return [
         family,
         str(steps),
         str(row["samples"]) if row.get("samples") else MISSING,
@@ -251,7 +246,6 @@ def _line(name: str, row: dict[str, Any]) -> str:
         _cell(row, "nfe_inverting", "{:.0f}"),
         f"{grown} ({row['least_growth']:.2g})" if "least_growth" in row else grown,
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
 def _cell(row: dict[str, Any], key: str, form: str, absent: str = MISSING) -> str:

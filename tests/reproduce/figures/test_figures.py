@@ -74,6 +74,31 @@ def test_a_page_is_run_when_it_must_be_and_only_then(
     assert state() == "kept"
 
 
+def test_the_command_ends_with_one_line_that_says_where_to_look(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    states = {"one": "written", "two": "up to date", "three": "written"}
+    some = {name: Figure(name, lambda profile: []) for name in states}
+    monkeypatch.setattr(reproduce, "FIGURES", some)
+    monkeypatch.setattr(reproduce, "refreshed", lambda figure, profile: states[figure.name])
+    monkeypatch.setattr(reproduce.pages, "main", lambda root: None)
+    monkeypatch.setattr(reproduce.os, "chdir", lambda folder: None)
+    reproduce.main(only=list(states), engine="serial")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("Pages: 2 written, 1 up to date.")
+    assert all(place in line for place in ("results/", "book/figures/", "`make book`"))
+    states["two"] = "failed"
+    with pytest.raises(SystemExit, match="pages that failed: two"):
+        reproduce.main(only=list(states), engine="serial")
+    assert "1 failed" in capsys.readouterr().out
+
+
+def test_a_profile_that_cannot_make_a_figure_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduce.os, "chdir", lambda folder: None)
+    with pytest.raises(SystemExit, match="fig6 cannot be made with profile 'paper'"):
+        reproduce.main(profile="paper", only=["fig6"])
+
+
 def test_an_unknown_figure_is_refused() -> None:
     with pytest.raises(SystemExit, match="unknown figure 'fig99'"):
         reproduce.main(only=["fig99"])

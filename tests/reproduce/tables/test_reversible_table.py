@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from analytic import randn
-from chapters import ROOT
 from twelve import DIM, SCHEDULE, prompted
 
 from invlib.metrics import decibel
@@ -19,8 +14,6 @@ from invlib.portraits.quality import ATTRIBUTES, shown
 from invlib.reproduce.tables import likeness, reversible
 from invlib.reversible import Pair
 from invlib.solvers import ddim
-
-STORED = ROOT / "results" / "reversible.json"
 
 
 def test_the_pair_is_exact_and_the_noise_alone_is_not() -> None:
@@ -100,34 +93,3 @@ def test_one_state_samplers_with_few_pictures_are_left_out() -> None:
     assert reversible.shard("2M-50", 3.0, 0) == {}
     (row,) = reversible.summary("2M-50", 3.0, {})
     assert row == {"sampler": "2M-50", "guidance": 3.0, "samples": 0, "pictures": 0}
-
-
-# What the page says
-
-
-def rows() -> list[dict[str, Any]]:
-    return json.loads(STORED.read_text())["rows"]
-
-
-@pytest.mark.parametrize("row", rows(), ids=lambda r: f"{r['sampler']}, {r['guidance']:g}")
-def test_sentences_about_round_trips_hold(row: dict[str, Any]) -> None:
-    family, _ = reversible.parsed(row["sampler"])
-    if family not in reversible.REVERSIBLE:
-        return
-    if family != "BDIA, γ 0.5":
-        assert row["noise_pair_db"] < -200 and row["image_pair_db"] < -200
-    elif row["sampler"].endswith("-50"):
-        assert row["noise_pair_db"] > 0
-    assert row["noise_image_db"] > -60 and row["image_noise_db"] > -60
-    assert row["growth"] >= row["least_growth"]
-
-
-def test_sentences_about_pictures_hold() -> None:
-    share = {(r["sampler"], r["guidance"]): r.get("obeyed", math.nan) for r in rows()}
-    for steps in (10, 20):
-        plain = [share[f"{k}-{steps}", 1.0] for k in (*reversible.REVERSIBLE, "DDIM", "2M")]
-        assert max(plain) - min(plain) < 0.05
-        for scale in (3.0, 7.5):
-            for family in ("EDICT", "BDIA, γ 1", "O-BELM"):
-                assert share[f"{family}-{steps}", scale] < share[f"DDIM-{steps}", scale] - 0.1
-        assert abs(share[f"BDIA, γ 0.5-{steps}", 3.0] - share[f"DDIM-{steps}", 3.0]) < 0.05

@@ -9,7 +9,6 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from diffusers import AutoencoderKL
-from scipy import stats
 from torch import Tensor
 
 from invlib.denoisers import Denoiser, guided
@@ -84,20 +83,27 @@ def test_scores_fall_with_the_error() -> None:
     assert levels[-1].signs.mean() > 0.5
 
 
-def test_the_interval_is_wilsons() -> None:
-    for hits, count in ((0, 6), (3, 6), (24, 24), (17, 24)):
-        outcome = torch.arange(count) < hits
-        wanted = stats.binomtest(hits, count).proportion_ci(0.95, method="wilson")
-        assert wilson(outcome) == pytest.approx((wanted.low, wanted.high), abs=1e-4)
+@pytest.mark.parametrize(("hits", "count"), [(0, 6), (3, 6), (24, 24), (17, 24)])
+def test_the_interval_is_wilsons(hits: int, count: int) -> None:
+    """At its ends the share that was seen is 1.96 standard deviations away."""
+    low, high = wilson(torch.arange(count) < hits)
+    assert low <= hits / count <= high and low < high
+    for end in (low, high):
+        spread = 1.96 * (end * (1 - end) / count) ** 0.5
+        assert abs(hits / count - end) == pytest.approx(spread, abs=1e-4)
 
 
-def test_the_other_interval_is_students() -> None:
-    for count in (6, 9, 24):
-        values = torch.randn(count, dtype=torch.float64)
-        wanted = stats.t.interval(0.95, count - 1, values.mean(), stats.sem(values))
-        middle, low, high = values.mean().item(), *student(values)
-        assert high - middle == pytest.approx(wanted[1] - middle, rel=2e-3)
-        assert high - middle == pytest.approx(middle - low)
+@pytest.mark.parametrize(("count", "quantile"), [(3, 4.303), (6, 2.571), (24, 2.069)])
+def test_the_other_interval_is_students(count: int, quantile: float) -> None:
+    """With the quantiles that printed tables have."""
+    values = torch.randn(count, dtype=torch.float64)
+    middle, low, high = values.mean().item(), *student(values)
+    wanted = quantile * values.std().item() / count**0.5
+    assert (high - middle, middle - low) == pytest.approx((wanted, wanted), rel=2e-4)
+
+
+def test_equal_numbers_have_an_interval_without_width() -> None:
+    assert student(torch.ones(6)) == (1.0, 1.0)
 
 
 def test_without_the_prompt_only_the_empty_one_is_asked() -> None:

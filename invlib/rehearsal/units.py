@@ -1,16 +1,8 @@
-"""A table in Markdown, and how its cells are written."""
+"""How the cells of the tables of costs are written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 COMPUTED, MEASURED, NOT = "computed", "measured", "not measured"
-
-
-def grid(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    """A heading and lines of cells."""
-    head = list(head)
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
 
 
 def size(number: float) -> str:

@@ -1,0 +1,106 @@
+"""Readers who hear the page, who have no mouse, who search, who print, and who are lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from invlib.reproduce.book import web
+
+from .looking import HTML, SIZES, covered, faults, mathematics, sliders
+from .test_pages import PAGES, ROOT, slides_in
+
+CHAPTER = "book/03_why_naive_fails.html"
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script of axe-core, which looks for what shuts readers out."""
+    web.main(ROOT, "tests/browser/web.json", "tests/browser")
+    return (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", [*PAGES, "search.html"])
+def test_nobody_is_shut_out(name: str, page: Page, address: str, axe: str) -> None:
+    page.goto(f"{address}/{name}", wait_until="load")
+    if slides_in(name):
+        page.wait_for_selector(".widget-slider [role=slider]")
+    complaints = faults(page, axe, code=name == CHAPTER)
+    assert not complaints, "\n".join(complaints)
+
+
+def test_a_fault_would_be_noticed(page: Page, axe: str) -> None:
+    page.set_content(
+        "<html lang=en><title>t</title><h1>a</h1><h3>b</h3><img src=x><p style='color:#bbb'>pale"
+    )
+    text = "\n".join(faults(page, axe))
+    assert all(rule in text for rule in ("image-alt", "color-contrast", "heading-order"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_numbers_of_formulas_cover_none(size: str, page: Page, address: str) -> None:
+    across, high = SIZES[size]
+    page.set_viewport_size({"width": across, "height": high})
+    page.goto(f"{address}/{CHAPTER}", wait_until="load")
+    page.evaluate("() => MathJax.startup.promise")
+    assert page.locator(".math .eqno").count() > 3
+    assert covered(page) == []
+
+
+def test_the_keyboard_leads_through_the_page(page: Page, address: str) -> None:
+    """First to the content, then to everything that can be used; and it is always seen where."""
+    page.goto(f"{address}/book/intro.html", wait_until="load")
+    page.keyboard.press("Tab")
+    assert "main content" in page.evaluate("document.activeElement.textContent").lower()
+    page.keyboard.press("Enter")
+    doors = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        doors.add(page.evaluate("document.activeElement.getAttribute('href') || ''"))
+    for door in ("03_why_naive_fails", "command_line", "reproduce", "figures/fig2"):
+        assert any(door in href for href in doors), door
+
+
+def test_the_search_finds_a_page(page: Page, address: str) -> None:
+    page.goto(f"{address}/search.html?q=certificate", wait_until="load")
+    page.wait_for_selector("#search-results li a")
+    links = page.locator("#search-results li a").all()
+    assert any("08_certificates" in (link.get_attribute("href") or "") for link in links)
+
+
+def test_printed_everything_is_open(page: Page, address: str) -> None:
+    page.goto(f"{address}/{CHAPTER}", wait_until="load")
+    page.wait_for_selector(".widget-slider [role=slider]")
+    folded = page.locator(".bd-article details:not([open]), .bd-article .toggle-hidden")
+    before = folded.count()
+    assert before > 0
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert folded.count() == 0
+    frames = page.locator(".printed-frames img:visible")
+    most = int(page.locator("[role=slider]").first.get_attribute("aria-valuemax").split(".")[0])
+    assert frames.count() >= most + 1
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert folded.count() == before
+
+
+def test_who_is_lost_finds_home_from_any_depth(page: Page, address: str) -> None:
+    for place in ("nothing.html", "book/figures/fig_one.html", "book/a/b/c/"):
+        answer = page.goto(f"{address}/{place}")
+        assert answer is not None and answer.status == 404
+        page.wait_for_selector("html[data-ready]")
+        assert page.locator("#home").get_attribute("href") == "/index.html"
+    page.goto(f"{address}/book/certificates_8.html")
+    assert page.locator("#words").input_value() == "certificates"
+
+
+def test_the_book_opens_from_a_disk(page: Page) -> None:
+    """Formulas are set and a slider obeys, with no server at all."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((HTML / CHAPTER).as_uri(), wait_until="load")
+    page.wait_for_selector(".widget-slider [role=slider]")
+    assert [*errors, *mathematics(page), *sliders(page)] == []
+    assert page.locator("mjx-container").count() > 10

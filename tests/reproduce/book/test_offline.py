@@ -1,0 +1,78 @@
+"""The book as a zip file, and as PDF files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from invlib.reproduce.book import offline, pdf
+
+BROWSER = """#!{python}
+import pathlib, sys
+target, page = sys.argv[-2].removeprefix("--print-to-pdf="), sys.argv[-1]
+if {works}:
+    pathlib.Path(target).write_text(page)
+print("cannot draw", file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A built book of two pages."""
+    for name in ("index.html", "book/intro.html", "book/figures/one.html", "_static/a.js"):
+        file = tmp_path / "_build/html" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    for name in (".buildinfo", "_sources/book/intro.md", "404.html"):
+        file = tmp_path / "_build/html" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    (tmp_path / "_toc.yml").write_text(
+        "root: book/intro\nparts:\n- chapters:\n  - file: book/figures/one\n"
+    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def browser(root: Path, *, works: bool) -> None:
+    path = root / "chromium"
+    path.write_text(BROWSER.format(python=sys.executable, works=works))
+    path.chmod(0o755)
+
+
+def test_the_archive_has_all_that_pages_load_in_one_folder(root: Path) -> None:
+    offline.main(root)
+    with ZipFile(root / offline.ARCHIVE) as archive:
+        names = ("index.html", "book/intro.html", "book/figures/one.html", "_static/a.js")
+        assert sorted(archive.namelist()) == sorted(f"invlib-course/{name}" for name in names)
+        assert archive.read("invlib-course/_static/a.js") == b"_static/a.js"
+    assert not [*(root / "_build").glob("*.tmp")]
+
+
+def test_without_a_book_there_is_no_archive(root: Path) -> None:
+    (root / "_build/html/index.html").unlink()
+    with pytest.raises(SystemExit, match="run `make book` first"):
+        offline.main(root)
+
+
+def test_pages_are_printed_in_their_order(root: Path) -> None:
+    browser(root, works=True)
+    pdf.main(root)
+    printed = {file.name: file.read_text() for file in (root / pdf.OUTPUT).iterdir()}
+    assert [*sorted(printed)] == ["00-intro.pdf", "01-figures-one.pdf"]
+    page = printed["01-figures-one.pdf"]
+    assert page.startswith("file:///") and page.endswith("book/figures/one.html")
+
+
+def test_what_cannot_be_printed_is_one_sentence(root: Path) -> None:
+    with pytest.raises(SystemExit, match="printed by Chromium, and there is none"):
+        pdf.main(root)
+    browser(root, works=False)
+    with pytest.raises(SystemExit, match=r"did not print intro\.html: cannot draw"):
+        pdf.main(root)
+    (root / "_build/html/book/figures/one.html").unlink()
+    with pytest.raises(SystemExit, match=r"figures/one was not built: run `make book`"):
+        pdf.main(root)

@@ -1,0 +1,227 @@
+"""What pages say in words about the measured tables, beside what ``results/`` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from chapters import ROOT
+
+from invlib.flow import FLOW_RIVALS
+from invlib.measured import results
+from invlib.reproduce.tables import flow, honesty, reversible
+from invlib.reproduce.tables.reversible import REVERSIBLE, parsed
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of a page.
+
+    Attributes:
+        page: the page, in ``book``; or a file beside the code.
+        text: words of the sentence, as the page has them.
+        holds: ``() -> whether it is so``, one answer for each thing that it speaks of.
+    """
+
+    page: str
+    text: str
+    holds: Callable[[], Iterator[bool]]
+
+
+# --- flow matching
+
+
+def flows() -> dict[tuple[str, float, str], Row]:
+    return {(r["sampler"], r["guidance"], r["method"]): r for r in results("flow")["rows"]}
+
+
+def searches_that_are_not_marked_were_made() -> Iterator[bool]:
+    wanted = {(n, w, m) for n in flow.SAMPLERS for w in flow.GUIDANCE for m in flow.methods(n, w)}
+    yield {*flows()} == wanted
+
+
+def no_rival_is_exact() -> Iterator[bool]:
+    yield from (row["exact"] == 0 for (_, _, method), row in flows().items() if method != "exact")
+
+
+def uni_inv_is_nearest_on_eulers_images() -> Iterator[bool]:
+    known = flows()
+    for (sampler, scale, method), row in known.items():
+        if sampler.startswith("Euler") and method == "uni_inv":
+            others = [known[sampler, scale, m]["image_db"] for m in FLOW_RIVALS]
+            yield row["image_db"] == min(others)
+
+
+def rivals_are_nearer_on_their_own_samplers() -> Iterator[bool]:
+    known = flows()
+    for (sampler, scale, method), row in known.items():
+        for rival, own in (("rf_solver", "midpoint"), ("fireflow", "FireFlow")):
+            if method == rival and sampler.startswith(own):
+                euler = known[sampler.replace(own, "Euler"), scale, rival]
+                yield row["image_db"] < euler["image_db"] - 5
+
+
+def rf_inversion_finds_a_random_noise() -> Iterator[bool]:
+    yield from (row["noise_db"] > 0 for (_, _, m), row in flows().items() if m == "rf_inversion")
+
+
+def ours_is_exact_without_much_guidance() -> Iterator[bool]:
+    yield from (row["exact"] == 1 for (_, w, m), row in flows().items() if m == "exact" and w < 7.5)
+
+
+def ours_costs_several_times_to_a_hundred_times_a_rival() -> Iterator[bool]:
+    known = flows()
+    for (sampler, scale, method), row in known.items():
+        if method == "exact" and scale < 7.5:
+            rival = "uni_inv" if sampler.startswith("Euler") else [*flow.methods(sampler, scale)][1]
+            yield 4 < row["nfe"] / known[sampler, scale, rival]["nfe"] < 110
+
+
+def rivals_end_nearer_to_eulers_noise() -> Iterator[bool]:
+    known = flows()
+    for scale in (3.5, 7.5):
+        found = known["Euler-10", scale, "exact"]["noise_db"]
+        for rival in FLOW_RIVALS:
+            if rival != "rf_inversion":
+                yield known["Euler-10", scale, rival]["noise_db"] < found
+
+
+def second_order_samplers_give_the_true_noise_back() -> Iterator[bool]:
+    known = flows()
+    yield known["Euler-10", 3.5, "exact"]["noise_db"] > -60
+    for name in ("midpoint-10", "FireFlow-10"):
+        yield known[name, 3.5, "exact"]["noise_db"] < -60
+
+
+def at_most_guidance_eulers_are_solved_and_some_others_not() -> Iterator[bool]:
+    known = flows()
+    yield from (known[f"Euler-{n}", 7.5, "exact"]["exact"] == 1 for n in (10, 28))
+    for name in ("midpoint-10", "FireFlow-10"):
+        yield 0 < known[name, 7.5, "exact"]["exact"] < 1
+
+
+# --- reversible samplers
+
+
+def pairs() -> list[Row]:
+    rows: list[Row] = results("reversible")["rows"]
+    return [row for row in rows if parsed(row["sampler"])[0] in REVERSIBLE]
+
+
+def pairs_give_back_the_noise() -> Iterator[bool]:
+    for row in pairs():
+        if not row["sampler"].startswith("BDIA, γ 0.5"):
+            yield row["noise_pair_db"] < -200 and row["image_pair_db"] < -200
+
+
+def small_gamma_loses_the_noise_in_many_steps() -> Iterator[bool]:
+    yield from (r["noise_pair_db"] > 0 for r in pairs() if r["sampler"] == "BDIA, γ 0.5-50")
+
+
+def the_image_alone_gives_another_noise_and_image() -> Iterator[bool]:
+    yield from (row["noise_image_db"] > -60 and row["image_noise_db"] > -60 for row in pairs())
+
+
+def errors_grow_by_at_least_the_bound() -> Iterator[bool]:
+    yield from (row["growth"] >= row["least_growth"] for row in pairs())
+
+
+def obeyed(family: str, steps: int, scale: float) -> float:
+    """The share of colours that are as asked."""
+    place = (f"{family}-{steps}", scale)
+    (row,) = (r for r in results("reversible")["rows"] if (r["sampler"], r["guidance"]) == place)
+    return float(row["obeyed"])
+
+
+def without_guidance_all_obey_alike() -> Iterator[bool]:
+    for steps in (10, 20):
+        shares = [obeyed(family, steps, 1.0) for family in (*REVERSIBLE, *reversible.SOLVERS)]
+        yield max(shares) - min(shares) < 0.05
+
+
+def with_guidance_pairs_lose_colours() -> Iterator[bool]:
+    for steps in (10, 20):
+        for scale in (3.0, 7.5):
+            for family in ("EDICT", "BDIA, γ 1", "O-BELM"):
+                yield obeyed(family, steps, scale) < obeyed("DDIM", steps, scale) - 0.1
+
+
+def a_smaller_gamma_heals() -> Iterator[bool]:
+    for steps in (10, 20):
+        yield abs(obeyed("BDIA, γ 0.5", steps, 3.0) - obeyed("DDIM", steps, 3.0)) < 0.05
+
+
+# --- the others
+
+
+def certificates_were_tried_on_every_sampler_and_scale() -> Iterator[bool]:
+    rows = results("honesty")["rows"]
+    yield len(rows) == len(honesty.MAKERS) * 3
+    yield from (min(row["samples"], row["exact"]) > 0 for row in rows)
+    yield sum(row["samples"] for row in rows) >= 500
+
+
+def the_embedded_models_are_good_enough() -> Iterator[bool]:
+    measured = results("models")
+    yield measured["psnr"] > 30
+    yield from (share >= 0.85 for share in measured["prompt_accuracy"].values())
+
+
+def at_least_45_classes_are_inverted() -> Iterator[bool]:
+    rows = results("pipelines")["rows"].values()
+    yield len({row["class"] for row in rows if row["outcome"] == "inverted"}) >= 45
+
+
+FLOW, PAIRS = "book/reference/flow.md", "book/reference/reversible.md"
+RESULTS, PIPELINES = "book/reference/results.md", "book/reference/pipelines.md"
+CARD = "invlib/portraits/weights/MODEL_CARD.md"
+SENTENCES = [
+    Sentence(FLOW, "Searches that nobody made are marked.", searches_that_are_not_marked_were_made),
+    Sentence(FLOW, "**No rival is exact anywhere**", no_rival_is_exact),
+    Sentence(FLOW, "comes nearest to the image", uni_inv_is_nearest_on_eulers_images),
+    Sentence(FLOW, "come much nearer than on Euler's", rivals_are_nearer_on_their_own_samplers),
+    Sentence(FLOW, "as far from the true one as a random draw", rf_inversion_finds_a_random_noise),
+    Sentence(FLOW, "**Ours is exact** on every image", ours_is_exact_without_much_guidance),
+    Sentence(
+        FLOW,
+        "several times to a hundred times the evaluations",
+        ours_costs_several_times_to_a_hundred_times_a_rival,
+    ),
+    Sentence(FLOW, "end nearer to the true noise", rivals_end_nearer_to_eulers_noise),
+    Sentence(
+        FLOW, "most of the true noise comes back", second_order_samplers_give_the_true_noise_back
+    ),
+    Sentence(
+        FLOW,
+        "all of Euler's images are solved",
+        at_most_guidance_eulers_are_solved_and_some_others_not,
+    ),
+    Sentence(PAIRS, "give back the noise to the round-off of float64", pairs_give_back_the_noise),
+    Sentence(
+        PAIRS, "until the noise is lost altogether", small_gamma_loses_the_noise_in_many_steps
+    ),
+    Sentence(
+        PAIRS, "this noise makes *another* image", the_image_alone_gives_another_noise_and_image
+    ),
+    Sentence(PAIRS, "error growth (at least)", errors_grow_by_at_least_the_bound),
+    Sentence(PAIRS, "all samplers obey alike", without_guidance_all_obey_alike),
+    Sentence(PAIRS, "lose the colours that DDIM keeps", with_guidance_pairs_lose_colours),
+    Sentence(PAIRS, "A smaller γ heals BDIA at moderate", a_smaller_gamma_heals),
+    Sentence(
+        RESULTS, "tables honesty` measures it", certificates_were_tried_on_every_sampler_and_scale
+    ),
+    Sentence(CARD, "Prompt accuracy at CFG 3", the_embedded_models_are_good_enough),
+    Sentence(PIPELINES, "pipeline classes:", at_least_45_classes_are_inverted),
+]
+
+
+@pytest.mark.parametrize("sentence", SENTENCES, ids=lambda s: s.holds.__name__)
+def test_a_sentence_of_a_page_holds(sentence: Sentence) -> None:
+    page = " ".join((ROOT / sentence.page).read_text().split())
+    assert sentence.text in page
+    answers = [*sentence.holds()]
+    assert answers and all(answers)
