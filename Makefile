@@ -15,8 +15,8 @@ NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help environment figures test lint unit lowest notebooks book offline pdf browser chromium
-.PHONY: colab bench results train clean distclean
+.PHONY: help environment figures test lint unit lowest notebooks book slides offline pdf browser
+.PHONY: chromium colab bench results train clean distclean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -77,6 +77,9 @@ book: $(STAMP) ## build the book in _build/html with warnings as errors
 	@for page in index book/intro; do \
 	  [ -s _build/html/$$page.html ] && [ _build/html/$$page.html -nt $(VENV)/.book-started ] || \
 	    { echo "no new _build/html/$$page.html: the book was not built"; exit 1; }; done
+
+slides: $(STAMP) ## build the slides of three lectures in _build/slides
+	$(BIN)/python -m invlib.reproduce.book.slides
 
 offline: book ## the book as a zip file that opens from a disk
 	$(BIN)/python -m invlib.reproduce.book.offline

@@ -132,3 +132,17 @@ FLAGS: dict[str, Word] = {
         "do not take this noise for the original one",
     ),
 }
+
+FIELDS: dict[str, str] = {  # of a certificate, which says itself what they are; what to do
+    "round_trip": "compare it with `limit`: below, the noise is exact",
+    "limit": "look at it before you compare networks of different precision",
+    "equations": "take it for a hint: it repeats what the inverter reported, and is no proof",
+    "norm_score": "beyond 5 or -5, doubt prompt, scale and scheduler",
+    "sigma_min": "ask for as many `vectors` as the noise has entries: fewer make it look larger",
+    "sigma_max": "expect the noise to be off by at least the error of the image over it",
+    "noise_error": "ask `others=2` where it is NaN, if the noise itself matters",
+    "other_roots": "where it is true, do not call this noise the original one",
+    "uniqueness": "read its word below",
+    "verdict": "read it first, and its word below",
+    "flags": "read them before you trust the noise; they say nothing against the image",
+}

@@ -22,7 +22,8 @@ import invlib.reversible
 from invlib.portraits import render
 
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
-PAGES = sorted((ROOT / "book").rglob("*.md")) + NOTEBOOKS
+SLIDES = ROOT / "book" / "slides"  # no pages of the book
+PAGES = [p for p in sorted((ROOT / "book").rglob("*.md")) if SLIDES not in p.parents] + NOTEBOOKS
 KILOBYTE = 1000
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import doctest
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -11,6 +14,7 @@ import pytest
 from chapters import ROOT
 
 from invlib import words
+from invlib.certificate import Certificate
 from invlib.cli.invert import _hint
 from invlib.inverters import METHODS
 from invlib.reproduce.book import words_page
@@ -134,14 +138,36 @@ def test_the_command_line_says_the_same_sentence() -> None:
     assert "active_set" not in _hint({"search": "budget", "decoder_search": "budget"})
 
 
-def test_the_page_shows_the_tables() -> None:
-    path = ROOT / words_page.PAGE
-    assert path.read_text() == words_page.filled(path.read_text())
+@pytest.mark.parametrize("page", words_page.PAGES, ids=lambda p: p.stem)
+def test_the_pages_show_the_tables(page: Path) -> None:
+    text = (ROOT / page).read_text()
+    assert text == words_page.filled(text, words_page.PAGES[page])
+
+
+def test_every_field_of_a_certificate_is_explained_and_has_its_remedy() -> None:
+    names = [field.name for field in dataclasses.fields(Certificate)]
+    assert sorted(words.FIELDS) == sorted(names)
+    assert sorted(words_page.attributes(inspect.getdoc(Certificate) or "")) == sorted(names)
+
+
+def test_what_a_field_is_comes_from_the_docstring_one_sentence_of_it() -> None:
+    doc = "Attributes:\n    one: first, ``[B]``:\n        of :attr:`a.b.C.d`. More.\n    two: last."
+    assert words_page.attributes(doc) == {"one": "first, `[B]`: of `C.d`", "two": "last"}
+
+
+def test_the_examples_of_the_card_are_true() -> None:
+    """They are a session in Python; all of it, in one namespace."""
+    path = ROOT / words_page.CARD
+    test = doctest.DocTestParser().get_doctest(path.read_text(), {}, path.name, None, 0)
+    assert len(test.examples) > 5
+    assert doctest.DocTestRunner().run(test).failed == 0
+    shown = "".join(example.want for example in test.examples)
+    assert [verdict for verdict in words.VERDICTS if verdict not in shown] == []
 
 
 def test_filling_the_page_needs_all_its_marks(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no place for verdicts"):
-        words_page.filled("<!-- reasons -->\n<!-- /reasons -->")
+        words_page.filled("<!-- reasons -->\n<!-- /reasons -->", ["reasons", "verdicts"])
 
 
 def test_the_page_names_every_method() -> None:

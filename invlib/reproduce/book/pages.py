@@ -11,7 +11,7 @@ from ...rehearsal import costs_sizes, costs_time, peak, pipelines_page
 from ..bench import tables as bench_tables
 from ..engine.store import earlier
 from ..tables import decoder_memory, decoding, exactness, flow, honesty, reversible
-from . import landing, versus
+from . import landing, teaching, versus
 from .marks import put
 
 
@@ -61,16 +61,18 @@ PAGES = (
     "book/reference/versus.md",
     "book/reference/pipelines.md",
     "book/reference/costs.md",
+    teaching.PAGE,
 )
 
 
 def filled(root: Path, page: str) -> str:
-    """The text of a page with its tables made from ``results/``.
+    """The text of a page with its tables made from ``results/``, or from the chapters.
 
     A table NAME stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
     """
     text = (root / page).read_text()
-    for name, table in TABLES.items():
+    tables = teaching.tables(root) if page == teaching.PAGE else TABLES
+    for name, table in tables.items():
         if f"<!-- {name} -->" not in text:
             continue
         try:
