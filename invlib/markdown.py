@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-import pandas as pd
-
 
 def table(
     head: Sequence[str], lines: Iterable[Sequence[str]], *, right: Collection[str] = ()
@@ -19,8 +17,10 @@ def table(
 
     Raises:
         ValueError: if a line has another number of cells than the heading.
-        ImportError: if tabulate is not installed.
+        ImportError: if pandas or tabulate is not installed.
     """
+    import pandas as pd  # late: the command line starts without it
+
     sides = ["right" if name in right else "" for name in head]
     cells = pd.DataFrame(list(lines), columns=list(head))
     return cells.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=sides)
