@@ -12,11 +12,12 @@ from torch import Tensor
 from ...autoencoder import Box, DecoderInverter, encoder, gradient, quasi_newton, to_bytes
 from ...editing import attention_maps, attention_mask, edit, mixed, word_tokens
 from ...editing.blend import Recovered
-from ...inverters import Inverter, algorithm1, invert, naive, stepwise
+from ...inverters import Inverter, invert, naive, stepwise
 from ...metrics import nmse
 from ...portraits import caption, portraits_denoiser
 from ...rootfind import forward_step_method
 from ..engine.work import Cell
+from ..models import published
 from .scenes import BLOCK, GROW, Scenes, drawn, scenes
 
 NODE = 35  # the state that is blended
@@ -42,7 +43,7 @@ class Row:
     inverter: Inverter | None
 
 
-CAPPED = partial(algorithm1, finder=partial(forward_step_method, max_iterations=CAP))
+CAPPED = partial(published.algorithm1, finder=partial(forward_step_method, max_iterations=CAP))
 ROWS = {
     "oracle": Row("oracle", None, None),
     "naive": Row("naive", encoder, naive),

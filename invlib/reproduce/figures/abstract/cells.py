@@ -17,6 +17,7 @@ from ....schedule import Schedule
 from ....solvers import Solver, ddim
 from ...engine.rounding import level, short
 from ...engine.work import FOLDER, Cell, load_all
+from ...models import published
 from ...models.problem import Problem
 from ...models.profiles import device_name
 from ..watching import Watched, labelled
@@ -60,7 +61,7 @@ def trace(profile: str) -> dict[str, Tensor]:
         truth = sample(problem.denoiser, problem.noise, solver).states
         found: dict[str, Inversion] = {
             "naive": naive(problem.denoiser, truth[-1], solver),
-            "algorithm1": algorithm1(problem.denoiser, truth[-1], solver),
+            "algorithm1": published.algorithm1(problem.denoiser, truth[-1], solver),
             "tight": algorithm1(watched, truth[-1], solver, tol=TIGHT),
             "ours": stepwise(problem.denoiser, truth[-1], solver),
         }

@@ -13,7 +13,7 @@ from ....certificate import certify
 from ....denoisers import Denoiser
 from ....evaluator import Evaluator
 from ....inversion import Inversion
-from ....inverters import Inverter, algorithm1, algorithm2, exact, invert, stepwise
+from ....inverters import Inverter, exact, invert, stepwise
 from ....metrics import nmse
 from ....precision import SINGLE
 from ....reversible import Reversible, bdia, edict, invert_reversible, sample_reversible
@@ -22,6 +22,7 @@ from ....rivals.steps import explicit
 from ....sampling import sample
 from ....schedule import Grid
 from ....solvers import Solver
+from ...models import published
 from ...models.problem import Problem
 
 REVERSIBLE: dict[str, Callable[[Grid], Reversible]] = {"edict": edict, "bdia": bdia}
@@ -89,7 +90,7 @@ def inverter_of(method: str, solver: Solver) -> Inverter:
     one = solver.order_one
     inverters: dict[str, Inverter] = {
         "aidi": partial(aidi_a, iterations=20),
-        "hong": algorithm1 if one else algorithm2,
+        "hong": published.algorithm1 if one else published.algorithm2,
         "ours": stepwise if one else exact,
     }
     if method in REVERSIBLE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,19 @@ import torch
 from torch import Tensor
 
 from ....denoisers import Denoiser, Mixture
-from ....inverters import Inverter, algorithm2, exact, naive
+from ....inverters import Inverter, exact, naive
 from ....metrics import nmse
 from ....sampling import sample
 from ....schedule import Schedule
 from ....solvers import Solver, dpm_solver_pp_2m
 from ...engine.rounding import level, short
 from ...engine.work import FOLDER, Cell, load_all
+from ...models import published
 from ...models.profiles import device_name
 from ..watching import Watched
 
 # the authors' rule to stop on latents of theirs; as a sum of squares it is coarse in the plane
-PAPER = partial(algorithm2, tol=2.5e-4)
-METHODS: dict[str, Inverter] = {"naive": naive, "algorithm2": PAPER, "ours": exact}
+METHODS: dict[str, Inverter] = {"naive": naive, "algorithm2": published.algorithm2, "ours": exact}
 MEANS = ((1.82, 1.27), (2.72, 4.09))  # where the two clouds of data are
 STD = 0.15  # how wide they are
 NOISE = (-1.76, 0.58)
@@ -103,7 +102,7 @@ def watch(denoiser: Denoiser, image: Tensor, solver: Solver, i: int) -> Step:
         i: the state, with ``1 <= i < n - 1``.
     """
     watched = Watched(denoiser)
-    found = PAPER(watched, image, solver)
+    found = published.algorithm2(watched, image, solver)
     labels = [call.t for call in watched.calls]
     before, near, far = solver.t[[i + 1, i, i - 1]].tolist()
     end = labels.index(far) + 1  # the call for the output at the far end of the walk

@@ -18,6 +18,7 @@ from ....sampling import sample
 from ....solvers import Solver, ddim, dpm_solver_pp_2m
 from ...engine.rounding import level
 from ...engine.work import FOLDER, Cell, load_rows
+from ...models import published
 from ...models.profiles import Space, device_name, spaces
 
 
@@ -134,8 +135,9 @@ def _invert(space: Space, row: Row, image: Tensor, solver: Solver) -> Inversion:
         return naive(space.denoiser, image, solver, steps=row.inversion_steps)
     if row.method == "algorithm1":
         fine = ddim(space.grid(row.inversion_steps))
-        return invert(space.denoiser, image, fine, method="algorithm1")
-    return invert(space.denoiser, image, solver, method=row.method)
+        return invert(space.denoiser, image, fine, method=published.algorithm1)
+    method = published.METHODS.get(row.method, row.method)
+    return invert(space.denoiser, image, solver, method=method)
 
 
 def summary(results: list[dict[str, Any]], profile: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ....metrics import decibel, nmse
 from ....sampling import sample
 from ....solvers import Solver, ddim
 from ...engine.work import FOLDER, Cell, load_rows
+from ...models import published
 from ...models.profiles import Space, device_name, spaces
 from ..figure2 import cells as figure2
 from ..figure2.cells import SAMPLERS
@@ -157,7 +158,7 @@ def inverted(space: Space, image: Tensor, solver: Solver, method: str, steps: in
         return algorithm1(space.denoiser, image, solver, tol=TIGHT)
     if method == "algorithm1":
         solver = ddim(space.grid(steps))
-    return invert(space.denoiser, image, solver, method=method)
+    return invert(space.denoiser, image, solver, method=published.METHODS.get(method, method))
 
 
 def summary(points: list[dict[str, Any]], profile: str) -> dict[str, Any]:
