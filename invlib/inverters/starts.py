@@ -61,7 +61,7 @@ def scattered_states(image: Tensor, solver: Solver, seed: int) -> Tensor:
 
     .. math:: y_i = u\,\alpha_i x / \alpha_n + v\,\sigma_i n_i, \quad y_n = x
 
-    with (u, v) from :data:`SCATTER`, by the seed. Searches from here end at different noises,
+    with (u, v) from ``SCATTER``, by the seed. Searches from here end at different noises,
     where there are several, far more often than those from :func:`random_states`.
     """
     return _noised(image, solver, seed, solver.steps, SCATTER[seed % len(SCATTER)])
