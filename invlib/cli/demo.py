@@ -1,4 +1,4 @@
-"""``invlib demo``: the first thing to run; it needs nothing but the package."""
+"""``invlib demo``: the first thing to run; it needs no file and no download."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def demo(
     Exit code 0 means: the exact one is certified. Exit code 3 means: the picture was drawn, but
     the noise that was found is not exact; that happens at a high guidance scale.
     """
-    from ..round_trip import Setting, caption, compare, draw, save  # matplotlib and diffusers
-
     free(output, force=force, suffix=".png")
     if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
         raise ValueError(f"--guidance-scale must be a finite number >= 0, got {guidance_scale}")
+    from ..round_trip import Setting, caption, compare, draw, save  # matplotlib and diffusers
+
     setting = Setting(sampler=sampler.value, steps=steps, guidance=guidance_scale, seed=seed)
     if prompt is not None:
         setting = replace(setting, prompt=prompt)
