@@ -18,6 +18,7 @@ from stock import SIZE, clean, draw, gap, there_and_back
 from tiny_pipelines import SD, build, dpm
 from torch import Tensor
 
+from invlib.evaluator import Evaluator, sampled
 from invlib.pipelines import Options, invert_image, invert_latents, read
 from invlib.pipelines.entrance import stock
 from invlib.pipelines.images import Pictures
@@ -417,9 +418,8 @@ def test_a_random_network_is_refused() -> None:
         invert_latents(pipe, draw(1, 4, 8, 8), **CAT)
 
 
-@pytest.mark.parametrize("period", [2, 3])
-def test_a_network_that_keeps_its_last_answer(period: int) -> None:
-    """As DeepCache does; what begins anew in every run is a function of the states all the same."""
+def keeping(period: int) -> Any:
+    """A pipeline whose network gives the same answer ``period`` times, as DeepCache nearly does."""
     pipe, kept = build(tiny.stable_diffusion, DDIM), []
 
     def cached(module: Any, args: Any, out: Any) -> Any:
@@ -427,15 +427,53 @@ def test_a_network_that_keeps_its_last_answer(period: int) -> None:
         return (kept[(len(kept) - 1) // period * period],)
 
     pipe.unet.register_forward_hook(cached)
-    noise = draw(1, 4, 8, 8)
+    return pipe
+
+
+def test_a_network_that_keeps_its_last_answer_from_run_to_run_is_refused() -> None:
+    pipe = keeping(3)  # and there are 4 steps
+    target = clean(pipe, CAT, draw(1, 4, 8, 8))
+    with pytest.raises(NotInvertible, match="keeps something from call to call"):
+        invert_latents(pipe, target, **CAT)
+
+
+def test_a_network_that_begins_anew_in_every_run_is_a_function_of_the_states() -> None:
+    pipe, noise = keeping(2), draw(1, 4, 8, 8)
     target = clean(pipe, CAT, noise)
-    if CAT["num_inference_steps"] % period:
-        with pytest.raises(NotInvertible, match="keeps something from call to call"):
-            invert_latents(pipe, target, **CAT)
-    else:
-        assert read(pipe, CAT).network.mode == "whole runs"
-        result = invert_latents(pipe, target, **CAT)
-        assert gap(clean(pipe, CAT, result.latents), target) < 1e-20
+    assert read(pipe, CAT).network.mode == "whole runs"
+    result = invert_latents(pipe, target, **CAT)
+    assert gap(clean(pipe, CAT, result.latents), target) < 1e-20
+    assert result.inversion.reason == ("converged",)  # judged in the loop that remembers
+
+
+def test_a_loop_that_remembers_is_sampled_in_one_run() -> None:
+    reading = read(keeping(2), CAT)
+    noise = draw(1, 4, 8, 8)
+    first = reading.entrance.map(noise) * reading.stage.scales[0].item()
+    evaluator, _ = Evaluator.start(reading.network, first, reading.solver)
+    runs = reading.stage.runs
+    _, _, end = sampled(evaluator, first, torch.tensor([0]))
+    assert reading.stage.runs == runs + 1
+    assert evaluator.nfe.tolist() == [reading.solver.steps]
+    assert gap(end, reading.target(reading.stage.again(noise))) < (10 * reading.gap) ** 2
+
+
+def test_parts_of_a_network_that_round_more_coarsely_are_measured() -> None:
+    """As rotary embeddings in float32 within a network in float64."""
+    pipe = build(tiny.stable_diffusion, DDIM)
+    fine = read(pipe, CAT).network.roundoff
+    assert fine is not None and fine < 1e-14
+
+    def partly(module: Any, args: Any, out: Any) -> Any:
+        return ((out[0] + out[0].float()) / 2,)
+
+    pipe.unet.register_forward_hook(partly)
+    coarse = read(pipe, CAT).network.roundoff
+    assert coarse is not None and 1e-9 < coarse < 1e-6
+    target = clean(pipe, CAT, noise := draw(1, 4, 8, 8))
+    result = invert_latents(pipe, target, **CAT)
+    assert result.inversion.reason == ("converged",) and result.inversion.nfe.item() < 100
+    assert gap(result.latents, noise) < 1e-10
 
 
 class Changed(diffusers.DDIMScheduler):  # type: ignore[misc]
