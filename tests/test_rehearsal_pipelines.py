@@ -9,11 +9,12 @@ from typing import Any
 import diffusers
 import pytest
 
-from invlib.rehearsal.pipelines import GOOD, classes, examine
+from invlib.rehearsal.pipelines import GOOD, ROUNDS, classes, examine
 from invlib.rehearsal.zoo import catalogue
 
 VALUES = json.loads((Path(__file__).parents[1] / "results/pipelines.json").read_text())
 ROWS: dict[str, dict[str, Any]] = VALUES["rows"]
+EXACT = -80.0  # decibel: what rounds to float32 counts as exact below, if it does not repeat itself
 INVERTED = """
 StableDiffusionPipeline StableDiffusionXLPipeline StableDiffusion3Pipeline FluxPipeline
 Flux2KleinPipeline ChromaPipeline QwenImagePipeline AuraFlowPipeline Lumina2Pipeline SanaPipeline
@@ -27,6 +28,11 @@ StableAudioPipeline AudioLDM2Pipeline DiTPipeline DDPMPipeline DDIMPipeline
 """.split()
 
 
+def good(row: dict[str, Any]) -> bool:
+    """Whether the stock call gives the latents back, as exactly as the network rounds."""
+    return bool(row["image_db"] < (EXACT if row["sentence"] == ROUNDS else GOOD))
+
+
 def test_every_exported_class_is_listed() -> None:
     assert VALUES["diffusers"] == diffusers.__version__
     assert {row["class"] for row in ROWS.values()} >= set(classes())
@@ -37,7 +43,7 @@ def test_every_row_says_what_became_of_the_class() -> None:
         assert row["outcome"] in ("inverted", "not exact", "refused", "not built here"), key
         assert row["outcome"] == "inverted" or row["sentence"], key
         if row["outcome"] == "inverted":
-            assert row["image_db"] < GOOD and row["evaluations"] > 0, key
+            assert good(row) and row["evaluations"] > 0, key
 
 
 def test_all_classes_that_matter_most_are_inverted() -> None:
@@ -55,5 +61,6 @@ def test_a_small_build_is_inverted_again(name: str) -> None:
     recipes, _ = catalogue()
     stored = ROWS[name]
     row = examine(recipes[name])
-    assert row["outcome"] == "inverted" and row["image_db"] < GOOD
+    assert row["outcome"] == "inverted" and good(row)
+    assert row["evaluations"] <= 2 * stored["evaluations"]
     assert row["evaluated"] == stored["evaluated"] and row["noise_by"] == stored["noise_by"]
