@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
+from ..version import __version__
 from .demo import demo
 from .errors import Reported
 from .info import figures, models, rehearsal

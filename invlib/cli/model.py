@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +10,9 @@ from typing import Any
 
 import torch
 
-from ..noisefile import Model
+from ..identity import Model, folder_hash
 from ..portraits import MODELS, load, portraits_denoiser
 from ..portraits.load import quiet, verify
-
-HASHED = {".safetensors", ".bin", ".json", ".txt", ".model"}
 
 
 class Dtype(StrEnum):
@@ -81,16 +78,6 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"cannot use the device {device!r}: {reason}") from error
-
-
-def folder_hash(folder: Path) -> str:
-    """SHA-256 over the names and the SHA-256 of all weights and configurations, sorted."""
-    total = hashlib.sha256()
-    for file in sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix in HASHED):
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{digest}  {file.relative_to(folder).as_posix()}\n".encode())
-    return total.hexdigest()
 
 
 def use_scheduler(model: Model, name: str | None, config: dict[str, Any] | None = None) -> None:
