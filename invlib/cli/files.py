@@ -68,6 +68,8 @@ def _read_file(path: Path) -> tuple[list[Image.Image], list[str]]:
             each = ImageSequence.Iterator(picture) if kind in ANIMATED else [picture]
             frames = [frame.copy() for frame in each]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if path.suffix == ".safetensors":
+            raise ValueError(f"{path} is a noise file or weights, no picture") from error
         raise ValueError(f"{path} is no picture that can be read ({error})") from error
     if len(frames) > 1:
         frames = [frame.convert("RGB") if frame.mode == "P" else frame for frame in frames]

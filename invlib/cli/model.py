@@ -47,8 +47,10 @@ def open_model(name: str, *, dtype: str = "float32", device: str = "cpu") -> Mod
     folder = Path(name)
     if not folder.is_dir():
         known = ", ".join(MODELS)
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(
-            f"no model {name!r}: give one of {known}, or the folder of a diffusers pipeline; "
+            f"no model {name!r}{hint}: give one of {known}, or the folder of a diffusers pipeline; "
             "a model of a hub must be downloaded first, and given as its folder"
         )
     if not (folder / "model_index.json").is_file():
@@ -99,7 +101,9 @@ def use_scheduler(model: Model, name: str | None, config: dict[str, Any] | None 
     found = getattr(diffusers, name, None)
     if not (isinstance(found, type) and hasattr(found, "from_config") and "Scheduler" in name):
         names = [n for n in dir(diffusers) if n.endswith("Scheduler") and n != "Scheduler"]
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        short = {n.removesuffix("Scheduler").lower(): n for n in names}
+        asked = name.lower().replace("scheduler", "")
+        near = [short[n] for n in difflib.get_close_matches(asked, [*short], n=3, cutoff=0.5)]
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"diffusers has no scheduler {name!r}{hint}")
     own = dict(model.pipe.scheduler.config) if config is None else config

@@ -140,4 +140,4 @@ def _difference(given: Tensor | None, made: Tensor, mode: str) -> str:
     elif given is not None:
         count, number = len(given), len(made)
         return "" if count == number else f"{count} pictures, but the noise makes {number}"
-    return f"the picture has mode {mode}, but the noise makes {made_mode} (image.convert)"
+    return f"the picture has mode {mode}, but the noise makes {made_mode}"

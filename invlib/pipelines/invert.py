@@ -28,6 +28,7 @@ from .reading import Reading, read
 from .recording import WrongSize
 from .result import ImageInversion
 from .running import known_seed, untouched
+from .steps import few_enough_steps
 
 
 def invert_image(
@@ -72,7 +73,8 @@ def invert_image(
     _check_file(own, asked)
     asked, sized = _with_size(pipe, asked, pictures.height, pictures.width)
     with _quietly(pipe, own):
-        reading = read(pipe, asked)
+        with few_enough_steps(pipe, asked):
+            reading = read(pipe, asked)
         autoencoder, shape = read_decoder(reading)
         frame_by_frame = autoencoder is not None and autoencoder.from_decoder is not None
         box = pictures.box(shape, pipe._execution_device, frames_first=frame_by_frame)
@@ -144,7 +146,8 @@ def invert_latents(
 def _read_sized(pipe: Any, latents: Tensor, call: dict[str, Any]) -> tuple[Reading, list[str]]:
     """Read the call; where no size is given, the one that latents ``[..., h, w]`` tell."""
     try:
-        return read(pipe, call, numbers=latents.numel()), []
+        with few_enough_steps(pipe, call):
+            return read(pipe, call, numbers=latents.numel()), []
     except WrongSize as wrong:
         larger = _scaled_size(pipe, call, wrong.shape, latents)
         message = (

@@ -6,7 +6,7 @@ Python and the command line say the same; only the options are spelled in anothe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,10 +17,10 @@ from .comparison import percent
 if TYPE_CHECKING:
     from .result import ImageInversion
 
-Option = Literal["method", "decoder", "others", "budget", "batch", "longer", "single", "double"]
-PYTHON: Mapping[Option, str] = {
+PYTHON: Mapping[str, str] = {
     "method": 'method="exact"',
     "decoder": 'decoder="active_set"',
+    "search": 'decoder="quasi_newton"',
     "others": "others=2",
     "budget": "budget=invlib.Budget(seconds=..., evaluations=...)",
     "batch": "max_batch=1",
@@ -28,9 +28,10 @@ PYTHON: Mapping[Option, str] = {
     "single": "pipe.to(torch.float32)",
     "double": "pipe.to(torch.float64)",
 }
-COMMAND_LINE: Mapping[Option, str] = {
+COMMAND_LINE: Mapping[str, str] = {
     "method": "--method exact",
     "decoder": "--decoder active_set",
+    "search": "--decoder quasi_newton",
     "others": "--others 2",
     "budget": "--seconds or --evaluations",
     "batch": "--max-batch 1",
@@ -68,7 +69,7 @@ def verdict(result: ImageInversion, row: int | None = None) -> str:
     return "exact" if bool((seen.equal[rows_of(result, row)] == 1).all()) else PART
 
 
-def sentence(result: ImageInversion, row: int, names: Mapping[Option, str] = PYTHON) -> str:
+def sentence(result: ImageInversion, row: int, names: Mapping[str, str] = PYTHON) -> str:
     """The verdict on a sample.
 
     Args:
@@ -82,7 +83,7 @@ def sentence(result: ImageInversion, row: int, names: Mapping[Option, str] = PYT
     return f"{text}; next: {advice}" if advice else text
 
 
-def sentences(result: ImageInversion, names: Mapping[Option, str] = PYTHON) -> str:
+def sentences(result: ImageInversion, names: Mapping[str, str] = PYTHON) -> str:
     """The verdict on each sample, one line each; numbered if there are several."""
     count = len(result.inversion.noise)
     lines = [sentence(result, row, names) for row in range(count)]
@@ -130,7 +131,7 @@ def _noise(result: ImageInversion, row: int) -> str:
     return proof.flags[row] or UNIQUENESS[proof.uniqueness[row]].meaning
 
 
-def to_do(result: ImageInversion, row: int, names: Mapping[Option, str] = PYTHON) -> str:
+def to_do(result: ImageInversion, row: int, names: Mapping[str, str] = PYTHON) -> str:
     """What may help where a sample is not what one hoped for; nothing where nothing is amiss."""
     proof, why = result.certificate, result.inversion.reason[row]
     ended = () if result.decoding is None else result.decoding.reason
@@ -149,11 +150,13 @@ def to_do(result: ImageInversion, row: int, names: Mapping[Option, str] = PYTHON
     return f"{names['others']} looks for one" if proof.uniqueness[row] == "not searched" else ""
 
 
-def _for_the_picture(result: ImageInversion, row: int, names: Mapping[Option, str]) -> str:
+def _for_the_picture(result: ImageInversion, row: int, names: Mapping[str, str]) -> str:
     """What may bring the other values of the picture back."""
     seen, decoding = result.picture, result.decoding
-    if seen is None or decoding is None:
+    if seen is None or seen.reason or decoding is None:
         return ""
+    if "explicit" in decoding.reason:
+        return f"{names['search']} comes nearer than {decoding.method}"
     if float(seen.rms[rows_of(result, row)].max()) > 1:  # farther than rounding explains
         return (
             "the decoder reaches no picture that near: give the picture as the pipeline wrote it, "
