@@ -228,7 +228,7 @@ def test_nan_is_not_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_hash": "def"}, "hash def, but portraits has abc"),
+        ({"model_hash": "def"}, "hash def, in float32, but portraits has abc"),
         ({"latents": torch.ones(1, 3, 16, 16)}, "does not fit portraits"),
         ({"latents": torch.ones(1, 4, 16, 8)}, "does not fit portraits"),
         ({"latents": torch.ones(2, 4, 16, 16)}, "does not fit portraits"),

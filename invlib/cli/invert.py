@@ -135,9 +135,7 @@ def invert(
         others=others,
     )
     began = time.perf_counter()
-    say("reading the pipeline")
     result = _searched(pipe, frames, options, asked, [*notes, *assumed])
-    say("writing the file")
     noise = save_noise(output, result, opened)
     values = summary(result) | {
         "seconds": time.perf_counter() - began,
@@ -162,7 +160,9 @@ def _searched(
     pipe: Any, frames: Any, options: Options, asked: dict[str, Any], notes: Sequence[str]
 ) -> ImageInversion:
     """What the search finds, after some notes."""
+    say("reading the pipeline")
     result = invert_image(pipe, frames, options=options, **asked)
+    say("writing the file")
     return replace(result, notes=(*notes, *result.notes))
 
 

@@ -101,9 +101,9 @@ def use_scheduler(model: Model, name: str | None, config: dict[str, Any] | None 
     found = getattr(diffusers, name, None)
     if not (isinstance(found, type) and hasattr(found, "from_config") and "Scheduler" in name):
         names = [n for n in dir(diffusers) if n.endswith("Scheduler") and n != "Scheduler"]
-        short = {n.removesuffix("Scheduler").lower(): n for n in names}
-        asked = name.lower().replace("scheduler", "")
-        near = [short[n] for n in difflib.get_close_matches(asked, [*short], n=3, cutoff=0.5)]
+        lower = {n.lower(): n for n in names}
+        close = difflib.get_close_matches(name.lower(), [*lower], n=3, cutoff=0.4)
+        near = [lower[n] for n in close]
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"diffusers has no scheduler {name!r}{hint}")
     own = dict(model.pipe.scheduler.config) if config is None else config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,12 +12,12 @@ from .options import defaults
 
 @contextmanager
 def few_enough_steps(pipe: Any, call: Mapping[str, Any]) -> Iterator[None]:
-    """Where a call fails that has more steps than its scheduler has times, say that.
+    """Where a call fails that has too many steps for its scheduler's times, say that.
 
     Samplers in continuous time, which work with more steps, are not stopped.
 
     Raises:
-        ValueError: if it fails, and has more.
+        ValueError: if it fails, and has too many.
     """
     try:
         yield
@@ -24,9 +25,19 @@ def few_enough_steps(pipe: Any, call: Mapping[str, Any]) -> Iterator[None]:
         steps = defaults(pipe, call).get("num_inference_steps")
         config = getattr(pipe.scheduler, "config", {})
         most = config.get("num_train_timesteps")
-        if type(steps) is not int or type(most) is not int or steps <= most:
+        if type(steps) is not int or type(most) is not int or steps < most:
+            raise
+        if steps == most and not _repeats_times(pipe.scheduler, steps):
             raise
         raise ValueError(
-            f"num_inference_steps={steps} is more than {most}, and "
-            f"{type(pipe.scheduler).__name__} has no more times (num_train_timesteps): give fewer"
+            f"num_inference_steps={steps} is too much for {type(pipe.scheduler).__name__}, which "
+            f"has {most} times (num_train_timesteps): give fewer"
         ) from error
+
+
+def _repeats_times(scheduler: Any, steps: int) -> bool:
+    """Whether it has not got as many different times."""
+    scheduler = copy.deepcopy(scheduler)
+    scheduler.set_timesteps(steps)
+    times = scheduler.timesteps.tolist()
+    return len(set(times)) < len(times)
