@@ -27,6 +27,7 @@ PAGES = {
         "CONTRIBUTING.md",
         "ARCHITECTURE.md",
         "book/reference/command_line.md",
+        "book/reference/recipes.md",
     )
 }
 
@@ -67,6 +68,7 @@ def test_make_has_the_targets(page: str) -> None:
 def commands() -> list[list[str]]:
     quoted = re.findall(r"`(invlib [a-z]+ [^`]+)`", README.replace("\n", " "))
     found = [shlex.split(line) for line in quoted] + shell(README) + shell(COMMAND_LINE)
+    found += shell(PAGES["book/reference/recipes.md"])
     return [words for words in found if words[0] == "invlib"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -189,6 +190,16 @@ def test_the_share_is_that_of_the_stock_pipeline(pixel_pipe: Any, result: Any) -
     made = compare(pictures, invlib.regenerate(pixel_pipe, result))
     assert torch.equal(result.picture.equal, made.equal)
     assert 0 < result.picture.share < 1
+
+
+def test_a_picture_that_was_opened_from_a_lossy_file_is_noted(
+    pixel_pipe: Any, tmp_path: Path
+) -> None:
+    for name, noted in (("a.jpg", True), ("a.png", False)):
+        Image.new("RGB", (32, 32), "teal").save(tmp_path / name)
+        with Image.open(tmp_path / name) as picture:
+            found = invlib.invert_image(pixel_pipe, [picture], certificate=False, **CALL)
+        assert any(note.startswith("JPEG may be lossy") for note in found.notes) == noted
 
 
 def test_a_result_prints_as_its_sentences(result: Any) -> None:

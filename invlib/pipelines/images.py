@@ -97,6 +97,19 @@ class Pictures:
         return Box.of(pixels if pixels.dtype == torch.uint8 else 2 * pixels.double() - 1)
 
 
+LOSSLESS = {"PNG", "BMP", "TIFF", "PPM"}
+
+
+def lossy_note(image: Any) -> str:
+    """What speaks against a PIL image, or the first of several, as it was opened; or nothing."""
+    if isinstance(image, list | tuple):
+        return next((note for part in image if (note := lossy_note(part))), "")
+    kind = getattr(image, "format", None) if hasattr(image, "getbands") else None
+    if kind is None or kind in LOSSLESS:
+        return ""
+    return f"{kind} may be lossy: the values may not be those that the pipeline made"
+
+
 MAGIC = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP"}
 
 

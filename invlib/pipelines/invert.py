@@ -22,7 +22,7 @@ from ..sampling import as_state
 from ..watch import watching
 from .comparison import Comparison, compare, eight_bits, fingerprint
 from .decoding import is_changed, read_decoder
-from .images import Pictures
+from .images import Pictures, lossy_note
 from .options import Options, assumed, defaults, split
 from .reading import Reading, read
 from .recording import WrongSize
@@ -78,7 +78,7 @@ def invert_image(
         autoencoder, shape = read_decoder(reading)
         frame_by_frame = autoencoder is not None and autoencoder.from_decoder is not None
         box = pictures.box(shape, pipe._execution_device, frames_first=frame_by_frame)
-        notes = [sized] if sized else []
+        notes = [note for note in (sized, lossy_note(image)) if note]
         if is_changed(reading, autoencoder, frame_by_frame):
             notes.append(
                 f"{type(pipe).__name__} changes what it has decoded before it returns it (a "
