@@ -164,7 +164,7 @@ def write_noise(path: str | PathLike[str], noise: NoiseFile) -> None:
 
 
 def load_noise(path: str | PathLike[str], *, device: Any = "cpu") -> NoiseFile:
-    """Read a noise file, such as :meth:`ImageInversion.save` and ``invlib invert`` write.
+    """Read a noise file, such as ``result.save`` and ``invlib invert`` write.
 
     Args:
         path: the file.

@@ -78,7 +78,7 @@ def compare(given: Any, made: Any) -> Comparison:
     """Compare pictures value by value; floating-point ones are rounded to 8 bits first.
 
     Args:
-        given: pictures in any form that :meth:`~invlib.pipelines.images.Pictures.of` reads.
+        given: pictures in any form that :func:`~invlib.pipelines.invert.invert_image` takes.
         made: pictures likewise, which a pipeline made.
 
     Raises:

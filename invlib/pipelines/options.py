@@ -39,7 +39,7 @@ class Options:
             encode a control image.
         max_batch: most states in one call of the network; by default as many as have the size of
             one latent of 512 x 512 pixels.
-        save: noise file to write in the end, as :meth:`ImageInversion.save` does; whether it can be
+        save: noise file to write in the end, as ``result.save`` does; whether it can be
             written is looked at before the search begins.
     """
 
