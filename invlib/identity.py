@@ -25,7 +25,7 @@ class Model:
     Attributes:
         name: ``portraits``, ``portraits-pixel``, the folder of a pipeline, or its name on a hub.
         hash: SHA-256 of its weights and configuration on disk (of an embedded model, the
-            beginning), or of its weights in memory (:func:`weights_hash`).
+            beginning), or of its weights in memory (:func:`~invlib.identity.weights_hash`).
         pipe: the diffusers pipeline.
     """
 

@@ -18,25 +18,13 @@ from torch import Tensor
 from .identity import Model
 from .metrics import decibel
 from .packing import NotHere, pack, unpack
-from .pipelines.comparison import fingerprint
+from .pipelines.comparison import fingerprint as fingerprint
 from .pipelines.entrance import Entrance, Kind
 from .pipelines.images import picture_kind
-from .repetition import NoiseFile, Repetition
+from .repetition import NoiseFile
 
 if TYPE_CHECKING:
     from .pipelines.result import ImageInversion
-
-__all__ = [
-    "Model",
-    "NoiseFile",
-    "Repetition",
-    "check_file",
-    "describe",
-    "fingerprint",
-    "load_noise",
-    "save_noise",
-    "write_noise",
-]
 
 FORMAT = 2
 KEY = "invlib"  # of the one JSON text in the metadata

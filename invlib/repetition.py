@@ -138,7 +138,7 @@ class NoiseFile:
             check_pictures(pictures)
         made = self._made(model, "pil")
         if pictures is None:
-            same = fingerprint(eight_bits(Pictures.of(made))) == self.pictures
+            same = fingerprint(eight_bits(Pictures.of(made).pixels)) == self.pictures
             return Repetition(same, made, None)
         comparison = compare(pictures, made)
         return Repetition(comparison.same, made, comparison)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from ..identity import Model
-from ..noisefile import NoiseFile, Repetition, load_noise
+from ..noisefile import NoiseFile, load_noise
+from ..repetition import Repetition
 from .errors import NOT_EXACT
 from .files import flat, free, names_for, read_pictures, write_picture
 from .model import open_model

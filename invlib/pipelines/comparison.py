@@ -85,8 +85,8 @@ def compare(given: Any, made: Any) -> Comparison:
         TypeError, ValueError: if the given ones are no pictures.
     """
     mode = _foreign_mode(given)
-    ours = eight_bits(Pictures.of(made))
-    theirs = None if mode else eight_bits(Pictures.of(given))
+    ours = eight_bits(Pictures.of(made).pixels)
+    theirs = None if mode else eight_bits(Pictures.of(given).pixels)
     reason = _difference(theirs, ours, mode)
     if reason or theirs is None:
         nothing = torch.full((len(ours),), torch.nan, dtype=torch.float64)
@@ -106,9 +106,9 @@ def check_pictures(given: Any) -> None:
         Pictures.of(given)
 
 
-def eight_bits(pictures: Pictures) -> Tensor:
-    """The pictures and frames one after the other, uint8 ``[N, C, H, W]``, on the CPU."""
-    pixels = pictures.pixels.flatten(0, -4).cpu()
+def eight_bits(pixels: Tensor) -> Tensor:
+    """Pictures and frames one after the other, uint8 ``[N, C, H, W]``, on the CPU."""
+    pixels = pixels.flatten(0, -4).cpu()
     return pixels if pixels.dtype == torch.uint8 else (255 * pixels.double()).round().byte()
 
 

@@ -299,7 +299,7 @@ def _result(
             for noise in (() if found.others is None else found.others)
         ),
         picture=seen,
-        fingerprints=() if pictures is None else fingerprint(eight_bits(pictures)),
+        fingerprints=() if pictures is None else fingerprint(eight_bits(pictures.pixels)),
         scheduler=_configuration(stage.pipe.scheduler),
         pipe=stage.pipe,
     )
