@@ -35,12 +35,12 @@ from .solvers import (
     dpm_solver_pp_2m,
     dpm_solver_pp_3m,
 )
+from .version import __version__ as __version__
 from .watch import Budget, Progress, Watch, watching
 
 if TYPE_CHECKING:
+    from .noisefile import load_noise
     from .pipelines import ImageInversion, Options, invert_image, invert_latents, regenerate
-
-__version__ = "0.1.0"
 
 PIPELINES = ("ImageInversion", "Options", "invert_image", "invert_latents", "regenerate")
 
@@ -81,6 +81,7 @@ __all__ = [
     "invert_image",
     "invert_latents",
     "load",
+    "load_noise",
     "multisecant",
     "naive",
     "nmse",
@@ -107,4 +108,8 @@ def __getattr__(name: str) -> Any:
         from . import pipelines
 
         return getattr(pipelines, name)
+    if name == "load_noise":
+        from .noisefile import load_noise
+
+        return load_noise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,151 +3,71 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from . import __version__
-from .memory import is_full
+from .identity import Model
 from .metrics import decibel
 from .packing import NotHere, pack, unpack
-from .pipelines import ImageInversion
+from .pipelines.comparison import fingerprint as fingerprint
 from .pipelines.entrance import Entrance, Kind
-from .pipelines.first_state import first_state
+from .pipelines.images import picture_kind
+from .repetition import NoiseFile
+
+if TYPE_CHECKING:
+    from .pipelines.result import ImageInversion
 
 FORMAT = 2
 KEY = "invlib"  # of the one JSON text in the metadata
 
 
-@dataclass(frozen=True)
-class Model:
-    """A pipeline, and what tells it apart from others.
-
-    Attributes:
-        name: ``portraits``, ``portraits-pixel``, or the folder of a pipeline.
-        hash: SHA-256 of its weights and configuration (of an embedded model, the beginning).
-        pipe: the diffusers pipeline.
-    """
-
-    name: str
-    hash: str
-    pipe: Any
-
-
-@dataclass(frozen=True)
-class NoiseFile:
-    """What a noise file holds.
-
-    Attributes:
-        latents: the noise, in the layout and dtype that the pipeline takes, ``[B, ...]``.
-        call: all arguments of the pipeline's call but the noise.
-        pipeline: name of the pipeline's class.
-        model: name of the model.
-        model_hash: its hash; see :class:`Model`.
-        dtype: dtype of the model's network.
-        scheduler: class name of the scheduler.
-        scheduler_config: its configuration.
-        kind: how the noise gets into the pipeline; see
-            :class:`~invlib.pipelines.entrance.Entrance`.
-        number: which of the random tensors that the pipeline draws the noise is.
-        verdict: of the certificate, one per sample: per image, or one for a batch whose rows
-            depend on each other; empty if there was none.
-        round_trip_db: round-trip NMSE of each sample in dB; empty if there was no certificate.
-        pictures: fingerprint of each picture that was inverted; see :func:`fingerprint`.
-        notes: what the inversion had to say.
-        version: version of invlib that wrote the file.
-    """
-
-    latents: Tensor
-    call: dict[str, Any]
-    pipeline: str
-    model: str
-    model_hash: str
-    dtype: str
-    scheduler: str
-    scheduler_config: dict[str, Any]
-    kind: Kind = "latents"
-    number: int = 0
-    verdict: tuple[str, ...] = ()
-    round_trip_db: tuple[float, ...] = ()
-    pictures: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    version: str = __version__
-
-    @property
-    def entrance(self) -> Entrance:
-        """How the noise gets into the pipeline."""
-        return replace(Entrance.argument(self.latents), kind=self.kind, number=self.number)
-
-    def check(self, model: Model) -> None:
-        """Refuse a model that is not the one the noise belongs to, and noise that does not fit.
-
-        The pipeline is run as far as its first step, with its own noise and with this one.
-
-        Raises:
-            ValueError: if the hashes or the classes differ, or the noise is none of the call's.
-        """
-        if model.hash != self.model_hash:
-            raise ValueError(
-                f"the noise belongs to the model {self.model} with hash {self.model_hash}, but "
-                f"{model.name} has {model.hash}; give the one it was made with"
-            )
-        pipe, noise = model.pipe, self.latents
-        if type(pipe).__name__ != self.pipeline:
-            raise ValueError(
-                f"the noise belongs to a {self.pipeline}, but {model.name} is a "
-                f"{type(pipe).__name__}; give the one it was made with"
-            )
-        try:
-            drawn = first_state(pipe, self.call).shape
-            if self.kind == "first step":
-                made = (len(noise) * (drawn[0] // len(noise)), *noise.shape[1:])
-            else:
-                made = first_state(pipe, self.call, entrance=self.entrance, noise=noise).shape
-        except Exception as error:  # whatever a pipeline makes of noise that it does not take
-            if is_full(error):
-                raise
-            raise ValueError(f"the noise does not fit {model.name}: {error}") from error
-        if tuple(made) != tuple(drawn):
-            raise ValueError(
-                f"the noise does not fit {model.name}: its shape is {tuple(noise.shape)}, and the "
-                f"call begins with {tuple(drawn)}"
-            )
-
-
 def save_noise(
-    path: Path, result: ImageInversion, model: Model, *, pictures: tuple[str, ...] = ()
+    path: str | PathLike[str],
+    result: ImageInversion,
+    model: Model | None = None,
+    *,
+    pictures: tuple[str, ...] | None = None,
 ) -> NoiseFile:
     """Write the noise of an inversion, whole or not at all.
 
     Args:
         path: the file; an existing one is replaced.
         result: from :func:`~invlib.pipelines.invert.invert_image`.
-        model: what was inverted; its pipeline still has the scheduler that was inverted.
-        pictures: fingerprints of the pictures.
+        model: what was inverted; by default the pipeline that the result remembers.
+        pictures: fingerprints of the pictures; those that the result has by default.
 
     Returns:
         What was written.
+
+    Raises:
+        ValueError: if the result does not remember its pipeline and no model is given, the noise
+            contains NaN or infinity, or the call something that is no data.
+        OSError: if the file cannot be written.
     """
+    check_file(path, result.call)
+    if model is None and result.pipe is None:
+        raise ValueError("a copy of a result does not know its pipeline: save the original one")
     proof = result.certificate
     noise = describe(
         result.latents,
         result.call,
-        model,
+        Model.of(result.pipe) if model is None else model,
         entrance=result.entrance,
+        scheduler=result.scheduler,
         verdict=() if proof is None else proof.verdict,
         round_trip_db=() if proof is None else tuple(decibel(proof.round_trip).tolist()),
-        pictures=pictures,
+        pictures=result.fingerprints if pictures is None else pictures,
         notes=result.notes,
+        seed=result.seed,
     )
     write_noise(path, noise)
     return noise
@@ -159,18 +79,20 @@ def describe(
     model: Model,
     *,
     entrance: Entrance | None = None,
+    scheduler: str = "",
     **more: Any,
 ) -> NoiseFile:
-    """A noise with its call, its model, and the scheduler that the model's pipeline has now.
+    """A noise with its call, its model and its scheduler.
 
     Args:
         latents: the noise.
         call: the arguments of the pipeline's call.
         model: the model.
         entrance: how the noise gets in; by the argument ``latents`` if that is not said.
+        scheduler: its configuration in JSON; by default that which the pipeline has now.
         more: further entries of the :class:`NoiseFile`.
     """
-    config = json.loads(model.pipe.scheduler.to_json_string())
+    config = json.loads(scheduler or model.pipe.scheduler.to_json_string())
     entrance = Entrance.argument(latents) if entrance is None else entrance
     return NoiseFile(
         latents=latents.detach().to("cpu", entrance.dtype).contiguous(),
@@ -187,7 +109,25 @@ def describe(
     )
 
 
-def write_noise(path: Path, noise: NoiseFile) -> None:
+def check_file(path: str | PathLike[str], call: Mapping[str, Any]) -> None:
+    """Refuse a file that cannot be written, or a call that no file can hold.
+
+    Raises:
+        TypeError: if it is no name of a file.
+        ValueError: if the call holds something that is no data.
+        OSError: if there is no such folder, it may not be written to, or the file is a folder.
+    """
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"give the name of a noise file, not {type(path).__name__}")
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise OSError(f"cannot write {path}: no such folder, or a folder itself")
+    if not os.access(path.parent, os.W_OK):
+        raise OSError(f"cannot write {path}: the folder may not be written to")
+    pack(call)
+
+
+def write_noise(path: str | PathLike[str], noise: NoiseFile) -> None:
     """Write a noise file, whole or not at all.
 
     Raises:
@@ -196,6 +136,7 @@ def write_noise(path: Path, noise: NoiseFile) -> None:
     """
     if not torch.isfinite(noise.latents).all():
         raise ValueError("the noise contains NaN or infinity; nothing was written")
+    path = Path(path)
     fields = {f.name: getattr(noise, f.name) for f in dataclasses.fields(noise)}
     latents = fields.pop("latents")
     fields["call"], tensors = pack(noise.call)
@@ -210,8 +151,8 @@ def write_noise(path: Path, noise: NoiseFile) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load_noise(path: Path, *, device: Any = "cpu") -> NoiseFile:
-    """Read a noise file.
+def load_noise(path: str | PathLike[str], *, device: Any = "cpu") -> NoiseFile:
+    """Read a noise file, such as ``result.save`` and ``invlib invert`` write.
 
     Args:
         path: the file.
@@ -219,10 +160,15 @@ def load_noise(path: Path, *, device: Any = "cpu") -> NoiseFile:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, was not written by invlib, or by another version of it.
+        ValueError: if it is a picture, damaged, not written by invlib, or by another version.
     """
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"give the name of a noise file, not {type(path).__name__}")
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    if picture := picture_kind(path):
+        raise ValueError(f"{path} is a picture ({picture}), no noise file; invert it first")
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(KEY)
@@ -276,11 +222,3 @@ def _checked(path: Path, latents: Tensor, values: dict[str, Any]) -> NoiseFile:
 def _restored(value: Any) -> Any:
     """A value from JSON, whose lists were tuples."""
     return tuple(value) if isinstance(value, list) else value
-
-
-def fingerprint(pixels: Tensor) -> tuple[str, ...]:
-    """SHA-256 of each 8-bit picture ``[B, C, H, W]``, its size included."""
-    size = repr(tuple(pixels.shape[1:])).encode()
-    return tuple(
-        hashlib.sha256(size + p.cpu().contiguous().numpy().tobytes()).hexdigest() for p in pixels
-    )

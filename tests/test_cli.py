@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -25,14 +27,15 @@ from invlib import autoencoder
 from invlib.autoencoder import Autoencoder, Box, DecoderInversion
 from invlib.autoencoder.inversion import judge
 from invlib.cli import app
+from invlib.cli.errors import SPELLED, spelled
 from invlib.cli.invert import Decoder, Method, summary
 from invlib.cli.model import folder_hash, open_model
+from invlib.cli.ticker import follow
 from invlib.inverters import METHODS
 from invlib.memory import is_full
 from invlib.noisefile import load_noise, write_noise
 from invlib.pipelines import regenerate
 from invlib.portraits.load import WEIGHTS, verify
-from invlib.words import REASONS
 
 PROMPT = "a sad person with white undercut, black turtleneck, red canyon, pink sky"
 SETTING = ["--prompt", PROMPT, "--guidance-scale", "1", "--steps", "4"]
@@ -50,9 +53,14 @@ def refused(*arguments: object) -> str:
     result = run(*arguments)
     assert result.exit_code == 1, result.output
     assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
+    (line,) = said(result)
     assert line.startswith("error: ")
     return line
+
+
+def said(result: Result) -> list[str]:
+    """What stands on standard error beside the progress of a slow machine."""
+    return [line for line in result.stderr.splitlines() if not line.startswith("... ")]
 
 
 @dataclass(frozen=True)
@@ -247,9 +255,9 @@ def picture_of(kind: str, folder: Path) -> Path:
     ("kind", "message"),
     [
         ("size", "divisible by 8 but are 60 and 64"),
-        ("grey", "1 colour channels, the pipeline 3; convert it first"),
+        ("grey", "1 colour channels, the pipeline 3; convert it first to RGB with an"),
         ("rgba", "4 colour channels, the pipeline 3; convert it first"),
-        ("16 bit", "has mode I;16; convert it first"),
+        ("16 bit", "has mode I;16; convert it first to RGB with an image editor"),
         ("text", "no picture that can be read"),
         ("cut", "no picture that can be read"),
         ("missing", "there is no file"),
@@ -268,16 +276,17 @@ def test_bad_pictures_are_refused(tmp_path: Path, kind: str, message: str) -> No
         (["--guidance-scale", "nan"], "got nan"),
         (["--guidance-scale", "inf"], "got inf"),
         (["--steps", "0"], "at least 1, got 0"),
-        (["--scheduler", "DDPMScheduler"], "here: --scheduler DDIMScheduler"),
+        (["--scheduler", "DDPMScheduler"], "such as --scheduler DDIMScheduler"),
         (["--scheduler", "DDIMScheduller"], "did you mean DDIMScheduler"),
+        (["--scheduler", "ddim"], "did you mean DDIMScheduler"),
         (["--scheduler", "UNet2DModel"], "no scheduler"),
         (["--prompt", "a clown"], "does not know 'clown'"),
         (["--prompt", "a person", "--negative-prompt", "blurry"], "does not know 'blurry'"),
         (["--model", "stabilityai/stable-diffusion-2-1"], "must be downloaded first"),
         (["--model", "portraits-pixel", *DDIM, "--steps", "2"], "64 x 64"),
         (["--model", "."], "no model_index.json"),
-        (["--seconds", "0"], "a budget must be positive"),
-        (["--evaluations", "-3"], "a budget must be positive"),
+        (["--seconds", "0"], "--evaluations and --seconds must be positive"),
+        (["--evaluations", "-3"], "--evaluations and --seconds must be positive"),
         (["--device", "cuda:77"], "cannot use the device"),
         (["--device", "toaster"], "cannot use the device"),
     ],
@@ -305,6 +314,81 @@ def test_bad_options_are_refused(
 def test_wrong_usage_has_its_own_exit_code(made: Made, tmp_path: Path, options: list[str]) -> None:
     output = ["-o", str(tmp_path / "n.safetensors")] if options else []
     assert run("invert", made.picture, *options, *output).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["invert", "a.png", "--methd", "naive"], "did you mean --method?"),
+        (["invert", "a.png", "--cfg", "3"], "did you mean --guidance-scale?"),
+        (["invert", "a.png", "--num-inference-steps", "3"], "did you mean --steps?"),
+        (["invert", "a.png", "--method", "exakt"], "did you mean 'exact'?"),
+        (["invert", "a.png"], "missing option '--output'"),
+        (["certify", "a.safetensors", "a.png"], "give the picture by --picture"),
+        (["inver"], "did you mean 'invert'?"),
+        (["--hlp"], "did you mean --help?"),
+    ],
+)
+def test_wrong_usage_is_one_line_with_what_was_meant(words: list[str], message: str) -> None:
+    result = run(*words)
+    (line,) = said(result)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert line.startswith("error: ") and message in line
+
+
+def literal(node: ast.AST) -> str:
+    """The text of a string in a source, with a 7 in the place of each value in it."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(literal(part) or "7" for part in node.values)
+    return ""
+
+
+def test_what_is_said_with_options_is_something_that_the_library_says() -> None:
+    files = [f for f in Path(invlib.__file__).parent.rglob("*.py") if "cli" not in f.parts]
+    texts = {literal(n) for f in files for n in ast.walk(ast.parse(f.read_text()))}
+    for said in SPELLED:
+        pieces = re.split(r"'?(?<!\\)\([^)]*\)'?|\.\*\?", said)
+        longest = max((re.sub(r"\\(?!b)|\\b|'\?", "", piece) for piece in pieces), key=len)
+        assert len(longest) > 10 and any(longest in text for text in texts), longest
+
+
+def test_what_the_library_says_is_said_with_options() -> None:
+    said = spelled(
+        "give the pipeline a deterministic scheduler, e.g. pipe.scheduler = DDIMScheduler."
+        "from_config(pipe.scheduler.config, clip_sample=False); a budget of (7)"
+    )
+    assert said == "give a deterministic one, such as --scheduler DDIMScheduler; a budget of (7)"
+
+
+@pytest.mark.parametrize("scheduler", ["DPMSolverMultistepScheduler", "DDIMScheduler"])
+def test_too_many_steps_name_the_limit(made: Made, tmp_path: Path, scheduler: str) -> None:
+    many = ["--prompt", PROMPT, "--steps", "2001", "--scheduler", scheduler]
+    for command in (["invert", made.picture, "-o", tmp_path / "n.safetensors"], ["sample"]):
+        output = [] if command[0] == "invert" else ["-o", tmp_path / "b.png"]
+        line = refused(*command, *many, *output)
+        assert f"--steps 2001 is too much for {scheduler}, which has 1000 times" in line
+
+
+def test_a_file_of_another_kind_is_called_what_it_is(made: Made, tmp_path: Path) -> None:
+    output = ["-o", tmp_path / "n.safetensors"]
+    assert "is a picture (PNG), no noise file" in refused("certify", made.picture)
+    assert "is a noise file or weights, no picture" in refused("invert", made.noise, *output)
+    called = ["--call", made.picture]
+    assert "is a picture (PNG), no JSON file" in refused("invert", made.picture, *called, *output)
+
+
+def test_a_picture_of_another_size_or_mode_is_not_the_same_for_that_reason(
+    made: Made, tmp_path: Path
+) -> None:
+    with Image.open(made.picture) as picture:
+        picture.resize((32, 48)).save(tmp_path / "small.png")
+        picture.convert("L").save(tmp_path / "grey.png")
+    for name, reason in (("small", "32 x 48 (width x height)"), ("grey", "mode L")):
+        result = run("certify", made.noise, "--picture", tmp_path / f"{name}.png")
+        assert result.exit_code == 3
+        assert reason in said(result)[-1]
 
 
 @pytest.fixture(scope="module")
@@ -660,7 +744,7 @@ def test_frames_that_are_samples_of_their_own_are_as_good_as_the_worst() -> None
     trips = torch.tensor([1e-30, 1e-2], dtype=torch.float64)
     proof = replace(proof, round_trip=trips, verdict=("exact", "failed"), flags=("", "so far off"))
     for order in (proof, replace(proof, round_trip=trips.flip(0), verdict=("failed", "exact"))):
-        values = summary(replace(result, certificate=order), 1.0)
+        values = summary(replace(result, certificate=order))
         assert (values["verdict"], values["flags"]) == ("failed", "so far off")
         assert values["round_trip_db"] == pytest.approx(-20)
 
@@ -691,7 +775,7 @@ def test_a_budget_ends_the_search(made: Made, tmp_path: Path) -> None:
         result = run("invert", made.picture, *options, *DDIM, *more)
         assert result.exit_code == 3
         assert json.loads(result.stdout)["search"] == "budget"
-        assert f"; {REASONS['budget']}" in result.stderr
+        assert "; give it more (--seconds or --evaluations)" in result.stderr
         assert load_noise(output).verdict != ("exact",)
 
 
@@ -709,7 +793,7 @@ def test_the_largest_batch_is_what_is_asked_for(
     refused("invert", made.picture, *SETTING, "--max-batch", 3, "-o", output)
     refused("invert", made.picture, "--prompt", PROMPT, "-o", output)
     assert [options.max_batch for options, _ in asked] == [3, None]
-    assert [options.progress for options, _ in asked] == [False, False]  # stderr is no terminal
+    assert [options.callback for options, _ in asked] == [follow, follow]
     assert asked[1][1] == {"prompt": PROMPT}  # steps and guidance are the pipeline's own
 
 

@@ -117,9 +117,12 @@ def test_an_inversion_is_described(tmp_path: Path, model: Model) -> None:
         entrance=Entrance.argument(torch.empty(1, 4, 16, 16)),
         certificate=proof,
         notes=("a note",),
+        scheduler="",
+        seed=None,
+        fingerprints=("f00",),
     )
     path = tmp_path / "noise.safetensors"
-    save_noise(path, result, model, pictures=("f00",))
+    save_noise(path, result, model)
     noise = load_noise(path)
     assert noise.verdict == ("exact",)
     assert noise.round_trip_db == pytest.approx((-130,))
@@ -225,7 +228,7 @@ def test_nan_is_not_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_hash": "def"}, "hash def, but portraits has abc"),
+        ({"model_hash": "def"}, "hash def, in float32, but portraits has abc"),
         ({"latents": torch.ones(1, 3, 16, 16)}, "does not fit portraits"),
         ({"latents": torch.ones(1, 4, 16, 8)}, "does not fit portraits"),
         ({"latents": torch.ones(2, 4, 16, 16)}, "does not fit portraits"),

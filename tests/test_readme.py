@@ -27,6 +27,7 @@ PAGES = {
         "CONTRIBUTING.md",
         "ARCHITECTURE.md",
         "book/reference/command_line.md",
+        "book/reference/recipes.md",
     )
 }
 
@@ -57,9 +58,8 @@ def test_links_lead_to_files(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_make_has_the_targets(page: str) -> None:
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    named = re.findall(
-        r"\bmake ([a-z]+)\b(?=[`\s])", "\n".join(re.findall(r"`[^`]+`", PAGES[page]))
-    )
+    text = re.sub(r"^```.*?^```", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    named = re.findall(r"\bmake ([a-z]+)\b(?=[`\s])", "\n".join(re.findall(r"`[^`]+`", text)))
     named += [words[1] for words in shell(PAGES[page]) if words[0] == "make"]
     assert set(named) <= set(targets)
 
@@ -67,6 +67,7 @@ def test_make_has_the_targets(page: str) -> None:
 def commands() -> list[list[str]]:
     quoted = re.findall(r"`(invlib [a-z]+ [^`]+)`", README.replace("\n", " "))
     found = [shlex.split(line) for line in quoted] + shell(README) + shell(COMMAND_LINE)
+    found += shell(PAGES["book/reference/recipes.md"])
     return [words for words in found if words[0] == "invlib"]
 
 

@@ -15,7 +15,6 @@ from chapters import ROOT
 
 from invlib import words
 from invlib.certificate import Certificate
-from invlib.cli.invert import _hint
 from invlib.inverters import METHODS
 from invlib.reproduce.book import words_page
 
@@ -127,15 +126,6 @@ def test_sentences_are_one_sentence() -> None:
     for word in (word for table in tables for word in table.values()):
         assert not {".", "|", "\n"} & {word.meaning[-1], word.remedy[-1]}
         assert "|" not in str(word) and "\n" not in str(word)
-
-
-def test_the_command_line_says_the_same_sentence() -> None:
-    stalled = {"search": "stalled", "decoder_search": "converged"}
-    assert _hint(stalled) == f"; {words.REASONS['stalled']}"
-    assert _hint({**stalled, "decoder_search": "converged, nan"}) == f"; {words.REASONS['nan']}"
-    assert _hint({"search": "converged", "decoder_search": "none"}) == ""
-    assert "--decoder active_set" in _hint({"search": "converged", "decoder_search": "budget"})
-    assert "active_set" not in _hint({"search": "budget", "decoder_search": "budget"})
 
 
 @pytest.mark.parametrize("page", words_page.PAGES, ids=lambda p: p.stem)

@@ -9,9 +9,9 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 
 import invlib
-from invlib import autoencoder, editing, flow, inverters, pipelines, reversible
+from invlib import autoencoder, editing, flow, inverters, noisefile, pipelines, reversible
 
-PACKAGES = (invlib, autoencoder, editing, flow, inverters, pipelines, reversible)
+PACKAGES = (invlib, autoencoder, editing, flow, inverters, noisefile, pipelines, reversible)
 
 
 def resolve(

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
+from ..version import __version__
 from .demo import demo
 from .errors import Reported
 from .info import figures, models, rehearsal
 from .invert import invert
 from .regenerate import certify, regenerate
 from .sample import sample
+from .ticker import ticked
 
 __all__ = ["app"]
 
@@ -22,9 +23,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, sample, invert, regenerate, certify, models, figures):
-    app.command()(command)
-app.command("rehearse")(rehearsal)
+for command in (demo, sample, invert, regenerate, certify, models):
+    app.command()(ticked(command))
+app.command()(figures)  # says itself what it does
+app.command("rehearse")(ticked(rehearsal))
 
 
 def _version(wanted: bool) -> None:

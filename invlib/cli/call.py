@@ -14,6 +14,7 @@ import typer
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..pipelines.images import picture_kind
 from ..pipelines.options import OPTIONS
 from .files import read_picture
 
@@ -114,6 +115,8 @@ def read_call(path: Path, *, device: Any = "cpu") -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    if kind := picture_kind(path):
+        raise ValueError(f"{path} is a picture ({kind}), no JSON file with the arguments of a call")
     try:
         values = json.loads(
             path.read_text(encoding="utf-8"),

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..watch import Watch, watching
 from .errors import NOT_EXACT
 from .files import free
 from .report import show
+from .ticker import follow, say
 
 if TYPE_CHECKING:
     from ..round_trip import RoundTrip
+
+
+MOST_STEPS = 1000  # of the model's schedule
 
 
 class Sampler(StrEnum):
@@ -50,10 +55,16 @@ def demo(
         raise ValueError(f"--guidance-scale must be a finite number >= 0, got {guidance_scale}")
     from ..round_trip import Setting, caption, compare, draw, save  # matplotlib and diffusers
 
+    if steps >= MOST_STEPS:
+        raise ValueError(
+            f"--steps must be less than {MOST_STEPS}, the times of the schedule, got {steps}"
+        )
     setting = Setting(sampler=sampler.value, steps=steps, guidance=guidance_scale, seed=seed)
     if prompt is not None:
         setting = replace(setting, prompt=prompt)
-    shown = compare(setting, progress=False if as_json else None)
+    say("making the portrait, and inverting it naively and exactly")
+    with watching(Watch(callback=follow)):
+        shown = compare(setting)
     save(draw(shown), caption(shown), output)
     about = {"prompt": setting.prompt, "setting": str(setting)}
     found = {name: (_facts if as_json else _words)(trip) for name, trip in shown.trips.items()}

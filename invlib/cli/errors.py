@@ -1,7 +1,10 @@
-"""Bad input ends in one line on stderr and exit code 1, never in a traceback."""
+"""Bad input ends in one line on stderr and exit code 1 or 2, never in a traceback."""
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -10,13 +13,52 @@ from typer.core import TyperGroup
 from ..extras import explained
 from ..memory import is_full
 
-FAILED, NOT_EXACT = 1, 3
-EXPECTED = (ValueError, TypeError, OSError, NotImplementedError)
+FAILED, USAGE, NOT_EXACT = 1, 2, 3
+UsageError: Any = typer.BadParameter.__bases__[0]  # of click, or of the copy that typer has
+EXPECTED = (ValueError, TypeError, OSError, NotImplementedError, OverflowError)
 FULL = "out of memory; give a lower --max-batch to invert, a smaller --dtype, or another --device"
+# What the library says to who writes Python, and what that is on the command line.
+SPELLED = {
+    r", as PIL's image\.convert\('?(\w+)'?\) does": r" to \1 with an image editor",
+    r"give the pipeline (a deterministic) scheduler, e\.g\. pipe\.scheduler = (\w+)\..*?\)": (
+        r"give \1 one, such as --scheduler \2"
+    ),
+    r"see invlib\.portraits\.words\(\) for the words it knows": "`invlib models --words` lists all",
+    r"a budget must be positive: give more evaluations or seconds": (
+        "--evaluations and --seconds must be positive: give more, or leave them out"
+    ),
+    r"method '(\w+)' has no option others: leave it out, or exact": (
+        r"--others needs --method exact: --method \1 does not look for other noises"
+    ),
+    r"num_inference_steps=(\d+) is": r"--steps \1 is",
+    r"load the pipeline in a wider dtype, such as float32": "take a wider --dtype, such as float32",
+    r"load the autoencoder in float32 \(pipe\.vae\.to\(torch\.float32\)\)": "take --dtype float32",
+    r"; use quasi_newton": "; use --decoder quasi_newton",
+    r"give generator=": 'give "generator": {"seed": NUMBER} by --call,',
+    r"\binvert latents\b": "invert latents in Python",
+}
+# What options are called elsewhere.
+KNOWN_AS = {
+    "--sampler": "--scheduler",
+    "--cfg": "--guidance-scale",
+    "--cfg-scale": "--guidance-scale",
+    "--num-inference-steps": "--steps",
+    "--out": "--output",
+    "--time": "--seconds",
+    "--budget": "--seconds",
+    "--image": "--picture",
+}
 
 
 class Reported(TyperGroup):
-    """A group of commands that report what the library refuses."""
+    """A group of commands that report what the library refuses, and wrong usage, in one line."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the words on the command line up to the command's name."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except UsageError as error:
+            raise _ended(error) from None
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; say what was wrong in one line."""
@@ -24,13 +66,52 @@ class Reported(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:  # the reader of a pipe has seen enough
             raise
+        except UsageError as error:
+            raise _ended(error) from None
         except ImportError as error:
             problem = explained(error)
         except EXPECTED as error:
-            problem = str(error) or type(error).__name__
+            problem = spelled(str(error) or type(error).__name__)
         except (RuntimeError, MemoryError) as error:
             if not is_full(error):
                 raise
             problem = FULL
         typer.echo(f"error: {' '.join(problem.split())}", err=True)
         raise typer.Exit(FAILED)
+
+
+def spelled(problem: str) -> str:
+    """What the library says, with the names that the command line has for it."""
+    for said, ours in SPELLED.items():
+        problem = re.sub(said, ours, problem)
+    return problem
+
+
+def _ended(error: Any) -> Exception:
+    """Say in one line what is wrong with the words on the command line."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # no error: it asks for the help
+        return error
+    context = error.ctx
+    problem = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
+    problem = problem.replace(". Did you mean", "; did you mean")
+    problem = problem[:1].lower() + re.sub(r" \(Possible options: .*\)$", "", problem[1:])
+    name = "invlib" if context is None else context.command_path
+    hint = "" if context is None else _near(error, problem, context.command.get_params(context))
+    typer.echo(f"error: {problem}{hint} (`{name} --help` lists all)", err=True)
+    return typer.Exit(USAGE)
+
+
+def _near(error: Any, problem: str, parameters: Sequence[Any]) -> str:
+    """The option or value that was probably meant, as an addition to the sentence."""
+    known = {name[2:]: name for p in parameters for name in p.opts if name.startswith("--")}
+    if option := getattr(error, "option_name", ""):
+        name = KNOWN_AS.get(option, "")
+        near = difflib.get_close_matches(option.lstrip("-"), [*known], n=1)
+        found = name if name[2:] in known else known[near[0]] if near else ""
+        return f"; did you mean {found}?" if found else ""
+    if "unexpected extra argument" in problem and "picture" in known:
+        return "; give the picture by --picture"
+    if match := re.search(r"'([^']*)' is not one of (.*)$", problem):
+        near = difflib.get_close_matches(match[1], re.findall(r"'([^']*)'", match[2]), n=1)
+        return f"; did you mean {near[0]!r}?" if near else ""
+    return ""

@@ -13,7 +13,8 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-LOSSLESS = {"PNG", "BMP", "TIFF", "PPM"}
+from ..pipelines.images import lossy_note
+
 ANIMATED = {"PNG", "GIF", "WEBP", "TIFF"}
 
 
@@ -64,17 +65,16 @@ def _read_file(path: Path) -> tuple[list[Image.Image], list[str]]:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with Image.open(path) as picture:
-            kind = picture.format
+            kind, note = picture.format, lossy_note(picture)
             each = ImageSequence.Iterator(picture) if kind in ANIMATED else [picture]
             frames = [frame.copy() for frame in each]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if path.suffix == ".safetensors":
+            raise ValueError(f"{path} is a noise file or weights, no picture") from error
         raise ValueError(f"{path} is no picture that can be read ({error})") from error
     if len(frames) > 1:
         frames = [frame.convert("RGB") if frame.mode == "P" else frame for frame in frames]
-    notes = []
-    if kind not in LOSSLESS:
-        notes.append(f"{kind} may be lossy: the values may not be those that the pipeline made")
-    return frames, notes
+    return frames, [note] if note else []
 
 
 def as_bytes(pictures: Sequence[Image.Image]) -> Tensor:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import sys
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 import typer
 
 from ..metrics import decibel
-from ..noisefile import fingerprint, save_noise
-from ..pipelines import ImageInversion, Options, invert_image, regenerate
-from ..probing import NotInvertible
+from ..noisefile import save_noise
+from ..pipelines import ImageInversion, Options, invert_image
+from ..pipelines.sentence import COMMAND_LINE, sentences, to_do
 from ..watch import Budget
-from ..words import REASONS, Reason
 from .call import (
     CallOption,
     GuidanceOption,
@@ -29,12 +28,12 @@ from .call import (
     with_prompt,
 )
 from .errors import NOT_EXACT
-from .files import as_bytes, flat, free, read_pictures
+from .files import free, read_pictures
 from .model import Dtype
 from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
 from .report import show
+from .ticker import follow, say
 
-CUT_SHORT: tuple[Reason, ...] = ("interrupted", "budget", "nan")  # whichever search it was
 NO_PROMPT = (
     "no prompt given: the empty prompt was assumed, at guidance scale 1 unless one was given; the "
     "certificate cannot vouch for the original prompt"
@@ -129,17 +128,16 @@ def invert(
     options = Options(
         method=method.value,
         decoder=decoder.value,
-        progress=not as_json and sys.stderr.isatty(),
+        progress=False,
+        callback=follow,
         budget=Budget(evaluations, seconds),
         max_batch=max_batch,
         others=others,
     )
     began = time.perf_counter()
     result = _searched(pipe, frames, options, asked, [*notes, *assumed])
-    pixels = as_bytes(frames)
-    noise = save_noise(output, result, opened, pictures=fingerprint(pixels))
-    same = as_bytes(flat(regenerate(pipe, result))) == pixels
-    values = summary(result, same.double().mean().item()) | {
+    noise = save_noise(output, result, opened)
+    values = summary(result) | {
         "seconds": time.perf_counter() - began,
         "notes": list(result.notes),
         "model": f"{noise.model} {noise.model_hash[:12]}",
@@ -148,7 +146,7 @@ def invert(
     }
     show(values, as_json=as_json)
     if values["verdict"] != "exact":
-        typer.echo(f"not certified exact: {values['verdict']}{_hint(values)}", err=True)
+        typer.echo(f"not certified exact: {values['verdict']}{_hint(result)}", err=True)
         raise typer.Exit(NOT_EXACT)
 
 
@@ -161,41 +159,41 @@ def _with_some_prompt(pipe: Any, asked: dict[str, Any]) -> tuple[dict[str, Any],
 def _searched(
     pipe: Any, frames: Any, options: Options, asked: dict[str, Any], notes: Sequence[str]
 ) -> ImageInversion:
-    """What the search finds, after some notes; a refusal says what helps on the command line."""
-    try:
-        result = invert_image(pipe, frames, options=options, **asked)
-    except NotInvertible as error:
-        raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
+    """What the search finds, after some notes."""
+    say("reading the pipeline")
+    result = invert_image(pipe, frames, options=options, **asked)
+    say("writing the file")
     return replace(result, notes=(*notes, *result.notes))
 
 
-def _hint(values: dict[str, Any]) -> str:
-    """Why the search did not get there, and what may help."""
-    search = values["search"]
-    ended = {search, *values["decoder_search"].split(", ")}
-    why = cast(Reason, next((word for word in CUT_SHORT if word in ended), search))
-    if why == "budget" and search == "converged":
-        return f"; {REASONS[why]}; that was the decoder's, and --decoder active_set goes further"
-    return "" if why == "converged" else f"; {REASONS[why]}"
+def _hint(result: ImageInversion) -> str:
+    """What may help the worst sample, as an addition to the sentence."""
+    advice = to_do(result, _worst(result), COMMAND_LINE)
+    return f"; {advice}" if advice else ""
 
 
-def summary(result: ImageInversion, share: float) -> dict[str, Any]:
-    """The evidence about one picture or clip; ``share`` of its values came back from the pipeline.
+def _worst(result: ImageInversion) -> int:
+    """The sample with the largest error."""
+    if result.certificate is None:
+        raise ValueError("the inversion has no certificate")
+    return int(result.certificate.round_trip.nan_to_num(nan=torch.inf).argmax())
+
+
+def summary(result: ImageInversion) -> dict[str, Any]:
+    """The evidence about one picture or clip.
 
     Where the frames of a clip are samples of their own, the worst of them counts.
     """
-    proof = result.certificate
-    if proof is None:
-        raise ValueError("the inversion has no certificate")
-    worst = int(proof.round_trip.nan_to_num(nan=torch.inf).argmax())
-    verdict: str = min(proof.verdict, key=("failed", "approximate", "exact").index)
-    if verdict == "exact" and share < 1:
-        verdict = "exact for the latents, not for the picture"
-    decoding = result.decoding
+    proof, worst = result.certificate, _worst(result)
+    assert proof is not None
+    seen, decoding = result.picture, result.decoding
+    known = None if seen is None or seen.reason else seen
     return {
-        "verdict": verdict,
+        "verdict": result.verdict,
+        "that_is": sentences(result, COMMAND_LINE).splitlines(),
         "round_trip_db": decibel(proof.round_trip)[worst].item(),
-        "values_reproduced": share,
+        "values_reproduced": math.nan if known is None else known.share,
+        "largest_gap": None if known is None else int(known.gap.max()),
         "network_evaluations": int(result.inversion.nfe.max()),
         "evaluations_in_all": int(result.evaluations.max()),
         "decoder_evaluations": 0 if decoding is None else int(decoding.evaluations.max()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +10,9 @@ from typing import Any
 
 import torch
 
-from ..noisefile import Model
+from ..identity import Model, folder_hash
 from ..portraits import MODELS, load, portraits_denoiser
 from ..portraits.load import quiet, verify
-
-HASHED = {".safetensors", ".bin", ".json", ".txt", ".model"}
 
 
 class Dtype(StrEnum):
@@ -50,8 +47,10 @@ def open_model(name: str, *, dtype: str = "float32", device: str = "cpu") -> Mod
     folder = Path(name)
     if not folder.is_dir():
         known = ", ".join(MODELS)
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(
-            f"no model {name!r}: give one of {known}, or the folder of a diffusers pipeline; "
+            f"no model {name!r}{hint}: give one of {known}, or the folder of a diffusers pipeline; "
             "a model of a hub must be downloaded first, and given as its folder"
         )
     if not (folder / "model_index.json").is_file():
@@ -83,16 +82,6 @@ def check_device(device: str) -> None:
         raise ValueError(f"cannot use the device {device!r}: {reason}") from error
 
 
-def folder_hash(folder: Path) -> str:
-    """SHA-256 over the names and the SHA-256 of all weights and configurations, sorted."""
-    total = hashlib.sha256()
-    for file in sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix in HASHED):
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{digest}  {file.relative_to(folder).as_posix()}\n".encode())
-    return total.hexdigest()
-
-
 def use_scheduler(model: Model, name: str | None, config: dict[str, Any] | None = None) -> None:
     """Give the pipeline another scheduler, as it would be given in Python.
 
@@ -112,7 +101,9 @@ def use_scheduler(model: Model, name: str | None, config: dict[str, Any] | None 
     found = getattr(diffusers, name, None)
     if not (isinstance(found, type) and hasattr(found, "from_config") and "Scheduler" in name):
         names = [n for n in dir(diffusers) if n.endswith("Scheduler") and n != "Scheduler"]
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        lower = {n.lower(): n for n in names}
+        close = difflib.get_close_matches(name.lower(), [*lower], n=3, cutoff=0.4)
+        near = [lower[n] for n in close]
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"diffusers has no scheduler {name!r}{hint}")
     own = dict(model.pipe.scheduler.config) if config is None else config

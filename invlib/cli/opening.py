@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ..noisefile import Model
+from ..identity import Model
 from .call import asked_call
 from .model import Dtype, check_words, open_model, use_scheduler
+from .ticker import say
 
 ModelOption = Annotated[
     str, typer.Option(help="portraits, portraits-pixel, or the folder of a pipeline")
@@ -44,6 +45,7 @@ def open_call(
         ValueError: if there is no such model, scheduler, device or argument.
         OSError: if a file is missing or damaged.
     """
+    say("loading the model")
     opened = open_model(model, dtype=dtype, device=device)
     use_scheduler(opened, scheduler)
     asked = asked_call(opened.pipe, call, **given)

@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from ..noisefile import NoiseFile, fingerprint, load_noise
-from ..pipelines import regenerate as run
+from ..identity import Model
+from ..noisefile import NoiseFile, load_noise
+from ..repetition import Repetition
 from .errors import NOT_EXACT
-from .files import as_bytes, flat, free, names_for, read_pictures, write_picture
-from .model import open_model, use_scheduler
+from .files import flat, free, names_for, read_pictures, write_picture
+from .model import open_model
 from .opening import DeviceOption
-from .report import counting, described, show
+from .report import described, show
+from .ticker import counting
 
 NoiseArgument = Annotated[Path, typer.Argument(help="a noise file")]
 ModelOption = Annotated[
@@ -37,7 +39,9 @@ def regenerate(
     stored = load_noise(noise, device=device)
     count = len(stored.pictures) or len(stored.latents)
     names = _free_names(output, count, force=force)
-    pictures = pictures_of(stored, model, device, quiet=as_json)
+    opened = _opened(stored, model, device)
+    with counting(opened.pipe, "sampling"):
+        pictures = flat(stored.repeat(opened).pictures)
     if len(pictures) != len(names):  # clips of several frames
         names = _free_names(output, len(pictures), force=force)
     for name, picture in zip(names, pictures, strict=True):
@@ -62,32 +66,30 @@ def certify(
     stored = load_noise(noise, device=device)
     if not stored.pictures and picture is None:
         raise ValueError(f"{noise} does not say what its picture was; give --picture")
-    wanted, given = stored.pictures, None
-    if picture is not None:
-        given = as_bytes(read_pictures(picture)[0])
-        wanted = fingerprint(given)
-    pixels = as_bytes(pictures_of(stored, model, device, quiet=as_json))
-    same = fingerprint(pixels) == wanted
-    values: dict[str, Any] = {"same_picture": same}
-    if given is not None and given.shape == pixels.shape:
-        values["values_reproduced"] = (given == pixels).double().mean().item()
+    given = None if picture is None else read_pictures(picture)[0]
+    opened = _opened(stored, model, device)
+    with counting(opened.pipe, "sampling"):
+        found = stored.repeat(opened, given)
+    values: dict[str, Any] = {"same_picture": found.same}
+    if found.comparison is not None and not found.comparison.reason:
+        values["values_reproduced"] = found.comparison.share
+        values["largest_gap"] = int(found.comparison.gap.max())
     show(values | _facts(stored), as_json=as_json)
-    if not same:
-        typer.echo("not the same picture", err=True)
+    if not found.same:
+        typer.echo(f"not the same picture: {_said(found)}", err=True)
         raise typer.Exit(NOT_EXACT)
 
 
-def pictures_of(stored: NoiseFile, model: str | None, device: str, *, quiet: bool) -> list[Any]:
-    """What the stock pipeline makes of a noise file.
+def _said(found: Repetition) -> str:
+    """What became of the pictures, in one line."""
+    if found.comparison is None:
+        return "give it by --picture to see by how much they differ"
+    return found.comparison.reason or found.comparison.said() + found.comparison.off()
 
-    Raises:
-        ValueError: if the model is another one, or the noise does not fit it.
-    """
-    opened = open_model(model or stored.model, dtype=stored.dtype, device=device)
-    stored.check(opened)
-    use_scheduler(opened, stored.scheduler, stored.scheduler_config)
-    with counting(opened.pipe, "sampling", quiet=quiet):
-        return flat(run(opened.pipe, stored.latents, stored.call, entrance=stored.entrance))
+
+def _opened(stored: NoiseFile, model: str | None, device: str) -> Model:
+    """The model of a noise file, or the one that is given."""
+    return open_model(model or stored.model, dtype=stored.dtype, device=device)
 
 
 def _free_names(output: Path, count: int, *, force: bool) -> list[Path]:

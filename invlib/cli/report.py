@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
-from tqdm import tqdm
 
-from ..pipelines.running import modules_of
+from .ticker import fall_silent
 
 
 def show(values: dict[str, Any], *, as_json: bool) -> None:
     """Print results on stdout: one line each, or one JSON object in which NaN is null."""
+    fall_silent()
     if as_json:
         typer.echo(json.dumps(_plain(values)))
         return
@@ -37,19 +36,6 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
         " ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
         for line in cells
     )
-
-
-@contextmanager
-def counting(pipe: Any, label: str, *, quiet: bool = False) -> Iterator[None]:
-    """Show on stderr how often networks are called; nothing where stderr is no terminal."""
-    with (
-        tqdm(desc=label, unit=" calls", disable=True if quiet else None, leave=False) as bar,
-        ExitStack() as stack,
-    ):
-        for module in modules_of(pipe).values():
-            hook = module.register_forward_hook(lambda *_: bar.update() and None)
-            stack.callback(hook.remove)
-        yield
 
 
 def described(call: Mapping[str, Any]) -> dict[str, Any]:

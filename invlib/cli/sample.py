@@ -15,6 +15,7 @@ from ..pipelines.first_state import first_state
 from ..pipelines.options import defaults, split
 from ..pipelines.recording import one_copy
 from ..pipelines.running import untouched
+from ..pipelines.steps import few_enough_steps
 from .call import (
     CallOption,
     GuidanceOption,
@@ -26,7 +27,8 @@ from .call import (
 from .files import as_bytes, flat, free, write_picture
 from .model import Dtype
 from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
-from .report import counting, described, show
+from .report import described, show
+from .ticker import counting
 
 
 def sample(
@@ -65,7 +67,7 @@ def sample(
     )
     pipe = opened.pipe
     _, asked = split(pipe, None, with_prompt(pipe, given))
-    with counting(pipe, "sampling", quiet=as_json):
+    with counting(pipe, "sampling"), few_enough_steps(pipe, asked):
         with torch.no_grad(), untouched(pipe):
             reading = read(pipe, asked)  # refuses what could not be inverted
         latents = draw(reading, seed)

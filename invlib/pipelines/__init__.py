@@ -1,9 +1,10 @@
 """Diffusers pipelines: exact inversion of their calls, and their networks as denoisers."""
 
-from .invert import ImageInversion, invert_image, invert_latents
+from .invert import invert_image, invert_latents
 from .options import Options
 from .reading import Reading, read
 from .regenerate import regenerate
+from .result import ImageInversion
 from .unet import UNet, decode, encode_prompts, text_denoiser
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,29 @@ class Pictures:
             raise ValueError(_misfit(tuple(pixels.shape), tuple(shape)))
         pixels = pixels.to(state_device(device))
         return Box.of(pixels if pixels.dtype == torch.uint8 else 2 * pixels.double() - 1)
+
+
+LOSSLESS = {"PNG", "BMP", "TIFF", "PPM"}
+
+
+def lossy_note(image: Any) -> str:
+    """What speaks against a PIL image, or the first of several, as it was opened; or nothing."""
+    if isinstance(image, list | tuple):
+        return next((note for part in image if (note := lossy_note(part))), "")
+    kind = getattr(image, "format", None) if hasattr(image, "getbands") else None
+    if kind is None or kind in LOSSLESS:
+        return ""
+    return f"{kind} may be lossy: the values may not be those that the pipeline made"
+
+
+MAGIC = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP"}
+
+
+def picture_kind(path: Path) -> str:
+    """The format of a file that begins as a picture does; nothing if it does not."""
+    with path.open("rb") as file:
+        begin = file.read(8)
+    return next((kind for magic, kind in MAGIC.items() if begin.startswith(magic)), "")
 
 
 def _misfit(given: tuple[int, ...], made: tuple[int, ...]) -> str:

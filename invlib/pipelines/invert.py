@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,63 +13,22 @@ import torch
 from torch import Tensor
 
 from ..autoencoder import DECODERS, DecoderInversion, DecoderInverter, joint
-from ..certificate import Certificate, certify
+from ..certificate import certify
 from ..devices import lifted, state_device
 from ..inversion import Inversion
 from ..inverters import Inverter, invert, inverter
+from ..memory import is_full
 from ..sampling import as_state
 from ..watch import watching
+from .comparison import Comparison, compare, eight_bits, fingerprint
 from .decoding import is_changed, read_decoder
-from .entrance import Entrance
-from .images import Pictures
+from .images import Pictures, lossy_note
 from .options import Options, assumed, defaults, split
 from .reading import Reading, read
 from .recording import WrongSize
+from .result import ImageInversion
 from .running import known_seed, untouched
-
-
-@dataclass(frozen=True)
-class ImageInversion:
-    """The noise of a picture, in the form that its pipeline takes.
-
-    ``latents``, ``target`` and ``decoding`` are about the B pictures. ``inversion``,
-    ``certificate`` and ``evaluations`` are about samples: as many, but where the rows of the
-    pipeline's batch depend on each other they are one sample ``[1, B, ...]`` with one verdict.
-
-    Attributes:
-        inversion: what :func:`invlib.invert` found, in float64.
-        latents: the noise as ``pipe(**call, latents=latents)`` takes it, in its dtype on its
-            device. Where that has no float64, ``target`` and ``inversion`` are on the CPU.
-        target: the clean latents, or pixels in [-1, 1], that were inverted: the last state of the
-            pipeline's loop.
-        decoding: how the latents were found, if an image was inverted and the pipeline decodes.
-        certificate: how exact the noise is for ``target``, by the stock call; None if it was not
-            asked for.
-        call: the call that was inverted; with ``latents`` it makes the picture again.
-        pipeline: name of the pipeline's class.
-        entrance: how the noise gets into the pipeline: ``latents``, or what
-            :func:`~invlib.pipelines.regenerate` does where the call has no such argument.
-        seed: the seed of the global generator, if it was given in the options.
-        evaluations: network evaluations in all that a sample cost, reading and certificate
-            included.
-        notes: what was assumed, and what the certificate does not say.
-        others: other noises that make the same image, as far as was searched, each in the form of
-            ``latents``.
-    """
-
-    inversion: Inversion
-    latents: Tensor
-    target: Tensor
-    decoding: DecoderInversion | None
-    certificate: Certificate | None
-    call: Mapping[str, Any]
-    pipeline: str
-    entrance: Entrance
-    settings: SimpleNamespace
-    seed: int | None
-    evaluations: Tensor
-    notes: tuple[str, ...]
-    others: tuple[Tensor, ...] = ()
+from .steps import few_enough_steps
 
 
 def invert_image(
@@ -112,13 +70,15 @@ def invert_image(
     own, asked = split(pipe, options, call)
     search, decoder = _method(own), _decoder(own.decoder)
     pictures = Pictures.of(image)
+    _check_file(own, asked)
     asked, sized = _with_size(pipe, asked, pictures.height, pictures.width)
     with _quietly(pipe, own):
-        reading = read(pipe, asked)
+        with few_enough_steps(pipe, asked):
+            reading = read(pipe, asked)
         autoencoder, shape = read_decoder(reading)
         frame_by_frame = autoencoder is not None and autoencoder.from_decoder is not None
         box = pictures.box(shape, pipe._execution_device, frames_first=frame_by_frame)
-        notes = [sized] if sized else []
+        notes = [note for note in (sized, lossy_note(image)) if note]
         if is_changed(reading, autoencoder, frame_by_frame):
             notes.append(
                 f"{type(pipe).__name__} changes what it has decoded before it returns it (a "
@@ -142,7 +102,7 @@ def invert_image(
             decoding, found = joint(
                 autoencoder, reading.network, box, reading.solver, decoding, found, method=search
             )
-        return _result(reading, found, decoding, own, notes)
+        return _result(reading, found, decoding, own, notes, pictures)
 
 
 def invert_latents(
@@ -174,6 +134,7 @@ def invert_latents(
         raise TypeError(f"latents must be a tensor, got {type(latents).__name__}")
     own, asked = split(pipe, options, call)
     search = _method(own)
+    _check_file(own, asked)
     latents = as_state(latents, "latents").to(state_device(pipe._execution_device))
     with _quietly(pipe, own):
         reading, notes = _read_sized(pipe, latents, asked)
@@ -185,7 +146,8 @@ def invert_latents(
 def _read_sized(pipe: Any, latents: Tensor, call: dict[str, Any]) -> tuple[Reading, list[str]]:
     """Read the call; where no size is given, the one that latents ``[..., h, w]`` tell."""
     try:
-        return read(pipe, call, numbers=latents.numel()), []
+        with few_enough_steps(pipe, call):
+            return read(pipe, call, numbers=latents.numel()), []
     except WrongSize as wrong:
         larger = _scaled_size(pipe, call, wrong.shape, latents)
         message = (
@@ -262,6 +224,27 @@ def _decoder(decoder: str | DecoderInverter) -> DecoderInverter:
     return DECODERS[decoder]
 
 
+def _check_file(options: Options, call: Mapping[str, Any]) -> None:
+    """Refuse, before the search, a file that could not be written after it."""
+    if options.save is not None:
+        from ..noisefile import check_file
+
+        check_file(options.save, call)
+
+
+def _pictures_again(reading: Reading, pictures: Pictures, last: Tensor) -> Comparison | None:
+    """Given pictures beside those of a last state; None where the call returns no pictures."""
+    stage = reading.stage
+    takes = inspect.signature(type(stage.pipe).__call__).parameters
+    try:
+        made = stage.finish(last, more={"output_type": "pil"} if "output_type" in takes else {})
+        return compare(pictures.pixels, next(iter(made.values())))
+    except Exception as error:  # whatever a pipeline makes of a kind of picture that it lacks
+        if is_full(error):
+            raise
+        return None
+
+
 def _moved(reading: Reading, latents: Tensor) -> Tensor:
     """What the stock call makes of noise that is changed in its last place."""
     last_place = torch.finfo(latents.dtype).eps
@@ -274,17 +257,20 @@ def _result(
     decoding: DecoderInversion | None,
     options: Options,
     notes: list[str],
+    pictures: Pictures | None = None,
 ) -> ImageInversion:
     """The noise in the dtype that the pipeline takes, judged by the stock call."""
     stage = reading.stage
     device = stage.pipe._execution_device
     latents = reading.noise(found.states[0]).to(stage.entrance.dtype).to(device)
     evaluations = found.nfe + reading.evaluations
-    proof = None
+    proof = seen = None
     if options.certificate:
         again = None
         if torch.isfinite(latents).all():
-            again = reading.target(lifted(stage.again(latents)))
+            last = stage.again(latents)
+            again = reading.target(lifted(last))
+            seen = None if pictures is None else _pictures_again(reading, pictures, last)
             evaluations = evaluations + reading.solver.steps * (1 + (found.again is not None))
         proof = certify(
             reading.network,
@@ -295,7 +281,7 @@ def _result(
             moved=partial(_moved, reading, latents) if again is not None else None,
             gap=reading.gap,
         )
-    return ImageInversion(
+    result = ImageInversion(
         inversion=found,
         latents=latents,
         target=found.states[-1][0] if reading.network.joint else found.states[-1],
@@ -312,4 +298,16 @@ def _result(
             reading.noise(noise * reading.solver.scale).to(stage.entrance.dtype).to(device)
             for noise in (() if found.others is None else found.others)
         ),
+        picture=seen,
+        fingerprints=() if pictures is None else fingerprint(eight_bits(pictures.pixels)),
+        scheduler=_configuration(stage.pipe.scheduler),
+        pipe=stage.pipe,
     )
+    if options.save is not None:
+        result.save(options.save)
+    return result
+
+
+def _configuration(scheduler: Any) -> str:
+    """The configuration of a scheduler in JSON; nothing where it is none of diffusers'."""
+    return scheduler.to_json_string() if hasattr(scheduler, "to_json_string") else ""

@@ -6,6 +6,7 @@ import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from os import PathLike
 from typing import Any
 
 from ..autoencoder import DecoderInverter
@@ -38,6 +39,8 @@ class Options:
             encode a control image.
         max_batch: most states in one call of the network; by default as many as have the size of
             one latent of 512 x 512 pixels.
+        save: noise file to write in the end, as ``result.save`` does; whether it can be
+            written is looked at before the search begins.
     """
 
     method: str | Inverter = "exact"
@@ -51,6 +54,7 @@ class Options:
     budget: Budget | None = None
     seed: int | None = None
     max_batch: int | None = None
+    save: str | PathLike[str] | None = None
 
     def watch(self, pipe: Any) -> Watch:
         """How the search is watched; the first Ctrl-C ends it with the best so far."""

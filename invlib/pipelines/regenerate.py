@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..devices import lowered
-from .entrance import Entrance, stock
-from .invert import ImageInversion
-from .recording import one_copy
-from .running import known_seed, untouched
+from .again import made_again
+from .entrance import Entrance
+from .result import ImageInversion
 
 
 def regenerate(
@@ -57,14 +53,4 @@ def regenerate(
     if call is None:
         raise TypeError("give the call that belongs to this noise")
     entrance = Entrance.argument(noise) if entrance is None else entrance
-    noise = lowered(noise, pipe._execution_device)
-    takes = inspect.signature(type(pipe).__call__).parameters
-    last: list[Tensor] = []
-    returns = output_type == "latent" and "latents" not in takes
-    kind = {"output_type": "np" if returns else output_type} if "output_type" in takes else {}
-    asked = {**call, **kind}
-    with torch.inference_mode(False), torch.no_grad(), untouched(pipe), known_seed(seed):
-        result = stock(pipe, asked, entrance, noise, note=last.append if returns else None)
-    if not returns:
-        return next(iter(result.values()))
-    return one_copy(last[-1], len(last[-1]) // entrance.map.out_shape[0])
+    return made_again(pipe, noise, call, entrance, seed=seed, output_type=output_type)

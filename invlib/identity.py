@@ -1,0 +1,91 @@
+"""What tells one model from another: its files, or the weights that it has in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .checked import check
+from .pipelines.running import modules_of
+
+EMBEDDED = Path(__file__).parent / "portraits" / "weights"
+HASHED = {".safetensors", ".bin", ".json", ".txt", ".model"}
+WEIGHTS = "weights:"  # how the hash of weights in memory begins
+
+
+@dataclass(frozen=True)
+class Model:
+    """A pipeline, and what tells it apart from others.
+
+    Attributes:
+        name: ``portraits``, ``portraits-pixel``, the folder of a pipeline, or its name on a hub.
+        hash: SHA-256 of its weights and configuration on disk (of an embedded model, the
+            beginning), or of its weights in memory (:func:`~invlib.identity.weights_hash`).
+        pipe: the diffusers pipeline.
+    """
+
+    name: str
+    hash: str
+    pipe: Any
+
+    @classmethod
+    def of(cls, pipe: Any) -> Model:
+        """The model of a pipeline that is in memory, as it is there."""
+        return cls(name_of(pipe), weights_hash(pipe), pipe)
+
+    def fits(self, known: str) -> bool:
+        """Whether it has a hash that was written down, of files or of weights in memory."""
+        if known == self.hash:
+            return True
+        own = weights_hash(self.pipe) if known.startswith(WEIGHTS) else files_hash(self.pipe)
+        return known == own
+
+
+def name_of(pipe: Any) -> str:
+    """The name of an embedded model, or what the pipeline was loaded from; else its class."""
+    name = str(getattr(pipe, "name_or_path", None) or "")
+    folder = Path(name)
+    if folder.parent == EMBEDDED:
+        return folder.name
+    if name and folder.is_dir():
+        return str(folder.resolve())
+    return name or type(pipe).__name__
+
+
+def weights_hash(pipe: Any) -> str:
+    """SHA-256 over the names, kinds, shapes and values of all weights, adapters included.
+
+    Of weights that are offloaded to a device without values only names and shapes count.
+    """
+    total = hashlib.sha256()
+    for name, module in sorted(modules_of(pipe).items()):
+        for key, value in sorted(module.state_dict().items()):
+            if isinstance(value, Tensor):
+                total.update(f"{name}.{key} {value.dtype} {tuple(value.shape)}\n".encode())
+                if not value.is_meta:
+                    flat = value.detach().cpu().contiguous().reshape(-1)
+                    total.update(flat.view(torch.uint8).numpy().data)
+    return WEIGHTS + total.hexdigest()
+
+
+def files_hash(pipe: Any) -> str:
+    """The hash of the files that a pipeline was loaded from; nothing if they are not here."""
+    folder = Path(str(getattr(pipe, "name_or_path", None) or ""))
+    if folder.parent == EMBEDDED:
+        return check(EMBEDDED, f"{folder.name}/")
+    return folder_hash(folder) if (folder / "model_index.json").is_file() else ""
+
+
+def folder_hash(folder: Path) -> str:
+    """SHA-256 over the names and the SHA-256 of all weights and configurations, sorted."""
+    total = hashlib.sha256()
+    for file in sorted(f for f in folder.rglob("*") if f.is_file() and f.suffix in HASHED):
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{digest}  {file.relative_to(folder).as_posix()}\n".encode())
+    return total.hexdigest()

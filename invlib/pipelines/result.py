@@ -1,0 +1,106 @@
+"""What an inversion of a pipeline's picture found, what it is worth, and how to keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ..autoencoder import DecoderInversion
+from ..certificate import Certificate
+from ..inversion import Inversion
+from .comparison import Comparison
+from .entrance import Entrance
+from .sentence import sentences, verdict
+
+if TYPE_CHECKING:
+    from ..noisefile import NoiseFile
+
+
+@dataclass(frozen=True, repr=False)
+class ImageInversion:
+    """The noise of a picture, in the form that its pipeline takes.
+
+    ``latents``, ``target`` and ``decoding`` are about the B pictures. ``inversion``,
+    ``certificate`` and ``evaluations`` are about samples: as many, but where the rows of the
+    pipeline's batch depend on each other they are one sample ``[1, B, ...]`` with one verdict.
+
+    Attributes:
+        inversion: what :func:`invlib.invert` found, in float64.
+        latents: the noise as ``pipe(**call, latents=latents)`` takes it, in its dtype on its
+            device. Where that has no float64, ``target`` and ``inversion`` are on the CPU.
+        target: the clean latents, or pixels in [-1, 1], that were inverted: the last state of the
+            pipeline's loop.
+        decoding: how the latents were found, if an image was inverted and the pipeline decodes.
+        certificate: how exact the noise is for ``target``, by the stock call; None if it was not
+            asked for.
+        call: the call that was inverted; with ``latents`` it makes the picture again.
+        pipeline: name of the pipeline's class.
+        entrance: how the noise gets into the pipeline: ``latents``, or what
+            :func:`~invlib.pipelines.regenerate` does where the call has no such argument.
+        seed: the seed of the global generator, if it was given in the options.
+        evaluations: network evaluations in all that a sample cost, reading and certificate
+            included.
+        notes: what was assumed, and what the certificate does not say.
+        others: other noises that make the same image, as far as was searched, each in the form of
+            ``latents``.
+        picture: how the picture that the pipeline makes of the noise compares with the one that was
+            inverted, value by value; None if there was no picture, or no certificate was asked for.
+        fingerprints: of each picture or frame that was inverted, for the noise file.
+        scheduler: configuration of the scheduler that was inverted, in JSON.
+        pipe: the pipeline itself, so that the result can be saved; copies are without it.
+    """
+
+    inversion: Inversion
+    latents: Tensor
+    target: Tensor
+    decoding: DecoderInversion | None
+    certificate: Certificate | None
+    call: Mapping[str, Any]
+    pipeline: str
+    entrance: Entrance
+    settings: SimpleNamespace
+    seed: int | None
+    evaluations: Tensor
+    notes: tuple[str, ...]
+    others: tuple[Tensor, ...] = ()
+    picture: Comparison | None = None
+    fingerprints: tuple[str, ...] = ()
+    scheduler: str = ""
+    pipe: Any = field(default=None, compare=False)
+
+    @property
+    def verdict(self) -> str:
+        """Of the worst sample; ``exact`` only if the picture, where it is known, comes back too."""
+        return verdict(self)
+
+    def __str__(self) -> str:
+        return sentences(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of a {self.pipeline}: {self}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "pipe": None}
+
+    def save(self, path: str | PathLike[str]) -> NoiseFile:
+        """Write the noise with the whole call, the scheduler, and what tells the model apart.
+
+        Args:
+            path: the file, such as ``noise.safetensors``; an existing one is replaced.
+
+        Returns:
+            What was written; :func:`invlib.load_noise` reads it.
+
+        Raises:
+            ValueError: if the call holds something that is no data, or the pipeline is not here
+                any more, as in a copy of the result.
+            OSError: if the file cannot be written.
+        """
+        from ..noisefile import save_noise
+
+        return save_noise(path, self)

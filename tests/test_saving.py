@@ -1,0 +1,131 @@
+"""Save, reload and compare in Python, as its user would."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+import invlib
+from invlib.identity import WEIGHTS, Model, files_hash, name_of, weights_hash
+from invlib.portraits.load import verify
+
+CALL: dict[str, Any] = {"num_inference_steps": 2, "batch_size": 2}
+FAST = {"method": "naive"}  # what comes back does not matter here, only that it is compared
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Any:
+    pipe = invlib.load("portraits-pixel")
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def pictures(pipe: Any) -> list[Any]:
+    return pipe(**CALL, generator=torch.Generator().manual_seed(0)).images
+
+
+@pytest.fixture(scope="module")
+def result(pipe: Any, pictures: list[Any]) -> Any:
+    return invlib.invert_image(pipe, pictures, **CALL, **FAST)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_save_reload_compare(
+    tmp_path: Path, pipe: Any, pictures: list[Any], result: Any, kind: Any
+) -> None:
+    path = kind(tmp_path / "noise.safetensors")
+    result.save(path)
+    stored = invlib.load_noise(path)
+    assert torch.equal(stored.latents, result.latents)
+    assert stored.call == dict(result.call)
+    assert stored.pictures == result.fingerprints and len(stored.pictures) == 2
+    for given in (None, pictures, np.stack([np.array(p) for p in pictures])):
+        seen = stored.certify(pipe, given)
+        assert seen.same == result.picture.same
+    assert seen.comparison is not None
+    assert torch.equal(seen.comparison.equal, result.picture.equal)
+    other = stored.certify(pipe, [pictures[0], pictures[0]])
+    assert not other.same and other.comparison.equal[0] == result.picture.equal[0]
+    assert "picture 2" in str(other)
+    assert "2 noises" in str(stored) and "portraits-pixel" in repr(stored)
+
+
+def test_a_file_that_could_not_be_written_is_refused_before_the_search(
+    tmp_path: Path, pipe: Any, pictures: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the pipeline was run")
+
+    monkeypatch.setattr("invlib.pipelines.invert.read", never)
+    for path, kind in (
+        (tmp_path / "no/n.safetensors", OSError),
+        (tmp_path, OSError),
+        (3, TypeError),
+    ):
+        with pytest.raises(kind):
+            invlib.invert_image(pipe, pictures, save=path, **CALL)
+    with pytest.raises(AssertionError, match="was run"):
+        invlib.invert_image(pipe, pictures, save=tmp_path / "n.safetensors", **CALL)
+
+
+def test_save_as_an_option_writes_the_same_file(
+    tmp_path: Path, pipe: Any, pictures: list[Any], result: Any
+) -> None:
+    path = tmp_path / "n.safetensors"
+    again = invlib.invert_image(pipe, pictures, save=str(path), **CALL, **FAST)
+    stored = invlib.load_noise(path)
+    assert torch.equal(stored.latents, again.latents)
+    assert stored.pictures == result.fingerprints
+
+
+def test_the_file_brings_its_scheduler(
+    tmp_path: Path, pipe: Any, pictures: list[Any], result: Any
+) -> None:
+    result.save(tmp_path / "n.safetensors")
+    fresh = invlib.load("portraits-pixel")  # with the random scheduler that it comes with
+    own = fresh.scheduler
+    seen = invlib.load_noise(tmp_path / "n.safetensors").certify(fresh, pictures)
+    assert seen.comparison.share == result.picture.share
+    assert fresh.scheduler is own
+
+
+def test_the_scheduler_is_the_one_that_was_inverted(tmp_path: Path, pictures: list[Any]) -> None:
+    pipe = invlib.load("portraits-pixel")
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    found = invlib.invert_image(pipe, pictures, method="naive", certificate=False, **CALL)
+    pipe.scheduler = invlib.load("portraits-pixel").scheduler
+    assert found.save(tmp_path / "n.safetensors").scheduler == "DDIMScheduler"
+
+
+def test_other_weights_are_refused(tmp_path: Path, pipe: Any, result: Any) -> None:
+    result.save(tmp_path / "n.safetensors")
+    stored = invlib.load_noise(tmp_path / "n.safetensors")
+    other = copy.deepcopy(pipe)
+    with torch.no_grad():
+        next(other.unet.parameters()).add_(1e-3)
+    with pytest.raises(ValueError, match="the noise belongs to the model portraits-pixel"):
+        stored.certify(other)
+    with pytest.raises(ValueError, match="a copy of a result"):
+        copy.deepcopy(result).save(tmp_path / "m.safetensors")
+
+
+def test_a_model_is_told_by_its_files_or_by_its_weights(pipe: Any) -> None:
+    model = Model.of(pipe)
+    assert (model.name, name_of(pipe)) == ("portraits-pixel", "portraits-pixel")
+    assert model.hash == weights_hash(pipe) and model.hash.startswith(WEIGHTS)
+    assert files_hash(pipe) == verify("portraits-pixel")
+    assert model.fits(model.hash) and model.fits(verify("portraits-pixel"))
+    assert not model.fits("0" * 12) and not model.fits(WEIGHTS + "0")
+
+
+@pytest.mark.parametrize("given", [3, None, torch.zeros(2)])
+def test_what_is_no_name_is_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match="give the name of a noise file"):
+        invlib.load_noise(given)
