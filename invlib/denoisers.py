@@ -105,6 +105,19 @@ class Nodal(Protocol):
 
 
 @runtime_checkable
+class OwnLoop(Protocol):
+    """A denoiser that belongs to a loop, and can run it."""
+
+    def select(self, rows: Tensor) -> OwnLoop:
+        """The same denoiser on the given rows."""
+        ...
+
+    def sampled(self, y: Tensor, solver: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Sample on from first states: states and outputs ``[k, N, ...]``, and the end."""
+        ...
+
+
+@runtime_checkable
 class Precise(Protocol):
     """A denoiser that says in which dtype it computes."""
 
@@ -217,6 +230,11 @@ def roundoff_of(denoiser: object) -> float | None:
 def nodewise(denoiser: object) -> bool:
     """Whether one node costs one evaluation, and not a run of a pipeline's whole loop."""
     return denoiser.nodewise if isinstance(denoiser, Nodal) else True
+
+
+def own_loop(denoiser: object) -> OwnLoop | None:
+    """The denoiser, if a sampler can only run in its own loop, since it may remember."""
+    return denoiser if isinstance(denoiser, OwnLoop) and not nodewise(denoiser) else None
 
 
 def any_time(denoiser: object) -> bool:

@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..denoisers import Prediction
+from ..denoisers import Prediction, convert
 from ..devices import brought, has_float64
+from ..solvers import Solver
 from .replay import Replay
 from .stage import Stage
 
@@ -94,6 +95,38 @@ class PipelineNetwork:
         else:
             found = self._run(list(y), nodes.tolist(), self.rows.tolist())
         return brought(torch.stack(found), y)
+
+    def sampled(self, y: Tensor, solver: Solver) -> tuple[Tensor, Tensor, Tensor]:
+        """Sample on from first states ``y [k, ...]`` of its rows, in one run of the pipeline.
+
+        A loop that may remember is run from its beginning, as no step of it stands alone.
+
+        Returns:
+            States and outputs ``[k, N, ...]``, and the end ``[k, ...]``.
+        """
+        states: list[Tensor] = []
+        outputs: list[Tensor] = []
+        rows = self.rows.tolist()
+        if self.joint:
+            first = y[0]
+        else:
+            first = self._batch(0, {(0, row): k for k, row in enumerate(rows)}, list(y))
+
+        def follow(x: Tensor, m: Tensor) -> Tensor:
+            i = len(states)
+            alpha, sigma = (v[i].to(x).expand(len(x)) for v in (solver.alpha, solver.sigma))
+            m = convert(brought(m, x), x, alpha, sigma, self.prediction, solver.prediction)
+            states.append(x)
+            outputs.append(m)
+            return solver.step(i, x, outputs)
+
+        end = self.stage.sampled(first, follow)
+        y, m = (torch.stack([self._mine(v) for v in part], 1) for part in (states, outputs))
+        return y, m, self._mine(end)
+
+    def _mine(self, whole: Tensor) -> Tensor:
+        """The samples of this network in the pipeline's batch."""
+        return whole[None] if self.joint else whole[self.rows.to(whole.device)]
 
     def _run(
         self, states: Sequence[Tensor], nodes: Sequence[int], rows: Sequence[int | None]

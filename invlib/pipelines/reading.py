@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,8 +14,9 @@ from ..affine import ElementwiseMap
 from ..denoisers import convert
 from ..devices import lifted
 from ..memory import is_full
-from ..precision import second_difference
+from ..precision import CHANGES, CURVED, second_difference
 from ..probing import NotInvertible, from_scheduler, input_scales, network_prediction
+from ..shapes import column
 from ..solvers import Solver
 from .entrance import Entrance, entrances, identity, read_map
 from .network import Mode, PipelineNetwork
@@ -28,6 +29,7 @@ MISFITS = (  # errors of code that is given fewer steps than it expects
     *(AssertionError, ArithmeticError, NameError),
 )
 COARSE = 0.05  # a change of a state that the network has to notice
+FINEST = 1e-7  # of the larger changes at which a part that rounds to float32 shows
 SEED = 20240601  # of the stock run that is recorded
 
 
@@ -309,24 +311,35 @@ def _gap(network: PipelineNetwork, nodes: list[int]) -> float:
 def _roundoff(network: PipelineNetwork) -> tuple[float, int]:
     r"""Relative round-off of an output, from its second difference over a small change h.
 
-    .. math:: \frac{\|m(y + h) - 2 m(y) + m(y - h)\|}{\sqrt 6\,\|m(y)\|}
+    .. math:: \max_h d(h), \qquad
+              d(h) = \frac{\|m(y + hy) - 2 m(y) + m(y - hy)\|}{\sqrt 6\,\|m(y)\|}
 
-    What is smooth in m cancels; the roundings of three evaluations remain. A change that is lost
-    when the network casts its input says nothing, so that it grows until it shows.
+    What is smooth in m cancels; the roundings of three evaluations remain. The smallest h is in the
+    last place of the pipeline's dtype; one that is lost when the network casts its input says
+    nothing, so that it grows until it shows. Parts of a network may round more coarsely than the
+    rest does (rotary embeddings in float32, TF32, autocast), and show at larger h only: those of
+    :data:`invlib.precision.CHANGES`, where :math:`d > 1000\,h^2` is more than curvature.
     """
     stage, node = network.stage, len(network.times) // 2
     state = stage.inputs[node]
     x = state[None] if network.joint else state[:1]
     small = 2 * torch.finfo(stage.recording.states[node].dtype).eps
-    one = network.select(torch.zeros(3, dtype=torch.long))
-    nodes = torch.full((3,), node, device=x.device)
-    found, spent = 0.0, 0
-    while not found and small < COARSE:
-        spent += 3
-        after, at, before = one.at(torch.cat([x * (1 + small), x, x * (1 - small)]), nodes)
-        found = second_difference(after[None], at[None], before[None]).nan_to_num(torch.inf).item()
-        small *= 32
-    return max(found, torch.finfo(torch.float64).eps), spent
+    larger = [h for h in CHANGES if h > max(small, FINEST)]
+
+    def differences(changes: Sequence[float]) -> list[float]:
+        count, steps = len(changes), torch.tensor([*changes, *(-h for h in changes), 0.0]).to(x)
+        one = network.select(torch.zeros(len(steps), dtype=torch.long))
+        nodes = torch.full((len(steps),), node, device=x.device)
+        m = one.at(x * (1 + column(steps, x.expand(len(steps), *x.shape[1:]))), nodes)
+        sizes = second_difference(m[:count], m[-1:], m[count:-1])
+        return cast(list[float], sizes.nan_to_num(torch.inf).tolist())
+
+    found, *coarser = differences([small, *larger])
+    spent = 3 + 2 * len(larger)
+    while not found and (small := 32 * small) < COARSE:
+        found, spent = differences([small])[0], spent + 3
+    rough = [d for h, d in zip(larger, coarser, strict=True) if d > CURVED * h**2]
+    return max(found, *rough, torch.finfo(torch.float64).eps), spent
 
 
 def _unrepeatable(stage: Stage, gaps: Mapping[str, str]) -> str:

@@ -66,6 +66,23 @@ class Stage:
         self._loop(states, nodes, found.append, None, None)
         return found
 
+    def sampled(self, first: Tensor, follow: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Sample on from a first network input, in one run of the pipeline; where that ends.
+
+        Args:
+            first: network input of the first step, ``[B, ...]``.
+            follow: called with every network input and its output; gives the next input.
+        """
+        states, ends = [first], list[Tensor]()
+        self.runs += 1
+
+        def note(m: Tensor) -> None:
+            after = follow(states[-1], m)
+            (states if len(states) < self.recording.steps else ends).append(after)
+
+        self._loop(states, None, note, None, None)
+        return ends[0]
+
     def watch(
         self,
         states: Sequence[Tensor],
