@@ -1,7 +1,8 @@
 """How far claims are from their bounds: ``python -m invlib.reproduce.book.slack PAGES``.
 
-The values are kept in ``book/claims.json``. A bound that is more than a factor of 10 away says little
-about the number, and needs its reason beside it, ``claim(..., why="...")``; a test asks for it.
+The values are kept in ``book/claims.json``. A bound that is more than a factor of 10 away says
+little about the number, and needs its reason beside it, ``claim(..., why="...")``; a test asks
+for it.
 """
 
 from __future__ import annotations
