@@ -39,7 +39,9 @@ def recorded(notebook: nbformat.NotebookNode, folder: Path) -> dict[str, Any]:
 
 
 def keep(page: Path, entries: Entries, root: Path = ROOT) -> None:
-    """Store what the claims of a page noted, beside that of the other pages."""
+    """Store what the claims of a page of the book noted; of a page elsewhere nothing is kept."""
+    if not page.resolve().is_relative_to(root.resolve()):
+        return
     file = root / FILE
     known = json.loads(file.read_text()) if file.exists() else {}
     known[page.resolve().relative_to(root.resolve()).as_posix()] = entries
