@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,10 +45,28 @@ def keep(page: Path, entries: Entries, root: Path = ROOT) -> None:
         return
     file = root / FILE
     known = json.loads(file.read_text()) if file.exists() else {}
-    known[page.resolve().relative_to(root.resolve()).as_posix()] = entries
+    short = {line: {key: _short(value) for key, value in e.items()} for line, e in entries.items()}
+    known[page.resolve().relative_to(root.resolve()).as_posix()] = short
     part = file.with_suffix(".part")
-    part.write_text(json.dumps(dict(sorted(known.items())), indent=0, ensure_ascii=False) + "\n")
+    part.write_text(_laid_out(known))
     part.replace(file)
+
+
+def _short(value: Any) -> Any:
+    """A number with three digits, or each of several; anything else as it is."""
+    if isinstance(value, list):
+        return [_short(each) for each in value]
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def _laid_out(known: Mapping[str, Entries]) -> str:
+    """JSON with one claim a line."""
+    dump = partial(json.dumps, ensure_ascii=False)
+    pages = []
+    for name, entries in sorted(known.items()):
+        lines = ",\n".join(f"{dump(line)}: {dump(entry)}" for line, entry in entries.items())
+        pages.append(f"{dump(name)}: {{\n{lines}\n}}")
+    return "{\n" + ",\n".join(pages) + "\n}\n"
 
 
 def loose(entries: Entries) -> list[str]:
