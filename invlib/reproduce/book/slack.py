@@ -26,7 +26,7 @@ Entries = Mapping[str, Mapping[str, Any]]  # a claim as it is printed: its value
 
 
 def recorded(notebook: nbformat.NotebookNode, folder: Path) -> dict[str, Any]:
-    """Run a notebook, and return what its claims note.
+    """Run a notebook, and return what its claims note; not those of notebooks that it runs.
 
     Args:
         notebook: it is changed, as by :func:`~invlib.reproduce.book.kernel.execute`.
@@ -36,12 +36,20 @@ def recorded(notebook: nbformat.NotebookNode, folder: Path) -> dict[str, Any]:
         file = Path(place) / "claims.json"
         execute(notebook, folder, environment={RECORD: str(file)})
         known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    return known
+    here = printed(notebook)
+    return {line: entry for line, entry in known.items() if line in here}
+
+
+def printed(notebook: nbformat.NotebookNode) -> set[str]:
+    """The lines of claims, and of the checks of exercises, in the outputs of a notebook."""
+    outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+    text = "\n".join(o.text for o in outputs if o.output_type == "stream")
+    return {line[4:] for line in text.split("\n") if line.startswith("ok  ")}
 
 
 def keep(page: Path, entries: Entries, root: Path = ROOT) -> None:
     """Store what the claims of a page of the book noted; of a page elsewhere nothing is kept."""
-    if not page.resolve().is_relative_to(root.resolve()):
+    if not (entries and page.resolve().is_relative_to(root.resolve())):
         return
     file = root / FILE
     known = json.loads(file.read_text()) if file.exists() else {}
