@@ -91,7 +91,7 @@ $(BROWSER): $(STAMP)
 	$(BIN)/python -m pip install -c constraints.txt -e ".[browser]"
 	@touch $@
 
-browser: $(BROWSER) ## look at every page of the built book in a headless Chromium
+browser: $(BROWSER) ## look at every page of the built book, from a server and from a disk
 	$(BIN)/python -m pytest -q tests/browser
 
 chromium: $(BROWSER) ## install the Chromium that `make browser` looks with; needs root

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from invlib.claims import RECORD, ClaimError, claim
+from invlib.claims import RECORD, ROUNDOFF, ClaimError, claim, slack
 
 
 @pytest.fixture(autouse=True)
@@ -94,10 +94,42 @@ def test_values_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv(RECORD, str(file))
     claim("one", 0.25, below=1)
     claim("several", torch.tensor([1, 2]), above=0)
-    claim("numpy", np.float32(0.5), below=1)
+    claim("numpy, in dB", np.float32(-60), below=-20, why="other machines")
     with pytest.raises(ClaimError):
         claim("false", 2.0, below=1)
-    assert json.loads(file.read_text()) == {"one": 0.25, "several": [1, 2], "numpy": 0.5}
+    known = json.loads(file.read_text())
+    places = [entry.pop("at") for entry in known.values()]
+    assert known == {
+        "one < 1": {"value": 0.25, "slack": 4.0},
+        "several > 0": {"value": [1, 2], "slack": 1.0},
+        "numpy, in dB < -20": {"value": -60.0, "slack": 100.0, "why": "other machines"},
+    }
+    assert len({*places}) == 3 and all(place.startswith("test_claims:") for place in places)
     claim("one", 0.75, below=1)  # a rerun replaces
-    assert json.loads(file.read_text())["one"] == 0.75
+    assert json.loads(file.read_text())["one < 1"]["value"] == 0.75
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("values", "bounds", "level", "room"),
+    [
+        ([1e-6], {"below": 1e-3}, False, 1000),
+        ([0.5, 2.0], {"above": 0.1}, False, 5),  # the nearest counts
+        ([0.5, 2.0], {"below": 4}, False, 2),
+        ([-30], {"below": -10}, False, 3),
+        ([-10], {"above": -30}, False, 3),
+        ([4], {"below": 8, "above": 0.1}, False, 40),  # the wider side
+        ([-60], {"below": -20}, True, 100),
+        ([-3], {"above": -43}, True, 100),
+        ([30], {"above": 10}, True, 10),
+        ([0.0], {"below": 1e-12}, False, 1e-12 / ROUNDOFF),
+        ([-300], {"below": -233.05}, True, 10),  # no lower than round-off
+        ([5], {"above": 0}, False, 1),  # a sign
+        ([-0.2], {"below": 1e-9}, False, 1),  # a sign, up to round-off
+        ([3], {}, False, 1),
+    ],
+)
+def test_slack_is_the_factor_to_the_bound(
+    values: list[float], bounds: dict[str, float], level: bool, room: float
+) -> None:
+    assert slack(values, **bounds, level=level) == pytest.approx(room, rel=1e-2)

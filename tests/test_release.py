@@ -12,6 +12,8 @@ import pytest
 import yaml
 from chapters import ROOT
 from declared import PROJECT, pinned, requirements
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import invlib
@@ -51,9 +53,10 @@ def test_what_was_tested_together_is_what_is_declared(extra: str) -> None:
 def test_all_environments_are_made_of_the_same_versions() -> None:
     """Of the constraints, and of the Python that these were tested with."""
     [tested] = re.findall(r"\(Python (3\.\d+)\)", (ROOT / "constraints.txt").read_text())
-    files = ("environment.yml", "Dockerfile", ".devcontainer/devcontainer.json")
-    jobs = [".github/workflows/ci.yml", ".github/workflows/pages.yml"]
-    for name in (*files, *jobs):
+    files = ("environment.yml", ".binder/environment.yml", "Dockerfile")
+    files += (".devcontainer/devcontainer.json",)
+    jobs = (".github/workflows/ci.yml", ".github/workflows/pages.yml")
+    for name in files + jobs:
         found = PYTHON.findall((ROOT / name).read_text())
         assert found and set(found) == {tested}, name
     [lowest] = re.findall(r">=(3\.\d+)", PROJECT["requires-python"])
@@ -64,7 +67,33 @@ def test_all_environments_are_made_of_the_same_versions() -> None:
     assert "RUN make environment" in (ROOT / "Dockerfile").read_text()
     container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     assert container["postCreateCommand"] == "make environment"
-    assert "-c constraints.txt" in (ROOT / "Makefile").read_text()
+    for name in ("Makefile", ".binder/postBuild"):
+        assert "-c constraints.txt -e" in (ROOT / name).read_text()
+
+
+def test_binder_reads_its_folder_and_no_file_beside_it() -> None:
+    """It would take a Dockerfile first, and any file of its folder that it knows."""
+    folder = ROOT / ".binder"
+    assert not (ROOT / "binder").exists()
+    assert {file.name for file in folder.iterdir()} == {"environment.yml", "postBuild"}
+    assert (folder / "postBuild").stat().st_mode & 0o111
+    [listed, mine] = [
+        [part for part in workflow(ROOT / name)["dependencies"] if isinstance(part, str)]
+        for name in ("environment.yml", ".binder/environment.yml")
+    ]
+    assert mine == listed
+    assert '-c constraints.txt -e ".[book,test]"' in (folder / "postBuild").read_text()
+
+
+def test_colab_has_versions_that_are_allowed() -> None:
+    lines = (ROOT / "tests/colab/requirements.txt").read_text().splitlines()
+    colab = [Requirement(line.partition("#")[0]) for line in lines if line.partition("#")[0]]
+    bounds = dict(requirements("", "all"))
+    fixed = {canonicalize_name(each.name): each for each in colab if each.specifier}
+    assert len(fixed) > 5
+    for name, each in fixed.items():
+        [version] = [part.version for part in each.specifier]
+        assert name not in bounds or bounds[name].contains(version), name
 
 
 def test_the_lowest_versions_are_the_declared_ones() -> None:

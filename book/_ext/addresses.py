@@ -1,7 +1,7 @@
 """Put the address of the repository and the site into the pages, if the build knows one.
 
-Without an address there are no buttons that need it; only pages that stand alone have a button of
-Colab. See ``invlib.reproduce.book.address``.
+Without an address there are no buttons that need it. The button of Colab opens a page that stands
+alone, and from a figure the page that makes all of them. See ``invlib.reproduce.book.address``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from invlib.reproduce.book.address import BRANCH, ROOT, Address, address, citati
 from invlib.reproduce.book.install_cell import filled, installs
 
 CARD = "_static/round_trip.png"
+FIGURES, MAKING = "book/figures/", "book/run_on_a_gpu"
+LAUNCH = "launch-buttons"  # what the theme calls them
 ALT = "Two faces, what two methods make of their noises, and the errors"
 
 
@@ -78,9 +80,23 @@ def page(
     if where.book and tree is not None:
         title = str(context.get("title", app.config.html_title))
         context["metatags"] = context.get("metatags", "") + card(where, name, title)
-    if not stands_alone(Path(app.srcdir) / f"{name}.ipynb"):
-        buttons = context.get("header_buttons", [])
-        buttons[:] = [each for each in buttons if each.get("label") != "launch-buttons"]
+    context["header_buttons"] = launching(Path(app.srcdir), name, context.get("header_buttons", []))
+
+
+def launching(root: Path, page: str, header: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The buttons above a page, of which those that launch it lead to what runs alone."""
+    if stands_alone(root / f"{page}.ipynb"):
+        return header
+    if not page.startswith(FIGURES):
+        return [each for each in header if each.get("label") != LAUNCH]
+
+    def led(button: dict[str, Any]) -> dict[str, Any]:
+        return {**button, "url": button["url"].replace(f"{page}.ipynb", f"{MAKING}.ipynb")}
+
+    return [
+        {**each, "buttons": [*map(led, each["buttons"])]} if each.get("label") == LAUNCH else each
+        for each in header
+    ]
 
 
 def stands_alone(notebook: Path) -> bool:

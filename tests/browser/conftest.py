@@ -7,11 +7,14 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from zipfile import ZipFile
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from .looking import HTML
+from invlib.reproduce.book import offline
+
+from .looking import HTML, ROOT
 
 PATIENCE = 120_000  # milliseconds: the page of all functions is long, and machines are busy
 
@@ -43,6 +46,23 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the offline archive of the same build was unpacked to."""
+    offline.main(ROOT)
+    folder = tmp_path_factory.mktemp("disk")
+    with ZipFile(ROOT / offline.ARCHIVE) as archive:
+        archive.extractall(folder)
+    return (folder / offline.FOLDER).as_uri()
+
+
+@pytest.fixture(params=["site", "archive"])
+def place(request: pytest.FixtureRequest) -> str:
+    """Where the book is read: from a server, or from a disk with the network cut."""
+    found: str = request.getfixturevalue({"site": "address", "archive": "unpacked"}[request.param])
+    return found
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium: the one of this machine if there is one, else playwright's own."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -53,9 +73,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A reader who comes for the first time: an empty tab that remembers nothing."""
-    context = browser.new_context()
+    local = "place" in request.fixturenames and request.getfixturevalue("place")[:5] == "file:"
+    context = browser.new_context(offline=local)
     context.set_default_timeout(PATIENCE)
     yield context.new_page()
     context.close()

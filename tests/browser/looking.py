@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from playwright.sync_api import Error, Page
+from playwright.sync_api import ConsoleMessage, Error, Page, Request
 
-HTML = Path(__file__).parents[2] / "_build" / "html"
+ROOT = Path(__file__).parents[2]
+HTML = ROOT / "_build" / "html"
 SCREENS = HTML.parent / "screens"
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}  # points
 TALLEST = 60_000  # of a JPEG file
@@ -49,6 +50,25 @@ SHOWN = """slider => {
     const box = slider.closest('.widget-vbox');
     return [...box.querySelectorAll('img')].filter(i => i.offsetParent).map(i => i.src).join();
 }"""
+
+
+def complaints_of(page: Page, place: str) -> list[str]:
+    """A list that fills while a page loads: errors of scripts, and what is asked of others."""
+    found: list[str] = []
+    page.on("pageerror", lambda error: found.append(f"script: {error}"))
+    page.on("requestfailed", lambda request: found.append(f"not loaded: {request.url}"))
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            found.append(f"console: {message.text}")
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith((place, "data:", "blob:")):
+            found.append(f"asks another server: {request.url}")
+
+    page.on("console", heard)
+    page.on("request", asked)
+    return found
 
 
 def mathematics(page: Page) -> list[str]:

@@ -9,8 +9,8 @@ from playwright.sync_api import Page
 
 from invlib.reproduce.book import web
 
-from .looking import HTML, SIZES, covered, faults, mathematics, sliders
-from .test_pages import PAGES, ROOT, slides_in
+from .looking import ROOT, SIZES, complaints_of, covered, faults
+from .test_pages import PAGES, slides_in
 
 CHAPTER = "book/03_why_naive_fails.html"
 
@@ -63,11 +63,22 @@ def test_the_keyboard_leads_through_the_page(page: Page, address: str) -> None:
         assert any(door in href for href in doors), door
 
 
-def test_the_search_finds_a_page(page: Page, address: str) -> None:
-    page.goto(f"{address}/search.html?q=certificate", wait_until="load")
+def test_the_search_finds_a_page(page: Page, place: str) -> None:
+    complaints = complaints_of(page, place)
+    page.goto(f"{place}/search.html?q=certificate", wait_until="load")
     page.wait_for_selector("#search-results li a")
     links = page.locator("#search-results li a").all()
     assert any("08_certificates" in (link.get_attribute("href") or "") for link in links)
+    assert complaints == []
+
+
+def test_a_word_of_the_glossary_explains_itself(page: Page, place: str) -> None:
+    page.goto(f"{place}/{CHAPTER}", wait_until="load")
+    word = page.locator("a:has(> .glossary-term)", has_text="certificate").first
+    page.wait_for_function("document.querySelector('a:has(> .glossary-term)')._tippy")
+    word.hover()
+    page.wait_for_selector(".tippy-content")
+    assert "evidence about an inversion" in page.locator(".tippy-content").inner_text()
 
 
 def test_printed_everything_is_open(page: Page, address: str) -> None:
@@ -94,13 +105,3 @@ def test_who_is_lost_finds_home_from_any_depth(page: Page, address: str) -> None
         assert page.locator("#home").get_attribute("href") == "/index.html"
     page.goto(f"{address}/book/certificates_8.html")
     assert page.locator("#words").input_value() == "certificates"
-
-
-def test_the_book_opens_from_a_disk(page: Page) -> None:
-    """Formulas are set and a slider obeys, with no server at all."""
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto((HTML / CHAPTER).as_uri(), wait_until="load")
-    page.wait_for_selector(".widget-slider [role=slider]")
-    assert [*errors, *mathematics(page), *sliders(page)] == []
-    assert page.locator("mjx-container").count() > 10

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import Page
 from widget_states import widget_models
 
-from .looking import HTML, SIZES, mathematics, pictures, sliders, width
+from .looking import HTML, ROOT, SIZES, complaints_of, mathematics, pictures, sliders, width
 
 PAGES = sorted(str(p.relative_to(HTML)) for p in (HTML / "book").rglob("*.html"))
-ROOT = Path(__file__).parents[2]
+SLIDES = sorted(str(p.relative_to(HTML)) for p in (HTML / "slides").glob("*.html"))
 
 
 def slides_in(name: str) -> int:
@@ -27,25 +25,9 @@ def test_the_book_was_built() -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_reader_has_nothing_to_complain_of(name: str, page: Page, address: str) -> None:
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
-    page.on(
-        "console",
-        lambda message: (
-            complaints.append(f"console: {message.text}") if message.type == "error" else None
-        ),
-    )
-    page.on("requestfailed", lambda request: complaints.append(f"not loaded: {request.url}"))
-    page.on(
-        "request",
-        lambda request: (
-            complaints.append(f"asks another server: {request.url}")
-            if not request.url.startswith((address, "data:", "blob:"))
-            else None
-        ),
-    )
-    page.goto(f"{address}/{name}", wait_until="load")
+def test_a_reader_has_nothing_to_complain_of(name: str, page: Page, place: str) -> None:
+    complaints = complaints_of(page, place)
+    page.goto(f"{place}/{name}", wait_until="load")
     complaints += mathematics(page)
     count = slides_in(name)
     if count:
@@ -54,6 +36,25 @@ def test_a_reader_has_nothing_to_complain_of(name: str, page: Page, address: str
     if found != count:
         complaints.append(f"{found} sliders instead of {count}")
     complaints += pictures(page) + sliders(page)
-    for size in SIZES:
+    for size in SIZES if place.startswith("http") else ():  # the same pages are as wide
         complaints += width(page, name, size)
     assert not complaints, "\n".join(complaints)
+
+
+def test_the_teaching_page_leads_to_the_slides(page: Page, place: str) -> None:
+    page.goto(f"{place}/book/reference/teaching.html", wait_until="load")
+    links = [a.get_attribute("href") or "" for a in page.locator(".bd-article a").all()]
+    assert [f"../../{name}" for name in SLIDES] == [link for link in links if "slides/" in link]
+    assert len(SLIDES) == 3
+
+
+@pytest.mark.parametrize("name", SLIDES)
+def test_slides_show_their_formulas_and_turn_by_a_key(name: str, page: Page, place: str) -> None:
+    complaints = complaints_of(page, place)
+    page.goto(f"{place}/{name}", wait_until="load")
+    page.wait_for_selector("mjx-container", state="attached")
+    page.evaluate("() => MathJax.startup.promise")
+    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("scrollY > innerHeight / 2")
+    assert complaints + pictures(page) == []

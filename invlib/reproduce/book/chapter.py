@@ -10,7 +10,7 @@ from typing import Annotated
 import nbformat
 import typer
 
-from .kernel import execute
+from .slack import keep, recorded
 from .tidy import tidied
 
 LIMIT = 60  # seconds of computing that a chapter may take
@@ -28,10 +28,11 @@ def main(
         notebook = nbformat.read(page, as_version=4)
         if run:
             start = computed()
-            execute(notebook, page.parent)
+            claims = recorded(notebook, page.parent)
             seconds = computed() - start
             if seconds > LIMIT:
                 sys.exit(f"{page} computed for {seconds:.0f} s, more than {LIMIT} s: not stored")
+            keep(page, claims)
             print(f"{page}: {seconds:.0f} s", flush=True)
         write(tidied(notebook), page)
 

@@ -49,18 +49,26 @@ def run_notebook(path: Path, profile: str | None = None, output: Path | None = N
         path: the notebook.
         profile: the parameter of a figure; None for a notebook without one.
         output: where it goes.
+
+    Raises:
+        PapermillExecutionError: if a cell fails; what ran before it is kept, but not in place.
     """
+    kept = output not in (None, path)
     with tempfile.TemporaryDirectory() as folder:
         done = Path(folder) / path.name
-        papermill.execute_notebook(
-            path,
-            done,
-            {} if profile is None else {"profile": profile},
-            cwd=path.parent,
-            kernel_name="python3",
-            progress_bar=False,
-            shutdown_kernel="immediate",  # a polite one complains of an interrupt
-            config=ENCRYPTED,
-        )
-        nbformat.write(tidied(nbformat.read(done, as_version=4)), done)
-        shutil.move(done, output or path)
+        try:
+            papermill.execute_notebook(
+                path,
+                done,
+                {} if profile is None else {"profile": profile},
+                cwd=path.parent,
+                kernel_name="python3",
+                progress_bar=False,
+                shutdown_kernel="immediate",  # a polite one complains of an interrupt
+                config=ENCRYPTED,
+            )
+            kept = True
+        finally:
+            if kept and done.exists():
+                nbformat.write(tidied(nbformat.read(done, as_version=4)), done)
+                shutil.move(done, output or path)

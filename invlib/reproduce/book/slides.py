@@ -114,9 +114,14 @@ def page(lecture: str, folder: Path, root: Path = ROOT) -> str:
     return frame.replace("SLIDES", "\n".join(sections(found)))
 
 
-def main(root: Path = ROOT) -> None:
-    """Write all lectures, with what their pages load."""
-    folder = root / BUILT
+def main(root: Path = ROOT, folder: Path | None = None) -> None:
+    """Write all lectures, with what their pages load.
+
+    Args:
+        root: folder of the repository.
+        folder: what is in it goes first; by default a folder of their own.
+    """
+    folder = folder or root / BUILT
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     lectures = sorted((root / SOURCES).glob("lecture*.md"))
@@ -129,7 +134,7 @@ def main(root: Path = ROOT) -> None:
     shutil.copy(
         Path(package.origin).parent / "static/mathjax/tex-svg-full.js", folder / "mathjax.js"
     )
-    print(f"{len(lectures)} lectures in {BUILT}")
+    print(f"{len(lectures)} lectures in {folder}")
 
 
 if __name__ == "__main__":

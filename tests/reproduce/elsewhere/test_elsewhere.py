@@ -1,0 +1,177 @@
+"""All figures in a folder of one's own: planned, done, drawn, packed, and taken up again."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from zipfile import ZipFile
+
+import nbformat
+import papermill
+import pytest
+import setuptools
+from chapters import ROOT
+
+from invlib.reproduce.book.kernel import ENCRYPTED
+from invlib.reproduce.elsewhere import costs, draw, drawing, pictures, plan
+from invlib.reproduce.elsewhere.costs import Evaluation, evaluations
+from invlib.reproduce.engine.work import FOLDER
+from invlib.reproduce.figures.registry import FIGURES
+from invlib.reproduce.models import paper_models
+
+PAGE = ROOT / "book/run_on_a_gpu.ipynb"
+COSTS = costs.__globals__  # of the module
+
+
+def tiny(folder: Path, *names: str):
+    return plan("tiny", names, folder)
+
+
+# --- planning
+
+
+def test_a_plan_has_what_was_asked_for_or_all_of_the_profile(tmp_path: Path) -> None:
+    assert [f.name for f in tiny(tmp_path, "fig4", "fig1").figures] == ["fig4", "fig1"]
+    assert {f.name for f in tiny(tmp_path).figures} == {*FIGURES}
+    assert tiny(tmp_path / "new").folder.is_dir()
+    assert plan("tiny", ["fig1"]).folder != plan("tiny", ["fig1"]).folder
+
+
+@pytest.mark.parametrize(
+    ("profile", "names", "message"),
+    [
+        ("huge", None, "unknown profile 'huge'"),
+        ("tiny", ["fig1", "fig9"], "has no figure fig9; use some of abstract"),
+        ("paper", ["fig6"], "has no figure fig6"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(
+    profile: str, names: list[str] | None, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan(profile, names, tmp_path)
+
+
+def test_the_paper_needs_a_gpu_and_is_refused_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(RuntimeError, match="needs a CUDA GPU"):
+        plan("paper", None, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+# --- costs
+
+
+def test_evaluations_are_those_of_the_stored_results() -> None:
+    assert evaluations(FIGURES["fig1"]) == {}  # a formula, no network
+    stored = json.loads((ROOT / "results/runtime.json").read_text())["rows"]
+    expected = sum(row["nfe"] * row["images"] for row in stored)
+    assert evaluations(FIGURES["runtime"]) == {"latent": expected}
+    counted = evaluations(FIGURES["fig2"])
+    assert counted and set(counted) == {"pixel", "latent"} and min(counted.values()) > 1000
+    assert evaluations(FIGURES["watermark"]) is None
+
+
+def test_costs_count_what_is_left_and_say_what_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = {"pixel": Evaluation(0.5, 1e9), "latent": Evaluation(2.0, 3e9)}
+    monkeypatch.setitem(COSTS, "measure", lambda profile: one)
+    text = costs(tiny(tmp_path, "abstract", "watermark"))
+    number = evaluations(FIGURES["abstract"])["latent"]
+    assert f"| abstract | 1 of 1 | {number:.0f} | {2 * number / 60:.0f} min |" in text
+    assert "| watermark | 26 of 26 | not counted | not counted |" in text
+    assert "latent: 2e+03 ms, 3.0 GB" in text and "GB free" in text
+
+
+def test_the_paper_says_what_its_owner_has_to_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paper_models, "check", lambda: None)
+    monkeypatch.setitem(COSTS, "measure", lambda profile: {"latent": Evaluation(0.1, 1e10)})
+    chosen = plan("paper", ["abstract"], tmp_path)
+    text = costs(chosen)
+    assert chosen.workers == 1 and "* a CUDA GPU with about 20 GB of memory" in text
+    assert "nobody has run this profile yet" in text
+    assert "3.5 GB are the weights" in text
+
+
+def test_an_evaluation_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    (pixel, latent) = COSTS["spaces"]("tiny", 1)
+    for space in (pixel, latent):
+        one = COSTS["evaluation"](space)
+        assert 0 < one.seconds < 60 and 1e8 < one.memory < 1e11
+
+
+# --- the page
+
+
+def test_the_page_makes_a_figure_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    folder, kernel = tmp_path / "drive", tmp_path / "empty"
+    kernel.mkdir()
+    papermill.execute_notebook(
+        PAGE,
+        tmp_path / "done.ipynb",
+        {"profile": "tiny", "figures": ["fig1"], "folder": str(folder)},
+        cwd=kernel,
+        progress_bar=False,
+        config=ENCRYPTED,
+    )
+    cells = nbformat.read(tmp_path / "done.ipynb", as_version=4).cells
+    outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) == 1
+    assert "| fig1 | 1 of 1 |" in json.dumps(outputs)
+    assert [*kernel.iterdir()] == []
+    with ZipFile(folder / "invlib-figures-tiny.zip") as archive:
+        assert archive.namelist() == ["results/fig1.ipynb", "results/fig1.json"]
+        values = json.loads(archive.read("results/fig1.json"))
+    assert values["rows"] and values["code"]
+
+    [work] = (folder / FOLDER).glob("*.safetensors")
+    before = work.stat().st_mtime_ns
+    again = tiny(folder, "fig1")  # after a disconnect
+    again.work()
+    assert again.left(again.figures[0]) == 0 and work.stat().st_mtime_ns == before
+
+
+def test_a_page_that_stops_keeps_what_it_made(tmp_path: Path, monkeypatch) -> None:
+    page = tmp_path / "page.ipynb"
+    cells = [
+        nbformat.v4.new_code_cell(source)
+        for source in ('profile = "tiny"', "print(profile)", 'raise ValueError("not here")')
+    ]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), page)
+    monkeypatch.setattr(drawing, "source", lambda figure: page)
+    chosen = tiny(tmp_path / "folder", "fig4")
+    assert draw(chosen) == {"fig4": "ValueError: not here"}
+    assert "tiny" in chosen.page(chosen.figures[0]).read_text()
+    assert [*pictures(chosen)] == []
+    assert chosen.pack().exists()
+
+
+def test_without_numbers_there_is_nothing_to_pack(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="draw the figures first"):
+        tiny(tmp_path, "fig1").pack()
+
+
+# --- in a wheel
+
+
+def test_the_pages_come_with_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **options: given.update(options))
+    monkeypatch.chdir(ROOT)
+    runpy.run_path(str(ROOT / "setup.py"))
+    package = f"invlib.{drawing.INSTALLED.name}"
+    assert package in given["packages"] and given["package_data"][package] == ["*.ipynb"]
+    assert given["package_dir"][package] == "book/figures"
+    assert "include book/figures/*.ipynb" in (ROOT / "MANIFEST.in").read_text()
+    assert drawing.source(FIGURES["fig2"]) == ROOT / "book/figures/fig2.ipynb"
+    (tmp_path / "fig2.ipynb").write_text("")
+    monkeypatch.setattr(drawing, "INSTALLED", tmp_path)
+    assert drawing.source(FIGURES["fig2"]) == tmp_path / "fig2.ipynb"
