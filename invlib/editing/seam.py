@@ -2,12 +2,10 @@ r"""No seam: latents whose picture meets the kept pixels, and a correction that 
 
 **The decoder moves what was kept.** Latents outside the mask may be the original's bit for bit,
 and yet a decoder sees neighbours: around a changed latent it paints other pixels. So the latents
-are solved again, now for a picture with two sorts of pixels, and again as a box (see
-:class:`invlib.autoencoder.Box`): outside the mask the box of the given 8-bit picture; inside, the
-edited picture; and between them a band in which the decoder is free, so that what crosses the
-border is what it would paint there. What it still misses outside, where the picture is none of the
-decoder's own, is carried inside the mask and fades there. Then outside nothing is pasted but the
-values that were given.
+are solved again, and again for a box (see :class:`invlib.autoencoder.Box`): outside the mask that
+of the given 8-bit picture, inside that of the edited one, bent at the border so that it meets what
+was kept. What the decoder still misses outside, where the picture is none of its own, is carried
+inside the mask and fades there. Then outside nothing is left but the values that were given.
 """
 
 from __future__ import annotations
@@ -50,40 +48,37 @@ def joined_to(
     latents: Tensor,
     *,
     feather: int = 4,
-    free: int = 2,
     iterations: int = 40,
 ) -> Joined:
     r"""Latents of an edit, solved again so that their picture meets the pixels around the mask.
 
     .. math:: \min_z\ \mathrm{dist}\bigl(D(z), B\bigr)^2, \qquad B_p = \begin{cases}
               \text{the box of } x^*_p & M_p = 0 \\
-              \mathbb{R} & M_p = 1,\ \text{depth}_p \le \text{free} \\
-              D(z_{edit})_p + f_p\,r_p \pm 1/255 & \text{otherwise} \end{cases}
+              D(z_{edit})_p + r_p \pm 1/255 & M_p = 1 \end{cases}
 
-    with r what the edit misses outside, carried inside by :func:`faded`.
+    with r what the edit misses outside, carried inside and faded by :func:`faded`. A band along
+    the border in which the decoder is free instead makes smaller steps, too, but errors inside of
+    up to twice the size.
 
     Args:
         autoencoder: the autoencoder.
         box: the given pictures.
         mask: the pixels that may change, bool ``[B, 1, H, W]``.
         latents: edited latents, ``[B, ...]``, the start.
-        feather: pixels over which the correction fades.
-        free: pixels along the border in which the decoder is free.
+        feather: pixels over which the correction fades; 0 for none.
         iterations: L-BFGS steps.
 
     Raises:
-        ValueError: if ``feather`` or ``free`` is negative.
+        ValueError: if ``feather`` is negative.
     """
-    if feather < 0 or free < 0:
-        raise ValueError(f"feather and free are pixels, at least 0, got {feather} and {free}")
+    if feather < 0:
+        raise ValueError(f"feather is a number of pixels, at least 0, got {feather}")
     painted = autoencoder.decode(latents)
     wanted = painted + faded(-box.excess(painted), mask, feather)
-    loose = mask & (depth(mask, free + 1) <= free)
-    infinite = torch.full_like(wanted, torch.inf)
     goal = Box(
         torch.where(mask, wanted, box.center),
-        torch.where(mask, torch.where(loose, -infinite, wanted - HALF), box.lower),
-        torch.where(mask, torch.where(loose, infinite, wanted + HALF), box.upper),
+        torch.where(mask, wanted - HALF, box.lower),
+        torch.where(mask, wanted + HALF, box.upper),
     )
     found = quasi_newton(autoencoder, goal, start=latents, iterations=iterations)
     shown = autoencoder.decode(found.latents)
@@ -107,21 +102,19 @@ def depth(mask: Tensor, most: int) -> Tensor:
         float64, 0 outside the mask.
     """
     outside = ~mask
-    return sum(
-        (1 - dilate(outside.double(), k) for k in range(1, most)), start=mask.double()
-    )
+    return sum((1 - dilate(outside.double(), k) for k in range(1, most)), start=mask.double())
 
 
 def faded(residual: Tensor, mask: Tensor, feather: int) -> Tensor:
     r"""What is missed outside a mask, carried inside and faded over some pixels.
 
     .. math:: f_p\,\frac{\sum_{q \notin M} G(p - q)\,r_q}{\sum_{q \notin M} G(p - q)}, \qquad
-              f_p = \max\Bigl(0,\ 1 - \frac{\text{depth}_p - 1/2}{\text{feather}}\Bigr)
+              f_p = \max\Bigl(0,\ 1 - \frac{\text{depth}_p - 1}{\text{feather}}\Bigr)
 
     Args:
         residual: r, ``[B, C, H, W]``; looked at outside the mask only.
         mask: bool ``[B, 1, H, W]``.
-        feather: pixels; the Gaussian G is half as wide.
+        feather: pixels; the Gaussian G has a fourth of it as its standard deviation.
 
     Returns:
         The correction inside the mask; 0 outside.
@@ -129,9 +122,9 @@ def faded(residual: Tensor, mask: Tensor, feather: int) -> Tensor:
     if feather == 0:
         return torch.zeros_like(residual)
     outside = (~mask).to(residual)
-    weight = _blurred(outside, feather / 2)
-    carried = _blurred(residual * outside, feather / 2) / weight.clamp(min=1e-12)
-    fade = (1 - (depth(mask, feather + 1) - 0.5) / feather).clamp(0, 1)
+    weight = _blurred(outside, feather / 4)
+    carried = _blurred(residual * outside, feather / 4) / weight.clamp(min=1e-12)
+    fade = (1 - (depth(mask, feather + 1) - 1) / feather).clamp(0, 1)
     return torch.where(mask & (weight > 1e-9), fade * carried, 0.0)
 
 
@@ -145,16 +138,16 @@ def across(picture: Tensor, mask: Tensor) -> Tensor:
     Raises:
         ValueError: if a mask has no border.
     """
-    total, count = 0.0, 0.0
+    total = count = torch.zeros(len(picture), dtype=torch.float64, device=picture.device)
     for axis in (2, 3):
         size = picture.shape[axis] - 1
         crosses = mask.narrow(axis, 0, size) != mask.narrow(axis, 1, size)
         step = (picture.double().diff(dim=axis)).abs().mean(1, keepdim=True)
         total = total + (step * crosses).flatten(1).sum(1)
         count = count + crosses.flatten(1).sum(1)
-    if not (torch.as_tensor(count) > 0).all():
+    if not (count > 0).all():
         raise ValueError("a mask has no border: it is empty, or all of the picture")
-    return torch.as_tensor(total / count)
+    return total / count
 
 
 def _next_to(missed: Tensor, mask: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,8 +44,10 @@ class Noted(TorchFunctionMode):
         """Call ``func``; note what goes into an attention."""
         kwargs = kwargs or {}
         if func is functional.scaled_dot_product_attention:
-            query, key = (kwargs.get(n, args[i] if i < len(args) else None)
-                          for i, n in enumerate(("query", "key")))
+            query, key = (
+                kwargs.get(n, args[i] if i < len(args) else None)
+                for i, n in enumerate(("query", "key"))
+            )
             mask = kwargs.get("attn_mask", args[3] if len(args) > 3 else None)
             self.calls.append((query, key, mask, kwargs.get("scale")))
         return func(*args, **kwargs)
@@ -136,7 +138,9 @@ def tokens_of(
         raise ValueError("the network is given no text as encoder_hidden_states: give a mask")
     names = sorted(n for n in vars(pipe) if n.startswith("tokenizer"))
     tokenizers = [getattr(pipe, n) for n in names if getattr(pipe, n) is not None]
-    return [_places(tokenizers, texts, phrase, i, length) for i, phrase in enumerate(phrases)], length
+    return [
+        _places(tokenizers, texts, phrase, i, length) for i, phrase in enumerate(phrases)
+    ], length
 
 
 def _places(
@@ -196,7 +200,7 @@ class Reads:
             mask = mask if len(mask) == 1 else mask[self.rows]
             hidden = mask.dtype == torch.bool
             scores = scores.masked_fill(~mask, -math.inf) if hidden else scores + mask
-        return cast(Tensor, scores.softmax(-1).mean(1))
+        return scores.softmax(-1).mean(1)
 
 
 def _attentions(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..autoencoder import Autoencoder, Box, to_bytes
+from ..autoencoder import Autoencoder, Box, DecoderInverter, to_bytes
 from ..pipelines import ImageInversion, Options, invert_image
 from ..pipelines.decoding import read_decoder
 from ..pipelines.images import Pictures
@@ -22,11 +22,10 @@ from .blend import edit
 from .image_edit import ImageEdit
 from .masks import dilate, latent_mask
 from .mixing import mixed
+from .plausible import FOREIGN, plausible
 from .region import checked, code_shape, differences, given_region, on_states, otsu
 from .seam import joined_to
 from .words import attention_to
-
-FOREIGN = 0.5  # share of values that decode; pictures of a pipeline have nearly all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +33,7 @@ class EditOptions(Options):
     """How to edit, and how to invert before.
 
     Attributes:
+        decoder: as for inversion, but by default :func:`invlib.editing.plausible`.
         guidance: guidance scale of the new prompt; by default that of the call.
         start: first step with the new prompt, from 0. The steps before have the old prompt and
             keep more of the layout.
@@ -41,18 +41,16 @@ class EditOptions(Options):
             that the values suggest (:func:`invlib.editing.otsu`).
         grow: pixels by which a mask that is found is made larger.
         feather: pixels inside the mask over which the correction fades; 0 for none.
-        free: pixels along the border in which the decoder is free; see
-            :func:`invlib.editing.joined_to`.
         inversion: what an earlier edit, or :func:`invlib.invert_image`, found for this picture
             and call; it is not searched again.
     """
 
+    decoder: str | DecoderInverter = plausible
     guidance: float | None = None
     start: int = 0
     threshold: float | None = None
     grow: int = 1
     feather: int = 4
-    free: int = 2
     inversion: ImageInversion | None = None
 
 
@@ -77,11 +75,12 @@ def edit_image(
     more so that the decoder meets the kept pixels at the border
     (:func:`invlib.editing.joined_to`).
 
-    A picture that no model made has a noise, too, and at guidance 1 it is found as surely. But it
-    is none that the pipeline would draw: on drawn portraits its variance is about a half at
-    guidance 1, and 1.3 at guidance 3, where a new prompt may make anything of it
-    (``results/edits.json``). So where ``guidance_scale`` is not given it is 1, and
-    ``options={"guidance": w}`` edits more strongly.
+    A picture that no model made has a noise, too, and it is found as surely. But latents that
+    decode to as many of its values as possible are none that the network would make, and neither is
+    the noise; the encoder's are (:func:`invlib.editing.plausible`), and what they do not show is
+    kept outside the mask anyway. Nor is a noise found at a high guidance scale: a new prompt may
+    make anything of it. So where ``guidance_scale`` is not given it is 1, and
+    ``options={"guidance": w}`` edits more strongly. ``results/edits.json`` has the measurements.
 
     Args:
         pipe: any diffusers pipeline that :func:`invlib.invert_image` takes and that makes
@@ -116,6 +115,7 @@ def edit_image(
     given = None if where is None or _is_words(where) else where
     region = None if given is None else given_region(given, tuple(pictures.pixels.shape))
     result = own.inversion or invert_image(pipe, picture, options=search, **asked)
+    _check_call(result, asked)
     changed = _changed(pipe, result, new_prompt, len(pictures.pixels), own.guidance)
     with (
         torch.inference_mode(False),
@@ -125,8 +125,10 @@ def edit_image(
         known_seed(result.seed),
     ):
         new = _read_same(pipe, changed, result)
-        old = new if region is not None and own.start == 0 else _read_same(
-            pipe, dict(result.call), result
+        old = (
+            new
+            if region is not None and own.start == 0
+            else _read_same(pipe, dict(result.call), result)
         )
         autoencoder, shape = read_decoder(new)
         box = pictures.box(shape, pipe._execution_device)
@@ -155,16 +157,14 @@ def _finished(
     border = torch.zeros(len(given), dtype=torch.float64)
     picture = latents
     if autoencoder is not None:
-        same = joined_to(
-            autoencoder, box, region, latents, feather=own.feather, free=own.free
-        )
+        same = joined_to(autoencoder, box, region, latents, feather=own.feather)
         latents, picture, border = same.latents, same.picture, same.border
     share = 1.0 if result.decoding is None else result.decoding.inside.min().item()
     if share < FOREIGN:
         notes = [
             *notes,
-            f"only {share:.0%} of the values come back through the decoder: no picture of this "
-            "pipeline as it is called; edits are safest with guidance_scale=1",
+            f"no latents decode to this picture (the encoder's, to {share:.0%} of its values): the "
+            "pipeline did not make it; edits are safest with guidance_scale=1",
         ]
     pixels = torch.where(region, to_bytes(picture), given)
     mask, notes = region.cpu(), [*notes, *result.notes]
@@ -178,13 +178,8 @@ def _asked(
 ) -> tuple[EditOptions, Options, dict[str, Any], list[str]]:
     """Our options, those of the search among them, the pipeline's call, and a note about it."""
     ours = [f.name for f in fields(EditOptions) if f.name not in OPTIONS]
-    takes = _takes(pipe)
-    if isinstance(options, Options):
-        values = {f.name: getattr(options, f.name) for f in fields(options)}
-        asked = {n: v for n, v in values.items() if v is not getattr(EditOptions, n)}
-    else:
-        asked = options if options is None else dict(options)  # type: ignore[assignment]
-    own = {name: asked.pop(name) for name in ours if asked and name in asked}
+    takes, asked = _takes(pipe), _given(options)
+    own = {name: asked.pop(name) for name in ours if name in asked}
     flat = {name: call[name] for name in ours if name in call and name not in takes}
     for name in own.keys() & flat.keys():
         raise TypeError(f"{name} is given twice: in options and beside the call; give it once")
@@ -194,8 +189,27 @@ def _asked(
     if "guidance_scale" in takes and "guidance_scale" not in arguments:
         arguments["guidance_scale"] = 1.0
         notes.append("guidance_scale was not given: 1, for a picture that no model made")
+    if "decoder" not in {**asked, **rest}:
+        search = replace(search, decoder=plausible)
     common = {name: getattr(search, name) for name in OPTIONS}
     return EditOptions(**common, **own, **flat), search, arguments, notes
+
+
+def _given(options: Options | Mapping[str, Any] | None) -> dict[str, Any]:
+    """The options that are given.
+
+    Raises:
+        TypeError: if they are no options.
+    """
+    if isinstance(options, Options):
+        values = {f.name: getattr(options, f.name) for f in fields(options)}
+        return {n: v for n, v in values.items() if v is not getattr(type(options), n)}
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(
+            "options must be a dictionary such as {'feather': 4} or invlib.EditOptions, not "
+            f"{type(options).__name__}"
+        )
+    return dict(options or {})
 
 
 def _takes(pipe: Any) -> Mapping[str, Any]:
@@ -205,6 +219,22 @@ def _takes(pipe: Any) -> Mapping[str, Any]:
 def _is_words(where: Any) -> bool:
     several = isinstance(where, list | tuple) and bool(where)
     return isinstance(where, str) or (several and all(isinstance(w, str) for w in where))
+
+
+def _check_call(result: ImageInversion, asked: Mapping[str, Any]) -> None:
+    """Refuse an inversion of another call.
+
+    Raises:
+        ValueError: with the argument that differs.
+    """
+    for name, value in asked.items():
+        known = result.call.get(name)
+        simple = isinstance(value, str | int | float | list | tuple)
+        if simple and isinstance(known, str | int | float | list | tuple) and value != known:
+            raise ValueError(
+                f"the inversion is one of a call with {name}={known!r}, not {value!r}: leave the "
+                "option inversion out"
+            )
 
 
 def _changed(
@@ -273,9 +303,7 @@ def _looked_at(
     """Where a mask comes from, and the values that it is cut from, ``[B, 1, H, W]``."""
     if where is None:
         states = result.inversion.states
-        return "differences", differences(
-            old.network, new.network, states, old.solver, autoencoder
-        )
+        return "differences", differences(old.network, new.network, states, old.solver, autoencoder)
     code = shape if autoencoder is None else code_shape(autoencoder)
     sizes = ((code[-2], code[-1]), (shape[-2], shape[-1]))
     return "attention", attention_to(where, old, new, result, sizes)
