@@ -114,7 +114,7 @@ def tokens_of(
 
     The text encoders of the pipeline's own call are watched: what they are given are the tokens.
     Texts of several encoders stand side by side in one sequence where its length is the sum of
-    theirs, and otherwise in channels.
+    theirs, or longer, and otherwise in channels.
 
     Raises:
         ValueError: if a phrase is not in its prompt, or the texts do not explain the length.
@@ -137,7 +137,7 @@ def tokens_of(
     if not length:
         raise ValueError("the network is given no text as encoder_hidden_states: give a mask")
     names = sorted(n for n in vars(pipe) if n.startswith("tokenizer"))
-    tokenizers = [getattr(pipe, n) for n in names if getattr(pipe, n) is not None]
+    tokenizers = [getattr(pipe, n) for n in names if callable(getattr(pipe, n))]
     return [
         _places(tokenizers, texts, phrase, i, length) for i, phrase in enumerate(phrases)
     ], length
@@ -150,7 +150,7 @@ def _places(
     sizes = list(dict.fromkeys(ids.shape[1] for ids in texts))
     if length in sizes:
         starts = {length: 0}
-    elif sum(sizes) == length:
+    elif sum(sizes) <= length:  # less, where an encoder that is missing is filled up
         starts = {size: sum(sizes[:k]) for k, size in enumerate(sizes)}
     else:
         raise ValueError(f"texts of {sizes} tokens do not make the network's {length}: give a mask")
@@ -248,10 +248,12 @@ def _read(
         if not moved.any():
             continue
         many, queries = key.shape[-2], query.shape[-2]
-        late = not moved[:length].any()
+        if many < length:
+            break
+        late = not moved[: many - length].any()
         keys = slice(many - length, many) if late else slice(0, length)
         joint = many > length and many == queries
-        if not moved[keys].any() or moved.sum() > length or not (joint or many == length):
+        if moved.sum() > moved[keys].sum() or not (joint or many == length):
             break
         places = slice(0, queries)
         if joint:
