@@ -38,10 +38,12 @@ from .solvers import (
 from .watch import Budget, Progress, Watch, watching
 
 if TYPE_CHECKING:
+    from .editing import EditOptions, ImageEdit, edit_image
     from .pipelines import ImageInversion, Options, invert_image, invert_latents, regenerate
 
 __version__ = "0.1.0"
 
+EDITING = ("EditOptions", "ImageEdit", "edit_image")
 PIPELINES = ("ImageInversion", "Options", "invert_image", "invert_latents", "regenerate")
 
 __all__ = [
@@ -49,8 +51,10 @@ __all__ = [
     "Certificate",
     "ContinuousSchedule",
     "Denoiser",
+    "EditOptions",
     "FlowSchedule",
     "Grid",
+    "ImageEdit",
     "ImageInversion",
     "Inversion",
     "Mixture",
@@ -72,6 +76,7 @@ __all__ = [
     "dpm_solver_pp_1",
     "dpm_solver_pp_2m",
     "dpm_solver_pp_3m",
+    "edit_image",
     "exact",
     "from_scheduler",
     "gaussian",
@@ -107,4 +112,8 @@ def __getattr__(name: str) -> Any:
         from . import pipelines
 
         return getattr(pipelines, name)
+    if name in EDITING:
+        from . import editing
+
+        return getattr(editing, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,7 @@ import typer
 
 from .. import __version__
 from .demo import demo
+from .edit import edit
 from .errors import Reported
 from .info import figures, models, rehearsal
 from .invert import invert
@@ -22,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, sample, invert, regenerate, certify, models, figures):
+for command in (demo, sample, invert, regenerate, certify, edit, models, figures):
     app.command()(command)
 app.command("rehearse")(rehearsal)
 

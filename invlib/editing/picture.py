@@ -14,7 +14,7 @@ from ..autoencoder import Autoencoder, Box, DecoderInverter, to_bytes
 from ..pipelines import ImageInversion, Options, invert_image
 from ..pipelines.decoding import read_decoder
 from ..pipelines.images import Pictures
-from ..pipelines.options import OPTIONS, split
+from ..pipelines.options import OPTIONS, _check_names, split
 from ..pipelines.reading import Reading, read
 from ..pipelines.running import known_seed, untouched
 from ..watch import watching
@@ -179,6 +179,7 @@ def _asked(
     """Our options, those of the search among them, the pipeline's call, and a note about it."""
     ours = [f.name for f in fields(EditOptions) if f.name not in OPTIONS]
     takes, asked = _takes(pipe), _given(options)
+    _check_names(asked, (*OPTIONS, *ours), "option of invlib")
     own = {name: asked.pop(name) for name in ours if name in asked}
     flat = {name: call[name] for name in ours if name in call and name not in takes}
     for name in own.keys() & flat.keys():
