@@ -111,15 +111,21 @@ def edit(
         grow=grow,
     )
     where = words if mask is None else read_picture(mask)
-    asked = with_prompt(opened.pipe, asked)
     try:
-        done = edit_image(opened.pipe, given, where, to, options=options, **asked)
+        done = edit_image(
+            opened.pipe, given, where, to, options=options, **with_prompt(opened.pipe, asked)
+        )
     except NotInvertible as error:
         raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
     write_picture(output, done.picture)
     if overlay is not None:
         write_picture(overlay, done.overlay())
     show(summary(done) | {"file": str(output)}, as_json=as_json)
+    _judged(done)
+
+
+def _judged(done: ImageEdit) -> None:
+    """End with the exit code of what is not exact, and say so."""
     proof = done.inversion.certificate
     if proof is None or proof.verdict[0] != "exact":
         verdict = "not judged" if proof is None else proof.verdict[0]
