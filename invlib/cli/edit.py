@@ -111,17 +111,22 @@ def edit(
         grow=grow,
     )
     where = words if mask is None else read_picture(mask)
-    try:
-        done = edit_image(
-            opened.pipe, given, where, to, options=options, **with_prompt(opened.pipe, asked)
-        )
-    except NotInvertible as error:
-        raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
+    done = _edited(opened.pipe, given, where, to, options, asked)
     write_picture(output, done.picture)
     if overlay is not None:
         write_picture(overlay, done.overlay())
     show(summary(done) | {"file": str(output)}, as_json=as_json)
     _judged(done)
+
+
+def _edited(
+    pipe: Any, given: Any, where: Any, to: str, options: EditOptions, asked: dict[str, Any]
+) -> ImageEdit:
+    """The edit; a refusal says what helps on the command line."""
+    try:
+        return edit_image(pipe, given, where, to, options=options, **with_prompt(pipe, asked))
+    except NotInvertible as error:
+        raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
 
 
 def _judged(done: ImageEdit) -> None:
