@@ -80,7 +80,7 @@ def edit_image(
     the noise; the encoder's are (:func:`invlib.editing.plausible`), and what they do not show is
     kept outside the mask anyway. Nor is a noise found at a high guidance scale: a new prompt may
     make anything of it. So where ``guidance_scale`` is not given it is 1, and
-    ``options={"guidance": w}`` edits more strongly. ``results/edits.json`` has the measurements.
+    ``options={"guidance": w}`` edits more strongly. ``results/edits.json`` measures edits of both.
 
     Args:
         pipe: any diffusers pipeline that :func:`invlib.invert_image` takes and that makes
