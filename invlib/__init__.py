@@ -4,6 +4,7 @@ Three nouns (:class:`Schedule`, ``Denoiser``, :class:`Solver`) and two verbs (:f
 :func:`invert`); :func:`certify` says how exact a result is.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .bridge import bridged
@@ -39,18 +40,25 @@ from .version import __version__ as __version__
 from .watch import Budget, Progress, Watch, watching
 
 if TYPE_CHECKING:
+    from .editing import EditOptions, ImageEdit, edit_image
     from .noisefile import load_noise
     from .pipelines import ImageInversion, Options, invert_image, invert_latents, regenerate
 
-PIPELINES = ("ImageInversion", "Options", "invert_image", "invert_latents", "regenerate")
+LAZY = {  # rooms that need an extra: imported when a name of theirs is first used
+    "editing": ("EditOptions", "ImageEdit", "edit_image"),
+    "noisefile": ("load_noise",),
+    "pipelines": ("ImageInversion", "Options", "invert_image", "invert_latents", "regenerate"),
+}
 
 __all__ = [
     "Budget",
     "Certificate",
     "ContinuousSchedule",
     "Denoiser",
+    "EditOptions",
     "FlowSchedule",
     "Grid",
+    "ImageEdit",
     "ImageInversion",
     "Inversion",
     "Mixture",
@@ -72,6 +80,7 @@ __all__ = [
     "dpm_solver_pp_1",
     "dpm_solver_pp_2m",
     "dpm_solver_pp_3m",
+    "edit_image",
     "exact",
     "from_scheduler",
     "gaussian",
@@ -103,13 +112,8 @@ def load(name: str) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """What needs diffusers is imported when it is first used."""
-    if name in PIPELINES:
-        from . import pipelines
-
-        return getattr(pipelines, name)
-    if name == "load_noise":
-        from .noisefile import load_noise
-
-        return load_noise
+    """What needs an extra is imported when it is first used."""
+    for room, names in LAZY.items():
+        if name in names:
+            return getattr(import_module(f".{room}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,7 @@ import typer
 
 from ..version import __version__
 from .demo import demo
+from .edit import edit
 from .errors import Reported
 from .info import figures, models, rehearsal
 from .invert import invert
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, sample, invert, regenerate, certify, models):
+for command in (demo, sample, invert, regenerate, certify, edit, models):
     app.command()(ticked(command))
 app.command()(figures)  # says itself what it does
 app.command("rehearse")(ticked(rehearsal))

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ..denoisers import Denoiser, Guided
 from ..solvers import Solver
-from .blend import Recovered
+from .blend import Found, Recovered, trajectory_of
 from .masks import dilate
 
 
@@ -94,7 +94,7 @@ def recording(module: Any) -> Iterator[list[Tensor]]:
 
 def attention_maps(
     denoiser: Denoiser,
-    original: Recovered,
+    original: Recovered | Found,
     solver: Solver,
     *,
     nodes: Collection[int] | None = None,
@@ -110,7 +110,7 @@ def attention_maps(
     Args:
         denoiser: an :func:`invlib.guided` denoiser of a diffusers network, with the prompt of the
             original image.
-        original: its trajectory, recovered or known.
+        original: its trajectory, recovered or known, or the :class:`invlib.ImageInversion` of it.
         solver: the sampler's table.
         nodes: states to look at, from 0 to n-1; by default all.
 
@@ -126,15 +126,16 @@ def attention_maps(
     chosen = list(range(solver.steps) if nodes is None else nodes)
     if not chosen or any(not 0 <= i < solver.steps for i in chosen):
         raise ValueError(f"nodes must lie between 0 and {solver.steps - 1}, got {chosen}")
-    if original.states.ndim != 5 or len(original.states) != solver.steps + 1:
+    states = trajectory_of(original).states
+    if states.ndim != 5 or len(states) != solver.steps + 1:
         raise ValueError(
             f"{solver.name} needs states [{solver.steps + 1}, B, c, h, w], got "
-            f"{tuple(original.states.shape)}"
+            f"{tuple(states.shape)}"
         )
     total, count = torch.zeros(()), 0
     with torch.no_grad(), recording(module) as notes:
         for i in chosen:
-            x = original.states[i]
+            x = states[i]
             denoiser.network(x, solver.t[i].to(x).expand(len(x)), denoiser.condition)
             for note in notes:
                 total = total.to(note.device) + _as_picture(note, x.shape[-2], x.shape[-1])

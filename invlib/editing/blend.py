@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -41,6 +41,20 @@ class Recovered(Protocol):
     def noise(self) -> Tensor:
         """The noise, ``[B, ...]``."""
         ...
+
+
+class Found(Protocol):
+    """What holds a trajectory: an :class:`invlib.ImageInversion`."""
+
+    @property
+    def inversion(self) -> Recovered:
+        """The trajectory."""
+        ...
+
+
+def trajectory_of(original: Recovered | Found) -> Recovered:
+    """The trajectory itself, of whatever holds one."""
+    return cast(Recovered, getattr(original, "inversion", original))
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ class Edit:
 
 def edit(
     denoiser: Denoiser,
-    original: Recovered,
+    original: Recovered | Found,
     solver: Solver,
     mask: Tensor,
     *,
@@ -87,7 +101,8 @@ def edit(
 
     Args:
         denoiser: the network with the new prompt, or :func:`invlib.editing.mixed`.
-        original: trajectory of the original image under ``solver``, recovered or known.
+        original: trajectory of the original image under ``solver``, recovered or known; or the
+            :class:`invlib.ImageInversion` that holds it.
         solver: the sampler's table; any order.
         mask: 1 where the edit is allowed, 0 where the original is kept; bool or float in [0, 1],
             one size for each of the states' dimensions (1: the same along it), for example
@@ -105,7 +120,7 @@ def edit(
     Source: blending as in Avrahami et al., CVPR 2022 and SIGGRAPH 2023, and Patashnik et al.,
     ICCV 2023, with the original's trajectory where they add noise to it or know it.
     """
-    states = _trajectory(original, solver)
+    states = _trajectory(trajectory_of(original), solver)
     weight = _mask(mask, states[0])
     chosen = _nodes(nodes, solver.steps)
     y = states[0] if noise is None else as_state(noise, "noise") * solver.scale

@@ -10,7 +10,7 @@ from ... import rehearsal
 from ...rehearsal import costs_sizes, costs_time, peak, pipelines_page
 from ..bench import tables as bench_tables
 from ..engine.store import earlier
-from ..tables import decoder_memory, decoding, exactness, flow, honesty, reversible
+from ..tables import decoder_memory, decoding, edits, exactness, flow, honesty, reversible
 from . import landing, teaching, versus
 from .marks import put
 
@@ -33,6 +33,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "exactness": of(exactness.markdown, "exactness"),
     "honesty": of(honesty.markdown, "honesty"),
     "decoding": of(decoding.markdown, "decoding", "identical"),
+    "edits": of(edits.markdown, "edits"),
     "decoder_memory": of(decoder_memory.markdown, "decoder_memory"),
     "bench": of(bench_tables.markdown, "bench"),
     "rehearsal": of(rehearsal.markdown, "rehearsal"),

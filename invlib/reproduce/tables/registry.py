@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..engine.table import Table
-from . import decoding, exactness, flow, honesty, reversible
+from . import decoding, edits, exactness, flow, honesty, reversible
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -12,6 +12,7 @@ TABLES: dict[str, Table] = {
         honesty.TABLE,
         decoding.TABLE,
         decoding.IDENTICAL,
+        edits.TABLE,
         flow.TABLE,
         reversible.TABLE,
     )

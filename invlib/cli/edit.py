@@ -1,0 +1,150 @@
+"""``invlib edit``: from a picture to one in which a new prompt changes what a mask allows."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..editing import EditOptions, ImageEdit, edit_image
+from ..probing import NotInvertible
+from ..watch import Budget
+from .call import (
+    CallOption,
+    GuidanceOption,
+    NegativeOption,
+    PromptOption,
+    StepsOption,
+    with_prompt,
+)
+from .errors import NOT_EXACT
+from .files import free, read_picture, write_picture
+from .invert import BatchOption, Method, MethodOption, SecondsOption
+from .model import Dtype, check_words
+from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
+from .report import show
+
+PictureArgument = Annotated[Path, typer.Argument(help="the 8-bit picture")]
+ToOption = Annotated[str, typer.Option("--to", help="the new prompt")]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="PNG to write")]
+MaskOption = Annotated[
+    Path | None, typer.Option(help="picture that is white where the edit is allowed")
+]
+WordsOption = Annotated[
+    str | None, typer.Option(help="words of the prompt: edit where the network looks at them")
+]
+OverlayOption = Annotated[
+    Path | None, typer.Option(help="PNG to write, with the mask over the picture")
+]
+StrengthOption = Annotated[
+    float | None, typer.Option(help="guidance scale of the new prompt; default that of the old one")
+]
+StartOption = Annotated[int, typer.Option(min=0, help="first step with the new prompt")]
+FeatherOption = Annotated[
+    int, typer.Option(min=0, help="pixels inside the mask over which the seam is closed")
+]
+GrowOption = Annotated[
+    int, typer.Option(min=0, help="pixels by which a mask that is found is made larger")
+]
+
+
+def edit(
+    picture: PictureArgument,
+    to: ToOption,
+    output: OutputOption,
+    mask: MaskOption = None,
+    words: WordsOption = None,
+    overlay: OverlayOption = None,
+    model: ModelOption = "portraits",
+    call: CallOption = None,
+    prompt: PromptOption = None,
+    negative_prompt: NegativeOption = None,
+    guidance_scale: GuidanceOption = None,
+    new_guidance: StrengthOption = None,
+    start: StartOption = 0,
+    feather: FeatherOption = 4,
+    grow: GrowOption = 1,
+    steps: StepsOption = None,
+    scheduler: SchedulerOption = None,
+    method: MethodOption = Method.exact,
+    seconds: SecondsOption = None,
+    max_batch: BatchOption = None,
+    dtype: DtypeOption = Dtype.float32,
+    device: DeviceOption = "cpu",
+    force: Annotated[bool, typer.Option("--force", help="replace existing files")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Change what a new prompt says; outside a mask every value of the picture stays.
+
+    Without --mask and --words the mask is where the two prompts paint differently. For a picture
+    that no model made leave --guidance-scale out: it is inverted at 1.
+
+    Exit code 3 means: the picture was written, but its noise is not certified exact.
+    """
+    if mask is not None and words is not None:
+        raise ValueError("give --mask or --words, not both")
+    for file in (output, *([] if overlay is None else [overlay])):
+        free(file, force=force, suffix=".png")
+    given = read_picture(picture)
+    opened, asked = open_call(
+        model,
+        call,
+        scheduler=scheduler,
+        dtype=dtype,
+        device=device,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        guidance_scale=guidance_scale,
+        steps=steps,
+    )
+    check_words(opened, {"prompt": to})
+    options = EditOptions(
+        method=method.value,
+        progress=not as_json and sys.stderr.isatty(),
+        budget=Budget(None, seconds),
+        max_batch=max_batch,
+        guidance=new_guidance,
+        start=start,
+        feather=feather,
+        grow=grow,
+    )
+    where = words if mask is None else read_picture(mask)
+    done = _edited(opened.pipe, given, where, to, options, asked)
+    write_picture(output, done.picture)
+    if overlay is not None:
+        write_picture(overlay, done.overlay())
+    show(summary(done) | {"file": str(output)}, as_json=as_json)
+    _judged(done)
+
+
+def _edited(
+    pipe: Any, given: Any, where: Any, to: str, options: EditOptions, asked: dict[str, Any]
+) -> ImageEdit:
+    """The edit; a refusal says what helps on the command line."""
+    try:
+        return edit_image(pipe, given, where, to, options=options, **with_prompt(pipe, asked))
+    except NotInvertible as error:
+        raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
+
+
+def _judged(done: ImageEdit) -> None:
+    """End with the exit code of what is not exact, and say so."""
+    proof = done.inversion.certificate
+    if proof is None or proof.verdict[0] != "exact":
+        verdict = "not judged" if proof is None else proof.verdict[0]
+        typer.echo(f"the noise is not certified exact: {verdict}", err=True)
+        raise typer.Exit(NOT_EXACT)
+
+
+def summary(done: ImageEdit) -> dict[str, Any]:
+    """What one edit did."""
+    return {
+        "edit": str(done),
+        "mask_found_by": done.found_by,
+        "mask_share": done.mask.double().mean().item(),
+        "values_kept_outside": done.kept.item(),
+        "border_levels": done.border.item(),
+        "notes": list(done.notes),
+    }
