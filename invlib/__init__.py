@@ -1,7 +1,7 @@
 """invlib: exact inversion of diffusion models.
 
 Three nouns (:class:`Schedule`, ``Denoiser``, :class:`Solver`) and two verbs (:func:`sample`,
-:func:`invert`); :func:`certify` says how exact a result is.
+:func:`invert`); :func:`certify` says how exact a result is, :func:`likelihood` who made it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from .inverters import (
     stepwise,
     whole_trajectory,
 )
+from .likelihood import Likelihoods, Quadrature, likelihood
 from .metrics import decibel, nmse
 from .probing import NotInvertible, from_scheduler
 from .sampling import Trajectory, sample
@@ -53,10 +54,12 @@ __all__ = [
     "Grid",
     "ImageInversion",
     "Inversion",
+    "Likelihoods",
     "Mixture",
     "NotInvertible",
     "Options",
     "Progress",
+    "Quadrature",
     "Schedule",
     "Solver",
     "Trajectory",
@@ -80,6 +83,7 @@ __all__ = [
     "invert",
     "invert_image",
     "invert_latents",
+    "likelihood",
     "load",
     "multisecant",
     "naive",
