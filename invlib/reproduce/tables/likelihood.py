@@ -76,7 +76,8 @@ def variants(person: Portrait, seed: int) -> list[str]:
     prompts = [caption(person)]
     for attribute, values in CHANGED.items():
         others = [value for value in values if value != getattr(person, attribute)]
-        prompts.append(caption(replace(person, **{attribute: draw.choice(others)})))
+        changed: dict[str, Any] = {attribute: draw.choice(others)}
+        prompts.append(caption(replace(person, **changed)))
     return prompts
 
 
