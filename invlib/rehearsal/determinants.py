@@ -19,7 +19,6 @@ from torch import Tensor
 from ..likelihood.quadrature import Derivatives, Quadrature
 from ..markdown import table
 from ..memory import in_use, peak, reset_peak
-from ..newton import forward_mode
 from ..reproduce.engine.reached import code_of
 from ..reproduce.engine.store import write_json
 from ..schedule import Schedule
@@ -54,7 +53,6 @@ def measure(arch: str, nodes: int, guidance: float, device: str) -> dict[str, An
         "pull": lambda: network.pull(y, node, y),
     }
     found: dict[str, Any] = {}
-    forward_mode(torch.sin, y, y)  # loads what PyTorch needs for it
     for name, work in works.items():
         reset_peak(home)
         found[f"{name}_seconds"] = timed(work, home)
