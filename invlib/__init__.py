@@ -1,7 +1,7 @@
 """invlib: exact inversion of diffusion models.
 
 Three nouns (:class:`Schedule`, ``Denoiser``, :class:`Solver`) and two verbs (:func:`sample`,
-:func:`invert`); :func:`certify` says how exact a result is.
+:func:`invert`); :func:`certify` says how exact a result is, :func:`likelihood` who made it.
 """
 
 from importlib import import_module
@@ -23,6 +23,7 @@ from .inverters import (
     stepwise,
     whole_trajectory,
 )
+from .likelihood import Likelihoods, Quadrature, likelihood
 from .metrics import decibel, nmse
 from .probing import NotInvertible, from_scheduler
 from .sampling import Trajectory, sample
@@ -61,10 +62,12 @@ __all__ = [
     "ImageEdit",
     "ImageInversion",
     "Inversion",
+    "Likelihoods",
     "Mixture",
     "NotInvertible",
     "Options",
     "Progress",
+    "Quadrature",
     "Schedule",
     "Solver",
     "Trajectory",
@@ -89,6 +92,7 @@ __all__ = [
     "invert",
     "invert_image",
     "invert_latents",
+    "likelihood",
     "load",
     "load_noise",
     "multisecant",

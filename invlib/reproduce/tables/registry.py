@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..engine.table import Table
-from . import decoding, edits, exactness, flow, honesty, reversible
+from . import decoding, edits, exactness, flow, honesty, likelihood, reversible
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -15,5 +15,6 @@ TABLES: dict[str, Table] = {
         edits.TABLE,
         flow.TABLE,
         reversible.TABLE,
+        likelihood.TABLE,
     )
 }
