@@ -1,0 +1,83 @@
+r"""Tails of sums of independent numbers, by the saddlepoint approximation.
+
+With the cumulants K(t) of a sum S, and t such that :math:`K'(t) = s`,
+
+.. math:: \Pr(S \ge s) \approx 1 - \Phi\bigl(w + \tfrac1w \log\tfrac uw\bigr), \qquad
+          w = \pm\sqrt{2(ts - K(t))}, \quad u = t\sqrt{K''(t)}.
+
+Source: Barndorff-Nielsen's form of the formula of Lugannani and Rice (1980).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+ROUNDS = 60  # halvings of an interval
+MOST = 60.0  # standard deviations: the largest tilt that is looked at
+NEAR = 1e-3  # deviate below which the correction is left out
+TILTS = torch.linspace(-1, 1, 240, dtype=torch.float64)  # of a table; 0 is none of them
+
+Cumulants = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+def log_tail(score: Tensor, cumulants: Cumulants, spread: Tensor) -> Tensor:
+    r"""Logarithm of :math:`\Pr(S \ge s)`, each score with a sum of its own.
+
+    Args:
+        score: s, any shape.
+        cumulants: ``t -> (K, K', K'')``, for t of the shape of ``score``.
+        spread: standard deviation of S, of that shape.
+    """
+    high = MOST / spread.clamp(min=1e-30)
+    low = -high
+    for _ in range(ROUNDS):
+        t = (low + high) / 2
+        below = cumulants(t)[1] < score
+        low, high = torch.where(below, t, low), torch.where(below, high, t)
+    t = (low + high) / 2
+    k, _, curvature = cumulants(t)
+    return torch.special.log_ndtr(-_deviate(t, score, k, curvature))
+
+
+def log_tail_of_table(score: Tensor, table: Tensor) -> Tensor:
+    """The same for many scores of one sum: of an entry of each row, all alike probable.
+
+    Args:
+        score: ``[K]``.
+        table: the entries, ``[n, V]``.
+    """
+    middle = table.mean(1, keepdim=True)
+    values = table - middle
+    spread = values.square().mean(1).sum().sqrt()
+    tilts = MOST * TILTS / spread.clamp(min=1e-30)
+    k, first, second = [], [], []
+    for t in tilts:
+        weight = (t * values).softmax(1)
+        mean = (weight * values).sum(1)
+        k.append((torch.logsumexp(t * values, 1) - math.log(values.shape[1])).sum())
+        first.append(mean.sum())
+        second.append(((weight * values.square()).sum(1) - mean.square()).sum())
+    known = torch.stack(first)
+    deviate = _deviate(tilts, known, torch.stack(k), torch.stack(second))
+    return torch.special.log_ndtr(-_interpolated(score - middle.sum(), known, deviate))
+
+
+def _deviate(t: Tensor, score: Tensor, k: Tensor, curvature: Tensor) -> Tensor:
+    """The normal deviate that is exceeded as often as the score."""
+    w = t.sign() * (2 * (t * score - k)).clamp(min=0).sqrt()
+    u = t * curvature.clamp(min=1e-300).sqrt()
+    near = w.abs() < NEAR
+    safe = torch.where(near, 1.0, w)
+    return w + torch.where(near, 0.0, (u / safe).clamp(min=1e-300).log() / safe)
+
+
+def _interpolated(x: Tensor, known: Tensor, values: Tensor) -> Tensor:
+    """Linear between known places, which ascend, and constant outside."""
+    place = torch.searchsorted(known, x.contiguous()).clamp(1, len(known) - 1)
+    gap = (known[place] - known[place - 1]).clamp(min=1e-300)
+    share = ((x - known[place - 1]) / gap).clamp(0, 1)
+    return torch.lerp(values[place - 1], values[place], share)
