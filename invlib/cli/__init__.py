@@ -13,6 +13,7 @@ from .info import figures, models, rehearsal
 from .invert import invert
 from .regenerate import certify, regenerate
 from .sample import sample
+from .watermark import app as watermark
 
 __all__ = ["app"]
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 for command in (demo, sample, invert, regenerate, certify, models, figures):
     app.command()(command)
 app.command("rehearse")(rehearsal)
+app.add_typer(watermark, name="watermark")
 
 
 def _version(wanted: bool) -> None:

@@ -52,11 +52,22 @@ def embed(
         NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
     """
     with scene(pipe, options, call) as read:
-        planes = normal(read.planes.shape, seed)
-        for key in keys if isinstance(keys, Sequence) else (keys,):
-            planes = key.embed(planes)
-        noise = read.planes.to_noise(planes).to(read.reading.entrance.dtype)
-        return lowered(noise, pipe._execution_device)
+        return written(read, keys if isinstance(keys, Sequence) else [keys], seed)
+
+
+def written(read: Scene, keys: Sequence[Key], seed: int) -> Tensor:
+    """Noise with keys in it, in the layout of a call that was read.
+
+    Args:
+        read: the call.
+        keys: the keys.
+        seed: of the rest of the noise.
+    """
+    planes = normal(read.planes.shape, seed)
+    for key in keys:
+        planes = key.embed(planes)
+    noise = read.planes.to_noise(planes).to(read.reading.entrance.dtype)
+    return lowered(noise, read.reading.stage.pipe._execution_device)
 
 
 def measure_errors(
@@ -160,15 +171,43 @@ def identify(
         errors = measure_errors(pipe, passages=passages or usual, options=options, **call)
     named = known_passages(tuple(errors.recovered) if passages is None else passages)
     with scene(pipe, options, call, 1 if latents else _count(picture)) as read:
-        if latents:
-            views = {LATENTS: read.recover(read.reading.target(picture.double()))}
-        else:
-            views = _undone(read, read.fitted(picture), named)
+        return identify_in(read, picture, keys, errors, named=named, none=none, sure=sure)
+
+
+def identify_in(
+    read: Scene,
+    picture: Any,
+    keys: Mapping[str, Key] | Sequence[Key],
+    errors: ErrorModel,
+    *,
+    named: Mapping[str, Passage] | None = None,
+    none: float = 0.5,
+    sure: float = SURE,
+) -> Identification:
+    """The posterior of :func:`identify`, in a call that was read.
+
+    Args:
+        read: the call.
+        picture: the picture; clean latents, if the errors are those of latents.
+        keys: the keys.
+        errors: the measured errors.
+        named: passages that have names of their own in ``errors``.
+        none: prior probability that there is no key.
+        sure: posterior probability from which a decision is made.
+
+    Raises:
+        ValueError: if the errors are those of another noise, or something does not fit.
+    """
     if errors.shape != read.planes.shape[1:]:
         raise ValueError(
             f"these errors are those of noise {list(errors.shape)}, but the noise of this call is "
             f"{list(read.planes.shape[1:])}: measure them with this call"
         )
+    if LATENTS in errors.recovered:
+        views = {LATENTS: read.recover(read.reading.target(picture.double()))}
+    else:
+        known = known_passages(tuple(errors.recovered)) if named is None else named
+        views = _undone(read, read.fitted(picture), known)
     return whose(views, keys, errors, none=none, sure=sure)
 
 

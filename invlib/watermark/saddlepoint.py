@@ -19,7 +19,8 @@ from torch import Tensor
 ROUNDS = 60  # halvings of an interval
 MOST = 60.0  # standard deviations: the largest tilt that is looked at
 NEAR = 1e-3  # deviate below which the correction is left out
-TILTS = torch.linspace(-1, 1, 240, dtype=torch.float64)  # of a table; 0 is none of them
+TILTS = torch.linspace(-1, 1, 160, dtype=torch.float64)  # of a table; 0 is none of them
+LARGEST = 2**22  # numbers that are handled at once
 
 Cumulants = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
@@ -54,16 +55,21 @@ def log_tail_of_table(score: Tensor, table: Tensor) -> Tensor:
     values = table - middle
     spread = values.square().mean(1).sum().sqrt()
     tilts = MOST * TILTS / spread.clamp(min=1e-30)
-    k, first, second = [], [], []
-    for t in tilts:
-        weight = (t * values).softmax(1)
-        mean = (weight * values).sum(1)
-        k.append((torch.logsumexp(t * values, 1) - math.log(values.shape[1])).sum())
-        first.append(mean.sum())
-        second.append(((weight * values.square()).sum(1) - mean.square()).sum())
-    known = torch.stack(first)
-    deviate = _deviate(tilts, known, torch.stack(k), torch.stack(second))
-    return torch.special.log_ndtr(-_interpolated(score - middle.sum(), known, deviate))
+    parts = [_of_rows(t, values) for t in tilts.split(max(1, LARGEST // values.numel()))]
+    k, first, second = (torch.cat(part) for part in zip(*parts, strict=True))
+    deviate = _deviate(tilts, first, k, second)
+    return torch.special.log_ndtr(-_interpolated(score - middle.sum(), first, deviate))
+
+
+def _of_rows(t: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cumulants at tilts ``[T]`` of the sum of one entry of each row ``[n, V]``."""
+    tilted = t[:, None, None] * values
+    total = torch.logsumexp(tilted, 2, keepdim=True)
+    weight = (tilted - total).exp()
+    mean = (weight * values).sum(2)
+    bend = (weight * values.square()).sum(2) - mean.square()
+    k = total.sum((1, 2)) - math.log(values.shape[1]) * len(values)
+    return k, mean.sum(1), bend.sum(1)
 
 
 def _deviate(t: Tensor, score: Tensor, k: Tensor, curvature: Tensor) -> Tensor:

@@ -117,13 +117,14 @@ def scene(
         pipe: any diffusers pipeline with one deterministic sampling loop.
         options: how to invert, by default naively after an inverted decoder.
         call: the arguments of its call.
-        count: pictures of each prompt, if the call can make several and does not say how many.
+        count: pictures in all, if the call can make several of a prompt and does not say how many.
     """
     own, asked = split(pipe, _cheap(options), call)
     takes = inspect.signature(type(pipe).__call__).parameters
     several = [name for name in SEVERAL if name in takes]
-    if count > 1 and several and not set(several) & set(asked):
-        asked = {**asked, several[0]: count}
+    each = count // _rows(asked)
+    if each > 1 and several and not set(several) & set(asked):
+        asked = {**asked, several[0]: each}
     with (
         torch.inference_mode(False),
         torch.no_grad(),
@@ -134,6 +135,12 @@ def scene(
         reading = read(pipe, asked)
         autoencoder, shape = read_decoder(reading)
         yield Scene(reading, autoencoder, shape, Planes.of(reading, autoencoder), own)
+
+
+def _rows(call: Mapping[str, Any]) -> int:
+    """How many conditions a call has."""
+    given = (call.get(name) for name in ("prompt", "prompt_embeds", "class_labels"))
+    return max([len(v) for v in given if isinstance(v, list | Tensor) and len(v)], default=1)
 
 
 def _cheap(options: Options | Mapping[str, Any] | None) -> Options | Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..engine.table import Table
+from ..watermark import whose
 from . import decoding, exactness, flow, honesty, reversible
 
 TABLES: dict[str, Table] = {
@@ -14,5 +15,6 @@ TABLES: dict[str, Table] = {
         decoding.IDENTICAL,
         flow.TABLE,
         reversible.TABLE,
+        whose.TABLE,
     )
 }
