@@ -14,12 +14,26 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .ratios import Group
-from .transfer import TAUS, Belief, Transfer, fit_transfer
+from .transfer import TAUS, Belief, Transfer, fit_transfer, most_likely
 from .tree_ring import spectrum
 
 TEMPERS = torch.linspace(0.05, 1.0, 20, dtype=torch.float64)
 TRIED = 4  # keys of a group that each calibration picture is given in turn
+STANDARD = 16  # deviates of the theory that count beside the measured ones
 KIND = "invlib error model 1"
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """How sure one may be of likelihood ratios and of deviates.
+
+    Attributes:
+        power: of the likelihood ratios.
+        spread: root mean square of the deviates of noise without the key; 1 in theory.
+    """
+
+    power: float
+    spread: float
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ class ErrorModel:
             beliefs.append([transfer.believe(y, tau) for tau in TAUS])
         return torch.cat(weights, 1).log_softmax(1), beliefs
 
-    def tempers(self, group: Group, seed: int = 0) -> dict[str, float]:
+    def sureness(self, group: Group, seed: int = 0) -> dict[str, Sureness]:
         r"""The power of the likelihood ratios after each passage at which posteriors are right.
 
         The errors at different frequencies are not independent, and not quite normal; ratios that
@@ -78,7 +92,7 @@ class ErrorModel:
         .. math:: Y' = Y + G (X' - X),
 
         and the power :math:`\beta` of all ratios is the one of least log-loss for no key and each
-        of up to four keys.
+        of up to four keys. So is the spread of the deviates where there is no key.
 
         Args:
             group: the keys.
@@ -86,23 +100,27 @@ class ErrorModel:
         """
         count = len(group.index)
         draw = torch.Generator().manual_seed(seed)
-        tried = torch.randperm(count, generator=draw)[:TRIED].tolist()
+        tried = group.some(torch.randperm(count, generator=draw)[:TRIED].tolist())
+        few = len(tried.index)
         found = {}
         fresh = torch.randn(self.noise.shape, generator=draw, dtype=torch.float64)
         for name, y in self.recovered.items():
             transfer = self.transfers[name]
             rows, truth = [], []
-            for i, j in enumerate([-1, *tried]):
-                some = slice(None) if j < 0 else slice(i - 1, None, len(tried))
-                put = fresh[some] if j < 0 else group.write(fresh[some], j)
+            for j in range(-1, few):
+                some = slice(None) if j < 0 else slice(j, None, few)
+                put = fresh[some] if j < 0 else tried.write(fresh[some], j)
                 rows.append(transfer.moved(y[some], spectrum(put - self.noise[some].double())))
                 truth += [j] * len(put)
             both = torch.cat(rows)
             log_w, [beliefs] = self.beliefs({name: both})
-            ratios = torch.stack([group.log_ratios(b) for b in beliefs], 1)[:, :, tried]
-            told = torch.tensor([tried.index(j) if j >= 0 else -1 for j in truth])
+            ratios = torch.stack([tried.log_ratios(b) for b in beliefs], 1)
+            told = torch.tensor(truth)
             loss = torch.stack([_log_loss(log_w, b * ratios, told) for b in TEMPERS])
-            found[name] = float(TEMPERS[loss.argmin()])
+            likely = most_likely(log_w[: len(fresh)], beliefs)
+            deviates = tried.deviates(likely)
+            spread = (deviates.square().sum() + STANDARD) / (deviates.numel() + STANDARD)
+            found[name] = Sureness(float(TEMPERS[loss.argmin()]), float(spread.sqrt()))
         return found
 
     def save(self, path: str | Path) -> None:

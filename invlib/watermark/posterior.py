@@ -12,7 +12,7 @@ from torch import Tensor
 from ..markdown import table
 from .error_model import ErrorModel
 from .ratios import Key, PayloadGroup, group
-from .transfer import Belief
+from .transfer import Belief, most_likely
 
 LOST = 0.01  # probability that a mark which is there has left no trace
 SURE = 0.9  # posterior probability from which a decision is made
@@ -27,7 +27,8 @@ class Identification:
         posterior: probabilities of no key, key 1, ..., key K, ``[B, K+1]``.
         log_ratios: logarithms of the likelihood ratios of the keys against no key, ``[B, K]``.
         log10_p: decimal logarithms of the p-values: of the probability that noise without any
-            of the keys comes as near to the nearest, ``[B]``.
+            of the keys comes as near to the nearest, ``[B]``. Phases or streams of keys are
+            random; the spread that this gives to scores is corrected to the measured one.
         passage: the passage under which the picture is most probable, such as ``JPEG 75``.
         names: the names of the keys.
         sure: the probability from which a decision is made.
@@ -144,16 +145,17 @@ def whose(
     flat = [belief for each in beliefs for belief in each]
     ratios = torch.empty(len(log_w), len(named), dtype=torch.float64)
     tails = torch.empty_like(ratios)
-    likely = _most_likely(log_w, flat)
+    likely, passage = most_likely(log_w, flat), _passages(log_w, list(views))
     for some in groups:
-        betas = errors.tempers(some)
+        known = errors.sureness(some)
         each = [
-            betas[name] * some.log_ratios(belief)
+            known[name].power * some.log_ratios(belief)
             for name, scales in zip(views, beliefs, strict=True)
             for belief in scales
         ]
         ratios[:, some.index] = torch.logsumexp(log_w[:, :, None] + torch.stack(each, 1), 1)
-        tails[:, some.index] = some.log_tails(likely)
+        spread = torch.tensor([known[name].spread for name in passage], dtype=torch.float64)
+        tails[:, some.index] = torch.special.log_ndtr(-some.deviates(likely) / spread[:, None])
     lost = torch.full_like(ratios, math.log(LOST))
     ratios = torch.logaddexp(ratios + math.log1p(-LOST), lost)
     prior = math.log(1 - none) - math.log(len(named))
@@ -162,7 +164,7 @@ def whose(
         posterior=scores.softmax(1),
         log_ratios=ratios,
         log10_p=_of_all(tails) / math.log(10),
-        passage=_passages(log_w, list(views)),
+        passage=passage,
         names=tuple(named),
         sure=sure,
         payload=_payload(groups, likely),
@@ -173,14 +175,6 @@ def _named(keys: Mapping[str, Key] | Sequence[Key]) -> dict[str, Key]:
     if isinstance(keys, Mapping):
         return dict(keys)
     return {f"key {j}": key for j, key in enumerate(keys, 1)}
-
-
-def _most_likely(log_w: Tensor, beliefs: Sequence[Belief]) -> Belief:
-    """The belief of the most probable passage and scale of each picture."""
-    best = log_w.argmax(1)
-    mean = torch.stack([beliefs[int(i)].mean[b] for b, i in enumerate(best)])
-    variance = torch.cat([beliefs[int(i)].variance for i in best])
-    return Belief(mean, variance)
 
 
 def _of_all(log_tails: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .saddlepoint import log_tail, log_tail_of_table
+from .saddlepoint import deviate, deviate_of_log, deviate_of_table
 from .shading_key import ShadingKey
 from .transfer import Belief, plane
 from .tree_ring import TreeRing, negate
@@ -42,12 +42,16 @@ class Group(Protocol):
         """Logarithms of the likelihood ratios, ``[B, K]``."""
         ...
 
-    def log_tails(self, belief: Belief) -> Tensor:
-        """Logarithms of the p-values of noise without the key, ``[B, K]``."""
+    def deviates(self, belief: Belief) -> Tensor:
+        """Normal deviates that noise without the key exceeds as seldom, ``[B, K]``."""
         ...
 
     def write(self, noise: Tensor, number: int) -> Tensor:
         """Noises with key ``number`` of the group, each as near to the given one as may be."""
+        ...
+
+    def some(self, numbers: list[int]) -> Group:
+        """The group of some of its keys."""
         ...
 
 
@@ -81,8 +85,8 @@ class RingGroup:
         own = (mean.abs().square() / r + r.log()).sum(1) / 2
         return product + power - own[:, None]
 
-    def log_tails(self, belief: Belief) -> Tensor:
-        r"""p-values by turning phases: those of a key are random, or those of the belief are.
+    def deviates(self, belief: Belief) -> Tensor:
+        r"""Deviates by turning phases: those of a key are random, or those of the belief are.
 
         The ratio is monotone in :math:`s = \sum_k \mathrm{Re}\,\overline{P(k)} \mu_k / r_k`. With
         random phases it is a sum of independent cosines.
@@ -103,8 +107,12 @@ class RingGroup:
                 return _turning(t, a, b)
 
             spread = (pairs.square().sum(2) / 2 + singles.square().sum(2)).sqrt()
-            tails.append(log_tail(score, cumulants, spread))
+            tails.append(deviate(score, cumulants, spread))
         return torch.cat(tails, 1)
+
+    def some(self, numbers: list[int]) -> RingGroup:
+        """The group of some of its keys."""
+        return replace(self, index=self.index[numbers], patterns=self.patterns[numbers])
 
     def write(self, noise: Tensor, number: int) -> Tensor:
         """Noises with key ``number``."""
@@ -162,13 +170,17 @@ class CellGroup:
             found.append(sum(table[..., v] @ (part == v).double().T for v in range(2**self.depth)))
         return torch.cat([torch.as_tensor(f) for f in found], 1)
 
-    def log_tails(self, belief: Belief) -> Tensor:
-        """p-values over random streams, of which every cell is equally probable."""
+    def deviates(self, belief: Belief) -> Tensor:
+        """Deviates over random streams, of which every cell is equally probable."""
         table, scores = _cell_ratios(belief, self.channels, self.depth), self.log_ratios(belief)
         found = []
         for row, score in zip(table, scores, strict=True):
-            found.append(log_tail_of_table(score, row))
+            found.append(deviate_of_table(score, row))
         return torch.stack(found)
+
+    def some(self, numbers: list[int]) -> CellGroup:
+        """The group of some of its keys."""
+        return replace(self, index=self.index[numbers], cells=self.cells[numbers])
 
     def write(self, noise: Tensor, number: int) -> Tensor:
         """Noises with key ``number``; each value keeps its place in its cell."""
@@ -228,9 +240,13 @@ class PayloadGroup:
         each = [torch.logsumexp(b, -1) - math.log(2) for b in self.bits(belief)]
         return torch.stack([e.sum(1) for e in each], 1)
 
-    def log_tails(self, belief: Belief) -> Tensor:
-        r"""Bounds of the p-values, :math:`p \\le 1/\\Lambda`."""
-        return (-self.log_ratios(belief)).clamp(max=0.0)
+    def deviates(self, belief: Belief) -> Tensor:
+        r"""Deviates of a bound of the p-value, :math:`p \le 1/\Lambda`."""
+        return deviate_of_log((-self.log_ratios(belief)).clamp(max=math.log(0.5)))
+
+    def some(self, numbers: list[int]) -> PayloadGroup:
+        """The group of some of its keys."""
+        return replace(self, index=self.index[numbers], keys=tuple(self.keys[i] for i in numbers))
 
     def write(self, noise: Tensor, number: int) -> Tensor:
         """Noises with key ``number`` and the payload that most of their signs tell."""

@@ -25,8 +25,8 @@ LARGEST = 2**22  # numbers that are handled at once
 Cumulants = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
-def log_tail(score: Tensor, cumulants: Cumulants, spread: Tensor) -> Tensor:
-    r"""Logarithm of :math:`\Pr(S \ge s)`, each score with a sum of its own.
+def deviate(score: Tensor, cumulants: Cumulants, spread: Tensor) -> Tensor:
+    """The normal deviate that is exceeded as often as the score, each of a sum of its own.
 
     Args:
         score: s, any shape.
@@ -41,10 +41,10 @@ def log_tail(score: Tensor, cumulants: Cumulants, spread: Tensor) -> Tensor:
         low, high = torch.where(below, t, low), torch.where(below, high, t)
     t = (low + high) / 2
     k, _, curvature = cumulants(t)
-    return torch.special.log_ndtr(-_deviate(t, score, k, curvature))
+    return _deviate(t, score, k, curvature)
 
 
-def log_tail_of_table(score: Tensor, table: Tensor) -> Tensor:
+def deviate_of_table(score: Tensor, table: Tensor) -> Tensor:
     """The same for many scores of one sum: of an entry of each row, all alike probable.
 
     Args:
@@ -57,8 +57,18 @@ def log_tail_of_table(score: Tensor, table: Tensor) -> Tensor:
     tilts = MOST * TILTS / spread.clamp(min=1e-30)
     parts = [_of_rows(t, values) for t in tilts.split(max(1, LARGEST // values.numel()))]
     k, first, second = (torch.cat(part) for part in zip(*parts, strict=True))
-    deviate = _deviate(tilts, first, k, second)
-    return torch.special.log_ndtr(-_interpolated(score - middle.sum(), first, deviate))
+    return _interpolated(score - middle.sum(), first, _deviate(tilts, first, k, second))
+
+
+def deviate_of_log(log_p: Tensor) -> Tensor:
+    """The normal deviate, not negative, that is exceeded with a probability of known logarithm."""
+    low = torch.zeros_like(log_p)
+    high = (2 * (1 - log_p)).sqrt()
+    for _ in range(ROUNDS):
+        z = (low + high) / 2
+        above = torch.special.log_ndtr(-z) > log_p
+        low, high = torch.where(above, z, low), torch.where(above, high, z)
+    return (low + high) / 2
 
 
 def _of_rows(t: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,6 +11,7 @@ mean b, and a scale :math:`\tau` of the error that is another one for every pict
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -98,6 +99,18 @@ class Transfer:
 
 
 COMPLEX = torch.complex128
+
+
+def most_likely(log_w: Tensor, beliefs: Sequence[Belief]) -> Belief:
+    """The belief of the greatest weight, picture by picture.
+
+    Args:
+        log_w: weights of the beliefs, ``[B, T]``.
+        beliefs: T beliefs about B pictures.
+    """
+    best = log_w.argmax(1).tolist()
+    mean = torch.stack([beliefs[i].mean[b] for b, i in enumerate(best)])
+    return Belief(mean, torch.cat([beliefs[i].variance for i in best]))
 
 
 def plane(spectra: Tensor) -> Tensor:
