@@ -11,6 +11,7 @@ from ...rehearsal import costs_sizes, costs_time, peak, pipelines_page
 from ..bench import tables as bench_tables
 from ..engine.store import earlier
 from ..tables import decoder_memory, decoding, exactness, flow, honesty, reversible
+from ..watermark import whose
 from . import landing, teaching, versus
 from .marks import put
 
@@ -49,6 +50,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "flow": of(flow.markdown, "flow"),
     "reversible": of(reversible.markdown, "reversible", "exactness"),
     "reversible_quality": of(reversible.markdown_quality, "reversible"),
+    "whose": of(whose.markdown, "whose"),
+    "whose_reliability": of(whose.reliability, "whose"),
+    "whose_alarms": of(whose.alarms, "whose"),
     "landing": of(landing.markdown, "exactness", "identical"),
     "versus": versus.markdown,
 }
