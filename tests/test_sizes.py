@@ -16,6 +16,8 @@ MANY = {
     "cli/info.py:rehearsal": "a command's parameters are its options",
     "cli/invert.py:invert": "a command's parameters are its options",
     "cli/sample.py:sample": "a command's parameters are its options",
+    "cli/watermark.py:embed": "a command's parameters are its options",
+    "cli/watermark.py:identify": "a command's parameters are its options",
     "inverters/exact.py:exact": OPTIONS,
     "inverters/multisecant.py:multisecant": OPTIONS,
     "inverters/persistent.py:persistent": OPTIONS,
@@ -24,6 +26,7 @@ MANY = {
     "rehearsal/measure.py:rehearse": "one keyword for each option of the command",
     "reproduce/bench/__main__.py:main": "a command's parameters are its options",
     "reproduce/front/path.py:follow": "a study: the path's constants by keyword, with defaults",
+    "watermark/identify_picture.py:identify": OPTIONS,
     "rootfind.py:forward_step_method": "as in the authors' code, beside what all finders share",
 }
 

@@ -15,6 +15,7 @@ from .invert import invert
 from .regenerate import certify, regenerate
 from .sample import sample
 from .ticker import ticked
+from .watermark import app as watermark
 
 __all__ = ["app"]
 
@@ -28,6 +29,7 @@ for command in (demo, sample, invert, regenerate, certify, edit, models):
     app.command()(ticked(command))
 app.command()(figures)  # says itself what it does
 app.command("rehearse")(ticked(rehearsal))
+app.add_typer(watermark, name="watermark")
 
 
 def _version(wanted: bool) -> None:

@@ -6,6 +6,7 @@ Both are read by inverting the sampler, so they show what the exactness of an in
 
 from ..extras import pictures as _needed  # noqa: F401 - or an error that names the extra
 from .attacks import ATTACKS, Attack, add_noise, blacken, blur, brightness, crop, jpeg
+from .error_model import ErrorModel
 from .gaussian_shading import (
     Agreement,
     GaussianShading,
@@ -14,7 +15,8 @@ from .gaussian_shading import (
     bits_of,
     bytes_of,
 )
-from .identify import (
+from .identify_picture import embed, identify, measure_errors
+from .nearest_key import (
     Classification,
     classify,
     confusion,
@@ -26,6 +28,10 @@ from .identify import (
     separation,
     window,
 )
+from .passages import PASSAGES, Passage
+from .posterior import Identification, whose
+from .ring_keys import ring_keys
+from .shading_key import ShadingKey
 from .tree_ring import (
     OFFICIAL_CENTRE,
     Detection,
@@ -37,13 +43,18 @@ from .tree_ring import (
 
 __all__ = [
     "ATTACKS",
+    "PASSAGES",
     "OFFICIAL_CENTRE",
     "Agreement",
     "Attack",
     "Classification",
     "Detection",
+    "ErrorModel",
     "GaussianShading",
+    "Identification",
     "Message",
+    "Passage",
+    "ShadingKey",
     "TreeRing",
     "add_noise",
     "bit_error",
@@ -55,15 +66,20 @@ __all__ = [
     "classify",
     "confusion",
     "crop",
+    "embed",
     "figure4_keys",
+    "identify",
     "jpeg",
     "mean_modulus",
     "mean_square",
+    "measure_errors",
     "nmae",
     "released_keys",
+    "ring_keys",
     "separation",
     "spectrum",
     "variance_inside",
     "variance_outside",
+    "whose",
     "window",
 ]

@@ -20,6 +20,7 @@ from ..tables import (
     likelihood,
     reversible,
 )
+from ..watermark import whose
 from . import landing, teaching, versus
 from .marks import put
 
@@ -61,6 +62,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "flow": of(flow.markdown, "flow"),
     "reversible": of(reversible.markdown, "reversible", "exactness"),
     "reversible_quality": of(reversible.markdown_quality, "reversible"),
+    "whose": of(whose.markdown, "whose"),
+    "whose_reliability": of(whose.reliability, "whose"),
+    "whose_alarms": of(whose.alarms, "whose"),
     "landing": of(landing.markdown, "exactness", "identical"),
     "versus": versus.markdown,
 }

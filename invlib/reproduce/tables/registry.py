@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..engine.table import Table
+from ..watermark import whose
 from . import decoding, edits, exactness, flow, honesty, likelihood, reversible
 
 TABLES: dict[str, Table] = {
@@ -16,5 +17,6 @@ TABLES: dict[str, Table] = {
         flow.TABLE,
         reversible.TABLE,
         likelihood.TABLE,
+        whose.TABLE,
     )
 }

@@ -1,0 +1,187 @@
+"""``invlib watermark embed`` and ``invlib watermark identify``: keys into pictures, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..noisefile import describe, fingerprint, write_noise
+from ..pipelines import regenerate
+from ..probing import NotInvertible
+from ..watermark import PASSAGES, ErrorModel, Identification
+from ..watermark.identify_picture import identify_in, measure_errors, written
+from ..watermark.scene import scene
+from .call import (
+    CallOption,
+    GuidanceOption,
+    NegativeOption,
+    PromptOption,
+    StepsOption,
+    with_prompt,
+)
+from .errors import NOT_EXACT
+from .files import as_bytes, flat, free, read_pictures, write_picture
+from .keys import made, read_keys
+from .model import Dtype
+from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
+from .report import show
+
+KeysOption = Annotated[Path, typer.Option(help="JSON file with the keys, by their owners' names")]
+ForceOption = Annotated[bool, typer.Option("--force", help="replace existing files")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+app = typer.Typer(
+    no_args_is_help=True, help="Write keys into pictures, and ask whose a picture is."
+)
+
+
+@app.command()
+def embed(
+    output: Annotated[Path, typer.Option("--output", "-o", help="picture to write, a PNG")],
+    keys: KeysOption,
+    owner: Annotated[str, typer.Option(help="whose key: a name in --keys")],
+    model: ModelOption = "portraits",
+    call: CallOption = None,
+    prompt: PromptOption = None,
+    negative_prompt: NegativeOption = None,
+    guidance_scale: GuidanceOption = None,
+    steps: StepsOption = None,
+    scheduler: SchedulerOption = None,
+    seed: Annotated[int, typer.Option(help="seed of the rest of the noise")] = 0,
+    noise: Annotated[Path | None, typer.Option(help="noise file to write as well")] = None,
+    dtype: DtypeOption = Dtype.float32,
+    device: DeviceOption = "cpu",
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a picture whose noise holds a key."""
+    free(output, force=force, suffix=".png")
+    if noise is not None:
+        free(noise, force=force, suffix=".safetensors")
+    told = read_keys(keys)
+    if owner not in told:
+        raise ValueError(f"--owner {owner!r} has no key in {keys}; it has {', '.join(told)}")
+    opened, given = open_call(
+        model,
+        call,
+        scheduler=scheduler,
+        dtype=dtype,
+        device=device,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        guidance_scale=guidance_scale,
+        steps=steps,
+    )
+    pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
+    with scene(pipe, None, asked) as read:
+        own = made({owner: told[owner]}, read.planes.shape[1:])
+        latents = written(read, [own[owner]], seed)
+        entrance = read.reading.entrance
+    pictures = flat(regenerate(pipe, latents, asked, entrance=entrance))
+    if len(pictures) != 1:
+        raise ValueError(f"the call makes {len(pictures)} pictures; embed writes one at a time")
+    write_picture(output, pictures[0])
+    if noise is not None:
+        marks = fingerprint(as_bytes(pictures))
+        write_noise(noise, describe(latents, asked, opened, entrance=entrance, pictures=marks))
+    show({"file": str(output), "owner": owner, "seed": seed}, as_json=as_json)
+
+
+@app.command()
+def identify(
+    picture: Annotated[Path, typer.Argument(help="the picture")],
+    keys: KeysOption,
+    model: ModelOption = "portraits",
+    call: CallOption = None,
+    prompt: PromptOption = None,
+    negative_prompt: NegativeOption = None,
+    guidance_scale: GuidanceOption = None,
+    steps: StepsOption = None,
+    scheduler: SchedulerOption = None,
+    errors: Annotated[
+        Path | None,
+        typer.Option(help="measured errors: read if the file is there, else measured and written"),
+    ] = None,
+    passages: Annotated[
+        str, typer.Option(help=f"what may have happened, with commas: {', '.join(PASSAGES)}")
+    ] = "none,JPEG 75",
+    pictures: Annotated[int, typer.Option(min=4, help="pictures made to measure errors")] = 24,
+    none: Annotated[float, typer.Option(help="probability of no key, before looking")] = 0.5,
+    sure: Annotated[float, typer.Option(help="probability from which to decide")] = 0.9,
+    dtype: DtypeOption = Dtype.float32,
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Say whose key a picture holds, and how sure that is.
+
+    Exit code 0 means: a key, or none, is certain enough. Exit code 3 means: it cannot be told.
+    """
+    for name, value in (("none", none), ("sure", sure)):
+        if not 0 < value < 1:
+            raise ValueError(f"--{name} must be above 0 and below 1, got {value:g}")
+    frames, notes = read_pictures(picture)
+    told = read_keys(keys)
+    if errors is not None and not errors.exists():
+        free(errors, force=False, suffix=".safetensors")
+    opened, given = open_call(
+        model,
+        call,
+        scheduler=scheduler,
+        dtype=dtype,
+        device=device,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        guidance_scale=guidance_scale,
+        steps=steps,
+    )
+    pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
+    measured = _measured(pipe, asked, errors, passages, pictures, quiet=as_json)
+    with scene(pipe, None, asked) as read:
+        whose = made(told, read.planes.shape[1:])
+        found = identify_in(read, frames, whose, measured, none=none, sure=sure)
+    show({**_facts(found), "errors": measured.made, "notes": notes or ["none"]}, as_json=as_json)
+    if found.decision[0] == "cannot tell":
+        typer.echo("cannot tell whose it is; measure more with --passages", err=True)
+        raise typer.Exit(NOT_EXACT)
+
+
+def _measured(
+    pipe: Any,
+    asked: dict[str, Any],
+    path: Path | None,
+    passages: str,
+    pictures: int,
+    *,
+    quiet: bool,
+) -> ErrorModel:
+    """The errors in a file, or measured now and written to it."""
+    if path is not None and path.exists():
+        return ErrorModel.load(path)
+    names = [name.strip() for name in passages.split(",")]
+    unknown = [name for name in names if name not in PASSAGES]
+    if unknown:
+        raise ValueError(f"--passages {unknown[0]!r} is none of {', '.join(PASSAGES)}")
+    try:
+        found = measure_errors(
+            pipe, passages=names, pictures=pictures, progress=False if quiet else None, **asked
+        )
+    except NotInvertible as error:
+        raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
+    if path is not None:
+        found.save(path)
+    return found
+
+
+def _facts(found: Identification) -> dict[str, Any]:
+    names = ("none", *found.names)
+    best = found.posterior[0].topk(min(5, len(names)))
+    return {
+        "decision": found.decision[0],
+        "probabilities": {
+            names[int(i)]: p.item() for p, i in zip(best.values, best.indices, strict=True)
+        },
+        "log_odds_to_the_next": found.margin[0].item(),
+        "p_without_a_key": 10 ** found.log10_p[0].item(),
+        "as_after": found.passage[0],
+    }

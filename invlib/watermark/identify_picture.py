@@ -1,0 +1,272 @@
+"""From a picture of a pipeline to whose key is in it; and pictures with keys."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..devices import lowered
+from ..pipelines import Options
+from .error_model import ErrorModel
+from .passages import PASSAGES, Passage
+from .posterior import SURE, Identification, whose
+from .ratios import Key
+from .scene import Scene, changed, scene
+
+PICTURES, BATCH = 24, 8  # of the calibration, and of one call
+USUAL = ("none", "JPEG 75")
+SILENT = 2.0  # seconds without a word
+LATENTS = "latents"  # the passage of clean latents, which were never a picture
+
+
+def embed(
+    pipe: Any,
+    keys: Key | Sequence[Key],
+    /,
+    *,
+    seed: int = 0,
+    options: Options | Mapping[str, Any] | None = None,
+    **call: Any,
+) -> Tensor:
+    """Noise with keys in it, as ``pipe(**call, latents=...)`` takes it.
+
+    Where the pipeline takes no such argument, :func:`invlib.regenerate` gives the noise to it.
+
+    Args:
+        pipe: any diffusers pipeline with one deterministic sampling loop.
+        keys: one key, or several that stand in different places of the noise.
+        seed: of the rest of the noise.
+        options: only the seed of the call matters, see :class:`invlib.Options`.
+        call: the arguments of the pipeline's call.
+
+    Returns:
+        The noise, in the pipeline's layout and dtype, on its device.
+
+    Raises:
+        ValueError: if a key does not fit the noise of the call.
+        NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
+    """
+    with scene(pipe, options, call) as read:
+        return written(read, keys if isinstance(keys, Sequence) else [keys], seed)
+
+
+def written(read: Scene, keys: Sequence[Key], seed: int) -> Tensor:
+    """Noise with keys in it, in the layout of a call that was read.
+
+    Args:
+        read: the call.
+        keys: the keys.
+        seed: of the rest of the noise.
+    """
+    planes = normal(read.planes.shape, seed)
+    for key in keys:
+        planes = key.embed(planes)
+    noise = read.planes.to_noise(planes).to(read.reading.entrance.dtype)
+    return lowered(noise, read.reading.stage.pipe._execution_device)
+
+
+def measure_errors(
+    pipe: Any,
+    /,
+    *,
+    pictures: int = PICTURES,
+    passages: Sequence[str] | Mapping[str, Passage] = USUAL,
+    seed: int = 2**20,
+    options: Options | Mapping[str, Any] | None = None,
+    progress: bool | None = None,
+    **call: Any,
+) -> ErrorModel:
+    """Measure the error of recovered noises, on pictures of known noise that the call makes.
+
+    Args:
+        pipe: any diffusers pipeline with one deterministic sampling loop.
+        pictures: how many are made, at least; four or more.
+        passages: what may have happened to pictures: names in ``PASSAGES``, passages with names of
+            their own, or ``("latents",)`` for clean latents that were never decoded.
+        seed: of the noises.
+        options: how to invert; by default the decoder's inverse, and then naively.
+        progress: whether to show a bar on stderr after two seconds; by default on a terminal.
+        call: the arguments of the pipeline's call.
+
+    Raises:
+        ValueError: if a passage is unknown, or there are fewer than four pictures.
+        NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
+    """
+    if pictures < 4:
+        raise ValueError(f"to measure errors takes four pictures or more, got {pictures}")
+    named = known_passages(passages)
+    noises: list[Tensor] = []
+    found: dict[str, list[Tensor]] = {name: [] for name in named}
+    with scene(pipe, options, call, min(BATCH, pictures)) as read:
+        rows = read.planes.shape[0]
+        rounds = -(-pictures // rows)
+        shown = None if progress is None else not progress
+        with tqdm(
+            desc="measuring errors",
+            total=rounds * (1 + len(named)),
+            delay=SILENT,
+            disable=shown,
+            file=sys.stderr,
+            leave=False,
+        ) as bar:
+            for i in range(rounds):
+                noises.append(normal(read.planes.shape, seed + i))
+                last = read.last(noises[-1])
+                bar.update()
+                for name, y in _views(read, last, named, bar):
+                    found[name].append(y)
+    made = f"{type(pipe).__name__}, {rounds * rows} pictures, {read.options.method}"
+    return ErrorModel(torch.cat(noises), {name: torch.cat(y) for name, y in found.items()}, made)
+
+
+def identify(
+    pipe: Any,
+    picture: Any,
+    keys: Mapping[str, Key] | Sequence[Key],
+    /,
+    *,
+    errors: ErrorModel | None = None,
+    passages: Sequence[str] | Mapping[str, Passage] | None = None,
+    none: float = 0.5,
+    sure: float = SURE,
+    latents: bool = False,
+    options: Options | Mapping[str, Any] | None = None,
+    **call: Any,
+) -> Identification:
+    r"""Whose key does a picture hold? A posterior over no key and K keys.
+
+    .. math:: \text{picture} \;\to\; Y \approx X + E \;\to\;
+              \Pr(j \mid Y) \propto \pi_j\, \frac{p(Y \mid \text{key } j)}{p(Y \mid \text{none})}
+
+    Args:
+        pipe: the diffusers pipeline that may have made the picture.
+        picture: a picture, or as many as there are prompts, in any form that
+            :func:`invlib.invert_image` takes; of another size, it is resized.
+        keys: Tree-Ring and Gaussian Shading keys, with names or without.
+        errors: the errors as :func:`measure_errors` has measured them for this call and these
+            options; by default that is done now.
+        passages: which passages of PASSAGES may have happened, where errors are measured now; or
+            the ones that have names of their own in ``errors``.
+        none: prior probability that there is no key.
+        sure: posterior probability from which a decision is made.
+        latents: whether the picture is clean latents, as ``output_type="latent"`` returns them.
+        options: how to invert; by default the decoder's inverse, and then naively.
+        call: the arguments of the pipeline's call.
+
+    Returns:
+        The posterior; its string is one sentence a picture.
+
+    Raises:
+        TypeError: if it is no picture, or a key is none.
+        ValueError: if a key or the picture does not fit the call.
+        NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
+    """
+    if errors is None:
+        usual = (LATENTS,) if latents else USUAL
+        errors = measure_errors(pipe, passages=passages or usual, options=options, **call)
+    named = known_passages(tuple(errors.recovered) if passages is None else passages)
+    with scene(pipe, options, call, 1 if latents else _count(picture)) as read:
+        return identify_in(read, picture, keys, errors, named=named, none=none, sure=sure)
+
+
+def identify_in(
+    read: Scene,
+    picture: Any,
+    keys: Mapping[str, Key] | Sequence[Key],
+    errors: ErrorModel,
+    *,
+    named: Mapping[str, Passage] | None = None,
+    none: float = 0.5,
+    sure: float = SURE,
+) -> Identification:
+    """The posterior of :func:`identify`, in a call that was read.
+
+    Args:
+        read: the call.
+        picture: the picture; clean latents, if the errors are those of latents.
+        keys: the keys.
+        errors: the measured errors.
+        named: passages that have names of their own in ``errors``.
+        none: prior probability that there is no key.
+        sure: posterior probability from which a decision is made.
+
+    Raises:
+        ValueError: if the errors are those of another noise, or something does not fit.
+    """
+    if errors.shape != read.planes.shape[1:]:
+        raise ValueError(
+            f"these errors are those of noise {list(errors.shape)}, but the noise of this call is "
+            f"{list(read.planes.shape[1:])}: measure them with this call"
+        )
+    if LATENTS in errors.recovered:
+        views = {LATENTS: read.recover(read.reading.target(picture.double()))}
+    else:
+        known = known_passages(tuple(errors.recovered)) if named is None else named
+        views = _undone(read, read.fitted(picture), known)
+    return whose(views, keys, errors, none=none, sure=sure)
+
+
+def known_passages(passages: Sequence[str] | Mapping[str, Passage]) -> dict[str, Passage]:
+    """Passages by their names.
+
+    Raises:
+        ValueError: if one is unknown, or there is none.
+    """
+    if isinstance(passages, Mapping):
+        return dict(passages)
+    known = {**PASSAGES, LATENTS: PASSAGES["none"]}
+    for name in passages:
+        if name not in known:
+            raise ValueError(f"unknown passage {name!r}; use some of {', '.join(known)}")
+    if not passages:
+        raise ValueError("give at least one passage, such as none")
+    return {name: known[name] for name in passages}
+
+
+def normal(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Standard normal noise, float64."""
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=draw, dtype=torch.float64)
+
+
+def _count(picture: Any) -> int:
+    from ..pipelines.images import Pictures
+
+    pixels = Pictures.of(picture).pixels
+    return len(pixels) if pixels.ndim == 4 else 1
+
+
+def _views(
+    read: Scene, last: Tensor, named: Mapping[str, Passage], bar: Any
+) -> list[tuple[str, Tensor]]:
+    """What is recovered of last states after each passage."""
+    found = []
+    made = None if LATENTS in named else read.pictures(last)
+    for name, passage in named.items():
+        if made is None:
+            y = read.recover(last)
+        else:
+            attacked = changed(changed(made, passage, undo=False), passage, undo=True)
+            y = read.recover(read.states(attacked))
+        bar.update()
+        found.append((name, y))
+    return found
+
+
+def _undone(read: Scene, pictures: Tensor, named: Mapping[str, Passage]) -> dict[str, Tensor]:
+    """What is recovered of pictures, once for every way of undoing what happened to them."""
+    seen: list[tuple[Tensor, Tensor]] = []
+    views = {}
+    for name, passage in named.items():
+        back = changed(pictures, passage, undo=True)
+        known = next((y for other, y in seen if torch.equal(other, back)), None)
+        if known is None:
+            known = read.recover(read.states(back))
+            seen.append((back, known))
+        views[name] = known
+    return views

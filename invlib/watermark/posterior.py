@@ -1,0 +1,196 @@
+"""Whose key is in a noise? From what was recovered to a posterior over no key and K keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..markdown import table
+from .error_model import ErrorModel
+from .ratios import Key, PayloadGroup, group
+from .transfer import Belief, most_likely
+
+LOST = 0.01  # probability that a mark which is there has left no trace
+SURE = 0.9  # posterior probability from which a decision is made
+SHOWN = 5  # keys in a table
+
+
+@dataclass(frozen=True)
+class Identification:
+    r"""Whose key pictures hold.
+
+    Attributes:
+        posterior: probabilities of no key, key 1, ..., key K, ``[B, K+1]``.
+        log_ratios: logarithms of the likelihood ratios of the keys against no key, ``[B, K]``.
+        log10_p: decimal logarithms of the p-values: of the probability that noise without any
+            of the keys comes as near to the nearest, ``[B]``. Phases or streams of keys are
+            random; the spread that this gives to scores is corrected to the measured one.
+        passage: the passage under which the picture is most probable, such as ``JPEG 75``.
+        names: the names of the keys.
+        sure: the probability from which a decision is made.
+        payload: where a single key has an unknown payload, the log-odds of its bits, ``[B, bits]``.
+    """
+
+    posterior: Tensor
+    log_ratios: Tensor
+    log10_p: Tensor
+    passage: tuple[str, ...]
+    names: tuple[str, ...]
+    sure: float = SURE
+    payload: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def log_odds(self) -> Tensor:
+        """Natural logarithm of the odds of each key against all else, ``[B, K]``."""
+        own = self.posterior[:, 1:].clamp(1e-300, 1.0)
+        others = 1 - torch.eye(self.posterior.shape[1], dtype=own.dtype)[1:]
+        return own.log() - (self.posterior @ others.T).clamp(min=1e-300).log()
+
+    @property
+    def index(self) -> Tensor:
+        """What is most probable, ``[B]``: 0 for no key, j for key j."""
+        return self.posterior.argmax(1)
+
+    @property
+    def margin(self) -> Tensor:
+        """Log-odds of what is most probable against what is next, ``[B]``."""
+        two = self.posterior.clamp(min=1e-300).log().topk(2, dim=1).values
+        return two[:, 0] - two[:, 1]
+
+    @property
+    def decision(self) -> tuple[str, ...]:
+        """The name of a key, ``none``, or ``cannot tell``, one for each picture."""
+        names = ("none", *self.names)
+        return tuple(
+            names[int(i)] if p >= self.sure else "cannot tell"
+            for i, p in zip(self.index, self.posterior.amax(1), strict=True)
+        )
+
+    def markdown(self) -> str:
+        """A table: for every picture what is most probable, and how sure that is."""
+        names, lines = ("none", *self.names), []
+        for b, decision in enumerate(self.decision):
+            best = self.posterior[b].topk(min(SHOWN, len(names)))
+            likely = ", ".join(
+                f"{names[int(i)]} {_percent(p.item())}" for p, i in zip(*best, strict=True)
+            )
+            p = f"{10 ** self.log10_p[b].item():.2g}"
+            lines.append([str(b), decision, likely, p, self.passage[b]])
+        head = ["picture", "decision", "probabilities", "p without a key", "as after"]
+        return table(head, lines, right=("picture", "p without a key"))
+
+    def __str__(self) -> str:
+        names = ("none", *self.names)
+        sentences = []
+        for b, decision in enumerate(self.decision):
+            two = self.posterior[b].topk(2)
+            first, second = (names[int(i)] for i in two.indices)
+            p, q = (_percent(v.item()) for v in two.values)
+            told = {"none": "no key", "cannot tell": "cannot tell"}.get(decision, decision)
+            sentences.append(
+                f"picture {b}: {told} ({first} {p}, next {second} {q}; p = "
+                f"{10 ** self.log10_p[b].item():.2g} without a key; as after {self.passage[b]})"
+            )
+        return "\n".join(sentences)
+
+
+def _percent(p: float) -> str:
+    """A probability in words that never says 100 % of what is less."""
+    if p > 0.9995:
+        return f"all but {1 - p:.0e}" if p < 1 else "all"
+    return f"{100 * p:.1f} %" if p >= 0.0005 else f"{p:.0e}"
+
+
+def whose(
+    views: Mapping[str, Tensor],
+    keys: Mapping[str, Key] | Sequence[Key],
+    errors: ErrorModel,
+    *,
+    none: float = 0.5,
+    sure: float = SURE,
+) -> Identification:
+    r"""The posterior over no key and K keys, given what was recovered of pictures.
+
+    .. math:: \Pr(j \mid Y) \propto \pi_j \Lambda_j, \qquad
+              \Lambda_j = \epsilon + (1 - \epsilon) \sum_{a, \tau} w_{a\tau}(Y)\,
+              \Lambda_j(Y; a, \tau)^{\beta_a}, \qquad \Lambda_0 = 1
+
+    The sum is over what may have happened to the picture, a, and over scales of the error;
+    :math:`\beta` is measured on the calibration pictures, and :math:`\epsilon` is the probability
+    that a mark is lost.
+
+    Args:
+        views: what was recovered, ``[B, C, H, W]``, for every passage of ``errors``.
+        keys: the keys, with names or without.
+        errors: the measured errors.
+        none: prior probability of no key; the others share the rest.
+        sure: the probability from which a decision is made.
+
+    Raises:
+        ValueError: if a key is not for such noise, the views are not those of the model, or a
+            probability is none.
+        TypeError: if a key is none.
+    """
+    if not 0 < none < 1:
+        raise ValueError(f"none must be a probability above 0 and below 1, got {none}")
+    if set(views) != set(errors.recovered):
+        raise ValueError(f"give what was recovered after each of {', '.join(errors.recovered)}")
+    named = _named(keys)
+    groups = group(list(named.values()), errors.shape)
+    log_w, beliefs = errors.beliefs(views)
+    flat = [belief for each in beliefs for belief in each]
+    ratios = torch.empty(len(log_w), len(named), dtype=torch.float64)
+    tails = torch.empty_like(ratios)
+    likely, passage = most_likely(log_w, flat), _passages(log_w, list(views))
+    for some in groups:
+        known = errors.sureness(some)
+        each = [
+            known[name].power * some.log_ratios(belief)
+            for name, scales in zip(views, beliefs, strict=True)
+            for belief in scales
+        ]
+        ratios[:, some.index] = torch.logsumexp(log_w[:, :, None] + torch.stack(each, 1), 1)
+        spread = torch.tensor([known[name].spread for name in passage], dtype=torch.float64)
+        tails[:, some.index] = torch.special.log_ndtr(-some.deviates(likely) / spread[:, None])
+    lost = torch.full_like(ratios, math.log(LOST))
+    ratios = torch.logaddexp(ratios + math.log1p(-LOST), lost)
+    prior = math.log(1 - none) - math.log(len(named))
+    scores = torch.cat([ratios.new_full((len(ratios), 1), math.log(none)), prior + ratios], 1)
+    return Identification(
+        posterior=scores.softmax(1),
+        log_ratios=ratios,
+        log10_p=_of_all(tails) / math.log(10),
+        passage=passage,
+        names=tuple(named),
+        sure=sure,
+        payload=_payload(groups, likely),
+    )
+
+
+def _named(keys: Mapping[str, Key] | Sequence[Key]) -> dict[str, Key]:
+    if isinstance(keys, Mapping):
+        return dict(keys)
+    return {f"key {j}": key for j, key in enumerate(keys, 1)}
+
+
+def _of_all(log_tails: Tensor) -> Tensor:
+    r"""Log p-value of the nearest of K keys, :math:`1 - (1 - \min p)^K`."""
+    lowest, count = log_tails.amin(1).clamp(max=-1e-12), log_tails.shape[1]
+    exact = (-torch.expm1(count * torch.log1p(-lowest.exp()))).log()
+    return torch.where(lowest + math.log(count) < -10, lowest + math.log(count), exact)
+
+
+def _passages(log_w: Tensor, names: Sequence[str]) -> tuple[str, ...]:
+    each = log_w.view(len(log_w), len(names), -1).logsumexp(2)
+    return tuple(names[int(i)] for i in each.argmax(1))
+
+
+def _payload(groups: Sequence[object], belief: Belief) -> Tensor | None:
+    if len(groups) == 1 and isinstance(groups[0], PayloadGroup) and len(groups[0].keys) == 1:
+        votes = groups[0].bits(belief)[0]
+        return votes[..., 1] - votes[..., 0]
+    return None
