@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +24,7 @@ from .invert import BatchOption, Method, MethodOption, SecondsOption
 from .model import Dtype, check_words
 from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
 from .report import show
+from .ticker import follow, say
 
 PictureArgument = Annotated[Path, typer.Argument(help="the 8-bit picture")]
 ToOption = Annotated[str, typer.Option("--to", help="the new prompt")]
@@ -102,7 +102,8 @@ def edit(
     check_words(opened, {"prompt": to})
     options = EditOptions(
         method=method.value,
-        progress=not as_json and sys.stderr.isatty(),
+        progress=False,
+        callback=follow,
         budget=Budget(None, seconds),
         max_batch=max_batch,
         guidance=new_guidance,
@@ -111,6 +112,7 @@ def edit(
         grow=grow,
     )
     where = words if mask is None else read_picture(mask)
+    say("reading the pipeline")
     done = _edited(opened.pipe, given, where, to, options, asked)
     write_picture(output, done.picture)
     if overlay is not None:

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from PIL.Image import Image
+from torch import Tensor
 
 from ..noisefile import describe, fingerprint, write_noise
 from ..pipelines import regenerate
+from ..pipelines.entrance import Entrance
 from ..probing import NotInvertible
 from ..watermark import PASSAGES, ErrorModel, Identification
 from ..watermark.identify_picture import identify_in, measure_errors, written
@@ -27,6 +30,7 @@ from .keys import made, read_keys
 from .model import Dtype
 from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
 from .report import show
+from .ticker import counting, ticked
 
 KeysOption = Annotated[Path, typer.Option(help="JSON file with the keys, by their owners' names")]
 ForceOption = Annotated[bool, typer.Option("--force", help="replace existing files")]
@@ -37,6 +41,7 @@ app = typer.Typer(
 
 
 @app.command()
+@ticked
 def embed(
     output: Annotated[Path, typer.Option("--output", "-o", help="picture to write, a PNG")],
     keys: KeysOption,
@@ -74,11 +79,8 @@ def embed(
         steps=steps,
     )
     pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
-    with scene(pipe, None, asked) as read:
-        own = made({owner: told[owner]}, read.planes.shape[1:])
-        latents = written(read, [own[owner]], seed)
-        entrance = read.reading.entrance
-    pictures = flat(regenerate(pipe, latents, asked, entrance=entrance))
+    with counting(pipe, "making the picture"):
+        entrance, latents, pictures = _marked(pipe, asked, {owner: told[owner]}, seed)
     if len(pictures) != 1:
         raise ValueError(f"the call makes {len(pictures)} pictures; embed writes one at a time")
     write_picture(output, pictures[0])
@@ -88,7 +90,18 @@ def embed(
     show({"file": str(output), "owner": owner, "seed": seed}, as_json=as_json)
 
 
+def _marked(
+    pipe: Any, asked: dict[str, Any], key: dict[str, Any], seed: int
+) -> tuple[Entrance, Tensor, list[Image]]:
+    """How noise gets in, one that holds a key, and what the call makes of it."""
+    with scene(pipe, None, asked) as read:
+        latents = written(read, [*made(key, read.planes.shape[1:]).values()], seed)
+        entrance = read.reading.entrance
+    return entrance, latents, flat(regenerate(pipe, latents, asked, entrance=entrance))
+
+
 @app.command()
+@ticked
 def identify(
     picture: Annotated[Path, typer.Argument(help="the picture")],
     keys: KeysOption,
@@ -136,8 +149,9 @@ def identify(
         steps=steps,
     )
     pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
-    measured = _measured(pipe, asked, errors, passages, pictures, quiet=as_json)
-    with scene(pipe, None, asked) as read:
+    with counting(pipe, "measuring errors"):
+        measured = _measured(pipe, asked, errors, passages, pictures)
+    with counting(pipe, "inverting the picture"), scene(pipe, None, asked) as read:
         whose = made(told, read.planes.shape[1:])
         found = identify_in(read, frames, whose, measured, none=none, sure=sure)
     show({**_facts(found), "errors": measured.made, "notes": notes or ["none"]}, as_json=as_json)
@@ -152,8 +166,6 @@ def _measured(
     path: Path | None,
     passages: str,
     pictures: int,
-    *,
-    quiet: bool,
 ) -> ErrorModel:
     """The errors in a file, or measured now and written to it."""
     if path is not None and path.exists():
@@ -163,9 +175,7 @@ def _measured(
     if unknown:
         raise ValueError(f"--passages {unknown[0]!r} is none of {', '.join(PASSAGES)}")
     try:
-        found = measure_errors(
-            pipe, passages=names, pictures=pictures, progress=False if quiet else None, **asked
-        )
+        found = measure_errors(pipe, passages=names, pictures=pictures, progress=False, **asked)
     except NotInvertible as error:
         raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
     if path is not None:
