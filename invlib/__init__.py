@@ -26,6 +26,7 @@ from .metrics import decibel, nmse
 from .probing import NotInvertible, from_scheduler
 from .sampling import Trajectory, sample
 from .schedule import FlowSchedule, Grid, Schedule
+from .seeds import SeedSearch, find_seed
 from .solvers import (
     Solver,
     ddim,
@@ -58,6 +59,7 @@ __all__ = [
     "Options",
     "Progress",
     "Schedule",
+    "SeedSearch",
     "Solver",
     "Trajectory",
     "Watch",
@@ -73,6 +75,7 @@ __all__ = [
     "dpm_solver_pp_2m",
     "dpm_solver_pp_3m",
     "exact",
+    "find_seed",
     "from_scheduler",
     "gaussian",
     "guided",
