@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..engine.table import Table
-from . import decoding, exactness, flow, honesty, reversible
+from . import decoding, exactness, flow, honesty, reversible, seeds
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -14,5 +14,6 @@ TABLES: dict[str, Table] = {
         decoding.IDENTICAL,
         flow.TABLE,
         reversible.TABLE,
+        seeds.TABLE,
     )
 }
