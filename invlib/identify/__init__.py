@@ -1,0 +1,17 @@
+"""Who made this picture: which prompt and settings of some lists, or none of them."""
+
+from .candidates import Candidate
+from .law import Surprise, surprise
+from .result import Identification
+from .search import identify
+from .space import Phrases, ascend
+
+__all__ = [
+    "Candidate",
+    "Identification",
+    "Phrases",
+    "Surprise",
+    "ascend",
+    "identify",
+    "surprise",
+]
