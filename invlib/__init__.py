@@ -1,7 +1,7 @@
 """invlib: exact inversion of diffusion models.
 
 Three nouns (:class:`Schedule`, ``Denoiser``, :class:`Solver`) and two verbs (:func:`sample`,
-:func:`invert`); :func:`certify` says how exact a result is.
+:func:`invert`); :func:`certify` says how exact a result is, :func:`likelihood` who made it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from .inverters import (
     stepwise,
     whole_trajectory,
 )
+from .likelihood import Likelihoods, Quadrature, likelihood
 from .metrics import decibel, nmse
 from .probing import NotInvertible, from_scheduler
 from .sampling import Trajectory, sample
@@ -39,6 +40,7 @@ from .solvers import (
 from .watch import Budget, Progress, Watch, watching
 
 if TYPE_CHECKING:
+    from .identification import Identification, identify
     from .pipelines import ImageInversion, Options, invert_image, invert_latents, regenerate
 
 __version__ = "0.1.0"
@@ -52,12 +54,15 @@ __all__ = [
     "Denoiser",
     "FlowSchedule",
     "Grid",
+    "Identification",
     "ImageInversion",
     "Inversion",
+    "Likelihoods",
     "Mixture",
     "NotInvertible",
     "Options",
     "Progress",
+    "Quadrature",
     "Schedule",
     "SeedSearch",
     "Solver",
@@ -80,9 +85,11 @@ __all__ = [
     "gaussian",
     "guided",
     "ideal",
+    "identify",
     "invert",
     "invert_image",
     "invert_latents",
+    "likelihood",
     "load",
     "multisecant",
     "naive",
@@ -110,4 +117,8 @@ def __getattr__(name: str) -> Any:
         from . import pipelines
 
         return getattr(pipelines, name)
+    if name in ("Identification", "identify"):
+        from . import identification
+
+        return getattr(identification, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

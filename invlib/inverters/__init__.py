@@ -17,6 +17,7 @@ from ..solvers import Solver
 from ..watch import Budget, Callback, Watch, watching
 from .algorithm2 import algorithm2
 from .exact import exact
+from .implicit import attached
 from .multisecant import multisecant
 from .naive import naive
 from .persistent import persistent
@@ -54,6 +55,7 @@ def invert(
     progress: bool | None = False,
     callback: Callback | None = None,
     budget: Budget | None = None,
+    differentiable: bool = False,
 ) -> Inversion:
     r"""Find the noise from which ``solver`` made ``image``.
 
@@ -81,10 +83,13 @@ def invert(
         progress: whether to show a bar on stderr; None shows it on a terminal or in a notebook.
         callback: called with a :class:`invlib.watch.Progress` after every round; True ends it.
         budget: the evaluations or seconds after which the best so far comes back.
+        differentiable: whether noise and states carry gradients with respect to the image and to
+            what the denoiser keeps, such as a condition or a guidance scale, by the implicit
+            function theorem (see :mod:`invlib.inverters.implicit`).
 
     Returns:
-        An :class:`Inversion`; :func:`invlib.certify` proves how exact it is. With any of the last
-        three options the first Ctrl-C, too, ends the search with the best so far, marked in
+        An :class:`Inversion`; :func:`invlib.certify` proves how exact it is. With a bar, a callback
+        or a budget the first Ctrl-C, too, ends the search with the best so far, marked in
         ``reason``; without, it is a KeyboardInterrupt as ever.
 
     Raises:
@@ -108,9 +113,11 @@ def invert(
     search, network = inverter(method), beside(denoiser, image)
     with torch.no_grad(), watching(options) if watched else nullcontext():
         if not isinstance(network, OnDevice):
-            return search(network, image, solver)
-        found = search(network, as_state(image, "image"), solver)
-        return replace(found, device=network.device)
+            found = search(network, image, solver)
+        else:
+            found = search(network, as_state(image, "image"), solver)
+            found = replace(found, device=network.device)
+    return attached(network, image, solver, found) if differentiable else found
 
 
 def inverter(method: str | Inverter) -> Inverter:

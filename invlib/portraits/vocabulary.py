@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..identify import Phrases
+from ..identification import Phrases
 from .render import (
     GARMENT_COLORS,
     GARMENTS,
@@ -19,7 +19,7 @@ from .render import (
     caption,
 )
 
-ATTRIBUTES = {  # what fills most of the picture first
+ATTRIBUTES: dict[str, Iterable[Any]] = {  # what fills most of the picture first
     "sky": SKIES,
     "hills": HILLS,
     "hair_color": HAIR_COLORS,
@@ -39,5 +39,5 @@ def vocabulary() -> Phrases:
 
 def _prompt(values: Mapping[str, Any]) -> str:
     """The caption of a portrait of these attributes; what no caption tells does not matter."""
-    unsaid = {"skin": "", "eyes": "", "terrain": 0, "seed": 0}
-    return caption(Portrait(**values, **unsaid))
+    unsaid: dict[str, Any] = {"skin": "", "eyes": "", "terrain": 0, "seed": 0}
+    return caption(Portrait(**{**values, **unsaid}))

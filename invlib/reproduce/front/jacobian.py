@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ...denoisers import Denoiser
+from ...likelihood.blocks import image_jacobian, node_blocks
 from ...sampling import sample
 from ...solvers import Solver
 from ..models.problem import Problem
@@ -41,46 +38,6 @@ def measure(name: str, guidance: float, image: int, profile: str) -> dict[str, T
         "smallest": torch.stack([torch.linalg.svdvals(matrix)[-1] for matrix in near]),
         "turned": turned(solver, blocks),
     }
-
-
-def node_blocks(denoiser: Denoiser, solver: Solver, states: Tensor, *, chunk: int = 64) -> Tensor:
-    r"""The derivatives :math:`J_i = \partial m(y_i, t_i)/\partial y_i` of all nodes.
-
-    Args:
-        denoiser: the network.
-        solver: the sampler's table.
-        states: states y_0 ... y_n of one sample, ``[n+1, 1, ...]``.
-        chunk: rows of a block that are computed together, in reverse mode.
-
-    Returns:
-        float64 ``[n, D, D]``.
-    """
-    size, row = states[0].numel(), torch.zeros(1, dtype=torch.long, device=states.device)
-    eye = torch.eye(size, dtype=states.dtype, device=states.device).view(size, *states.shape[1:])
-    blocks = []
-    with sdpa_kernel(SDPBackend.MATH):
-        for i, y in enumerate(states[:-1]):
-
-            def output(x: Tensor, node: int = i) -> Tensor:
-                return solver.output(denoiser, x, torch.full_like(row, node), row)
-
-            pull_back = cast(Any, torch.func.vjp(output, y))[1]
-            rows = [torch.vmap(pull_back)(e)[0].view(-1, size) for e in eye.split(chunk)]
-            blocks.append(torch.cat(rows))
-    return torch.stack(blocks).double()
-
-
-def image_jacobian(solver: Solver, blocks: Tensor) -> Tensor:
-    r"""The derivative of the image with respect to the noise, ``[D, D]``.
-
-    .. math:: P_{i+1} = a_i P_i + \sum_{j \le i} b_{ij} J_j P_j
-    """
-    states = solver.scale * torch.eye(blocks.shape[1]).to(blocks)
-    outputs: list[Tensor] = []
-    for i, block in enumerate(blocks):
-        outputs.append(block @ states)
-        states = solver.step(i, states, outputs)
-    return states
 
 
 def turned(solver: Solver, blocks: Tensor) -> Tensor:

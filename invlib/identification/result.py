@@ -66,6 +66,7 @@ class Identification:
         if self.reasons:
             return f"None of these {len(self.candidates)} candidates: {'; '.join(self.reasons)}."
         return (
-            f"Of these {len(self.candidates)} candidates {self.finalists[0].name}, with probability "
-            f"{self.posterior:.3g} among the {len(self.finalists)} finalists if it is one of them."
+            f"Of these {len(self.candidates)} candidates {self.finalists[0].name}, with "
+            f"probability {self.posterior:.3g} among the {len(self.finalists)} finalists if it is "
+            "one of them."
         )

@@ -61,7 +61,7 @@ def identify(
         pipe: the diffusers pipeline.
         image: a floating point tensor is latents, as ``pipe(..., output_type="latent")`` returned
             them; all else is a picture, as for :func:`invlib.invert_image`. One at a time.
-        prompts: candidates, or the attributes of prompts (:class:`invlib.identify.Phrases`).
+        prompts: candidates, or the attributes of prompts (:class:`invlib.identification.Phrases`).
         guidance: guidance scales.
         steps: numbers of steps.
         schedulers: schedulers, classes of diffusers or their names, at best by names of your own.
@@ -128,8 +128,8 @@ def _target(pipe: Any, image: Any, own: Options, call: Mapping[str, Any]) -> _Ta
             autoencoder, shape = read_decoder(reading)
             box = pictures.box(shape, pipe._execution_device)
             if autoencoder is None:
-                notes = ("there is no decoder: the pixels are the latents",)
-                return _Target(box.center, None, False, size, reading.evaluations, notes)
+                told = ("there is no decoder: the pixels are the latents",)
+                return _Target(box.center, None, False, size, reading.evaluations, told)
             decoding = _decoder(own.decoder)(autoencoder, box)
             error = decoding.image_nmse[0] * box.center.square().mean() / ROUNDING
             latents = reading.exit(lifted(decoding.latents))

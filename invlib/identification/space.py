@@ -64,8 +64,8 @@ def ascend(
         return seen[choice]
 
     if math.prod(len(values) for values in axes.values()) <= EVERY:
-        for values in itertools.product(*axes.values()):
-            if look(dict(zip(axes, values, strict=True))) is None:
+        for each in itertools.product(*axes.values()):
+            if look(dict(zip(axes, each, strict=True))) is None:
                 break
         return seen
     best = {name: values[0] for name, values in axes.items()}

@@ -64,11 +64,13 @@ def axes_of(
     Raises:
         ValueError: if a list is empty, or a text stands for a list.
     """
-    axes = {ASKED[name]: values for name, values in lists.items() if values is not None}
+    axes: dict[str, Sequence[Any]] = {
+        ASKED[name]: values for name, values in lists.items() if values is not None
+    }
     phrases = prompts if isinstance(prompts, Phrases) else None
     if phrases is not None:
         axes |= phrases.attributes
-    elif prompts is not None:
+    if not isinstance(prompts, Phrases | None):
         axes["prompt"] = prompts
     for name, values in axes.items():
         if isinstance(values, str) or not len(values):

@@ -1,0 +1,157 @@
+r"""Derivatives of the noise through the root: no search is differentiated.
+
+The states solve :math:`R(y; \theta) = 0`, where :math:`\theta` is whatever the equations depend
+on: the image, conditions, the guidance scale, weights of the network. So
+
+.. math:: \mathrm dy = -R_y^{-1} R_\theta\,\mathrm d\theta, \qquad
+          g^T \mathrm dy = -\lambda^T R_\theta\,\mathrm d\theta, \qquad R_y^T \lambda = g
+
+One linear system, with the transposed matrix of the whole trajectory, gives the gradients with
+respect to everything.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..denoisers import OUTSIDE, Denoiser, differences
+from ..inversion import Inversion
+from ..newton import _gmres
+from ..sampling import as_state
+from ..solvers import Solver
+from .trajectory import along_time, gaussian_matrix, residual
+
+VARIANCE = 0.5  # of the Gaussian data of the preconditioner
+KRYLOV, RESTARTS, FORCING = 60, 5, 1e-12
+LARGEST = 1e-4  # relative residual of the adjoint system from which on a gradient is doubtful
+
+
+def attached(denoiser: Denoiser, image: Tensor, solver: Solver, found: Inversion) -> Inversion:
+    r"""The same inversion, with derivatives of noise and states by the implicit function theorem.
+
+    A backward pass solves :math:`R_y^T \lambda = g` by GMRES with reverse-mode products, each of
+    which goes through all nodes in one call, and then the chain rule needs one more call. The
+    derivatives are those of the root: where a search has not found one they mean nothing.
+
+    Args:
+        denoiser: the network; what it keeps that requires a gradient (a condition, a scale,
+            weights) gets one.
+        image: the image that was inverted; gets one if it requires it.
+        solver: the sampler's table.
+        found: the states.
+
+    Raises:
+        NotImplementedError: if the network leaves PyTorch.
+    """
+    if differences(denoiser) is not None:
+        raise NotImplementedError(OUTSIDE)
+    target = as_state(image, "image").to(found.states)
+    y = found.states[:-1].detach().transpose(0, 1).contiguous()
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        r = residual(solver, target, y, _outputs(denoiser, solver, y))
+        if not r.requires_grad:
+            return found
+        y = cast(Tensor, _Root.apply(r, y, denoiser, solver))
+        states = torch.cat([y.transpose(0, 1), target[None]])
+    return replace(found, states=states, noise=states[0] / solver.scale)
+
+
+def _outputs(denoiser: Denoiser, solver: Solver, y: Tensor) -> Tensor:
+    """The network's outputs at states ``y [B, N, ...]`` of all nodes, with a graph."""
+    b, n = y.shape[:2]
+    nodes = torch.arange(n, device=y.device).repeat(b)
+    rows = torch.arange(b, device=y.device).repeat_interleave(n)
+    return solver.output(denoiser, y.flatten(0, 1), nodes, rows).view_as(y)
+
+
+class _Root(torch.autograd.Function):
+    """The states as a function of the residual that they make zero."""
+
+    @staticmethod
+    def forward(ctx: Any, r: Tensor, y: Tensor, denoiser: Denoiser, solver: Solver) -> Tensor:
+        """The states as they are."""
+        ctx.save_for_backward(y)
+        ctx.denoiser, ctx.solver = denoiser, solver
+        return y.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
+        """The adjoint states, with the sign of the theorem."""
+        (y,) = ctx.saved_tensors
+        return -adjoint(ctx.denoiser, ctx.solver, y, g), None, None, None
+
+
+def adjoint(denoiser: Denoiser, solver: Solver, y: Tensor, g: Tensor) -> Tensor:
+    r"""Solve :math:`R_y^T \lambda = g`, ``[B, N, ...]``, by GMRES with restarts.
+
+    .. math:: (R_y^T \lambda)_j = \lambda_{j-1} - a_j \lambda_j
+              - J_j^T \sum_{i \ge j} b_{ij} \lambda_i
+
+    Preconditioned with the transposed inverse of the matrix that the same recursion has for
+    Gaussian data. Warns where the residual stays above ``LARGEST``: next to a fold, where the
+    noise moves infinitely fast.
+
+    Args:
+        denoiser: the network.
+        solver: the sampler's table.
+        y: states y_0 ... y_{N-1}, ``[B, N, ...]``.
+        g: the right-hand side, likewise.
+    """
+    inverse = torch.linalg.inv(gaussian_matrix(solver, VARIANCE)).T
+    product = _transposed(denoiser, solver, y)
+    every = torch.arange(len(y), device=y.device)
+    g = g.to(y)
+    right = along_time(inverse, g)
+
+    def preconditioned(v: Tensor, which: Tensor) -> Tensor:
+        return along_time(inverse, product(v.view_as(y[which]), which)).flatten(1)
+
+    found, size = torch.zeros_like(y), right.flatten(1).norm(dim=1)
+    for _ in range(RESTARTS):
+        left = right.flatten(1) - preconditioned(found.flatten(1), every)
+        active = (left.norm(dim=1) > FORCING * size).nonzero().flatten()
+        if not len(active):
+            break
+
+        def part(v: Tensor, which: Tensor, rows: Tensor = active) -> Tensor:
+            return preconditioned(v, rows[which])
+
+        forcing = (FORCING * size[active] / left[active].norm(dim=1)).amin().item()
+        found[active] += _gmres(part, -left[active], KRYLOV, forcing).view_as(y[active])
+    miss = (product(found, every) - g).flatten(1).norm(dim=1)
+    worst = (miss / g.flatten(1).norm(dim=1).clamp(min=1e-300)).max().item()
+    if not worst < LARGEST:
+        warnings.warn(
+            f"the gradient of the noise is only good to {worst:.0e}: the sampler nearly folds "
+            "here, or the network's own derivative is that rough; ask singular_values",
+            stacklevel=2,
+        )
+    return found
+
+
+def _transposed(
+    denoiser: Denoiser, solver: Solver, y: Tensor
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """The product with the transposed matrix of the trajectory, from one graph of the network."""
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        x = y.detach().requires_grad_()
+        m = _outputs(denoiser, solver, x)
+    weights = solver.a.to(y).view(1, -1, *[1] * (y.ndim - 2))
+
+    def product(v: Tensor, which: Tensor) -> Tensor:
+        before = torch.cat([torch.zeros_like(v[:, :1]), v[:, :-1]], 1)
+        pulled = torch.zeros_like(y)
+        pulled[which] = along_time(solver.b.T, v)
+        (pulled,) = torch.autograd.grad(m, x, pulled, retain_graph=True, materialize_grads=True)
+        return before - weights * v - pulled[which]
+
+    return product

@@ -1,0 +1,195 @@
+"""The likelihoods of several candidates, sample by sample, and how to read them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .scores import Scores
+
+
+@dataclass(frozen=True)
+class Determinant:
+    r"""The logarithm of a determinant, :math:`\log|\det S'|`, of one sample at one noise.
+
+    Attributes:
+        value: the logarithm.
+        draws: the values of the single random vectors, ``[P]``; empty if it is exact.
+        truncation: by how much it may be off beside their scatter.
+        nfe: network evaluations that it cost.
+    """
+
+    value: float
+    draws: Tensor = field(repr=False)
+    truncation: float
+    nfe: int
+
+    @property
+    def error(self) -> float:
+        """Standard error; 0 if the value is exact but for round-off."""
+        return math.hypot(standard_error(self.draws).item(), self.truncation)
+
+
+@dataclass(frozen=True)
+class Root:
+    r"""One noise of one sample, and what it contributes to the likelihood.
+
+    Attributes:
+        first: the first state of the sampler, ``[...]``, over its scale.
+        noise: the noise z that the latents come from, as a vector ``[D]``.
+        log_normal: :math:`\log\mathcal N(z; 0, I)`.
+        determinant: :math:`\log|\det S'(z)|` of the sampler.
+    """
+
+    first: Tensor = field(repr=False)
+    noise: Tensor = field(repr=False)
+    log_normal: float
+    determinant: Determinant
+
+    @property
+    def log_weight(self) -> float:
+        """Logarithm of what the noise contributes."""
+        return self.log_normal - self.determinant.value
+
+
+@dataclass(frozen=True)
+class CandidateLikelihood:
+    r"""How likely some latents are, if a candidate made them.
+
+    Attributes:
+        name: what the candidate is called.
+        log_p: :math:`\log p(x \mid c)` in nats, ``[B]``: the sum over the noises that were found,
+            so at most the likelihood if there are more; -inf where none was found.
+        error: its standard error, ``[B]``; 0 where determinants are exact.
+        roots: the noises of each sample, the most probable one first.
+        scores: cheaper scores, of the most probable noise.
+        nfe: network evaluations that a sample cost, ``[B]``.
+    """
+
+    name: str
+    log_p: Tensor
+    error: Tensor
+    roots: tuple[tuple[Root, ...], ...] = field(repr=False)
+    scores: Scores = field(repr=False)
+    nfe: Tensor
+
+    def draws(self, sample: int) -> Tensor:
+        """What the random vectors, one by one, say of ``log_p``, ``[P]``; empty if exact."""
+        roots = self.roots[sample]
+        weights = torch.tensor([r.log_weight for r in roots], dtype=torch.float64)
+        shares = torch.softmax(weights, 0).tolist()
+        parts = [-w * r.determinant.draws for w, r in zip(shares, roots, strict=True)]
+        return torch.stack(parts).sum(0) if parts else torch.zeros(0)
+
+    def truncation(self, sample: int) -> float:
+        """By how much ``log_p`` may be off beside the scatter of the random vectors."""
+        return max((root.determinant.truncation for root in self.roots[sample]), default=0.0)
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """The likelihoods of several candidates for the same latents.
+
+    Attributes:
+        candidates: one result a candidate, in the given order.
+        log_prior: logarithms of their prior probabilities, ``[K]``.
+    """
+
+    candidates: tuple[CandidateLikelihood, ...]
+    log_prior: Tensor
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the candidates are called."""
+        return tuple(c.name for c in self.candidates)
+
+    @property
+    def log_p(self) -> Tensor:
+        """Log-likelihoods in nats, ``[K, B]``."""
+        return torch.stack([c.log_p for c in self.candidates])
+
+    @property
+    def error(self) -> Tensor:
+        """Their standard errors, ``[K, B]``."""
+        return torch.stack([c.error for c in self.candidates])
+
+    @property
+    def posterior(self) -> Tensor:
+        """Probabilities of the candidates if one of them it was, ``[K, B]``; NaN if none can be."""
+        return torch.softmax(self.log_p + self.log_prior[:, None], 0)
+
+    @property
+    def best(self) -> Tensor:
+        """The most probable candidate of each sample, ``[B]``."""
+        return (self.log_p + self.log_prior[:, None]).argmax(0)
+
+    def difference(self, first: int, second: int, sample: int = 0) -> tuple[float, float]:
+        """By how many nats a candidate is likelier than another one, and the standard error.
+
+        Candidates share their random vectors, so that the error is often far smaller than those
+        of the two.
+        """
+        one, two = self.candidates[first], self.candidates[second]
+        value = (one.log_p[sample] - two.log_p[sample]).item()
+        draws = one.draws(sample), two.draws(sample)
+        truncation = abs(one.truncation(sample) - two.truncation(sample))
+        if len(draws[0]) == len(draws[1]):
+            return value, math.hypot(standard_error(draws[0] - draws[1]).item(), truncation)
+        return value, math.hypot(one.error[sample].item(), two.error[sample].item())
+
+    def table(self, sample: int = 0) -> str:
+        """One line a candidate: likelihood, probability, and the cheaper scores."""
+        lines = [("candidate", "log p", "+-", "probability", "noises", *SCORES, "evaluations")]
+        for k, c in enumerate(self.candidates):
+            numbers = (
+                f"{c.log_p[sample]:.1f}",
+                f"{c.error[sample]:.1g}",
+                f"{self.posterior[k, sample]:.3f}",
+                f"{len(c.roots[sample])}",
+                f"{c.scores.norm[sample]:.3f}",
+                f"{c.scores.whiteness[sample]:.2f}",
+                f"{c.scores.naive[sample]:.1e}",
+                f"{c.nfe[sample]}",
+            )
+            lines.append((c.name, *numbers))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+            for line in lines
+        )
+
+    def sentence(self, sample: int = 0) -> str:
+        """What may be said about a sample, if one of the candidates made it."""
+        found = self.log_p[:, sample].isfinite()
+        if not found.any():
+            return "no candidate has a noise that makes these latents, as far as was searched"
+        total = self.log_p[:, sample] + self.log_prior
+        first, *others = total.argsort(descending=True).tolist()
+        name, share = self.names[first], self.posterior[first, sample].item()
+        if not others or not found[others[0]]:
+            return f"{name}: no other candidate has a noise that makes these latents"
+        value, error = self.difference(first, others[0], sample)
+        size = f"{value:.1f} +- {error:.1g} nats" if error else f"{value:.1f} nats"
+        return (
+            f"of these candidates {name}, with probability {share:.3g}: its likelihood is {size} "
+            f"above that of {self.names[others[0]]}"
+        )
+
+    def __str__(self) -> str:
+        parts = []
+        for sample in range(self.log_p.shape[1]):
+            parts += [self.table(sample), self.sentence(sample)]
+        return "\n".join(parts)
+
+
+SCORES = ("|z|^2/D", "whiteness", "naive")
+
+
+def standard_error(draws: Tensor) -> Tensor:
+    """Of the mean of some draws, ``[P]``; 0 if there are none, NaN of a single one."""
+    if not len(draws):
+        return torch.zeros(())
+    return draws.std() / len(draws) ** 0.5
