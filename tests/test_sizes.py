@@ -15,6 +15,7 @@ MANY = {
     "cli/info.py:rehearsal": "a command's parameters are its options",
     "cli/invert.py:invert": "a command's parameters are its options",
     "cli/sample.py:sample": "a command's parameters are its options",
+    "identification/search.py:identify": OPTIONS,
     "inverters/exact.py:exact": OPTIONS,
     "inverters/multisecant.py:multisecant": OPTIONS,
     "inverters/persistent.py:persistent": OPTIONS,

@@ -9,10 +9,12 @@ import typer
 from .. import __version__
 from .demo import demo
 from .errors import Reported
+from .identify import identification
 from .info import figures, models, rehearsal
 from .invert import invert
 from .regenerate import certify, regenerate
 from .sample import sample
+from .seeds import seeds
 
 __all__ = ["app"]
 
@@ -25,6 +27,8 @@ app = typer.Typer(
 for command in (demo, sample, invert, regenerate, certify, models, figures):
     app.command()(command)
 app.command("rehearse")(rehearsal)
+app.command("identify")(identification)
+app.command("seeds")(seeds)
 
 
 def _version(wanted: bool) -> None:

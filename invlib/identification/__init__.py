@@ -3,6 +3,7 @@
 from .candidates import Candidate
 from .law import Surprise, surprise
 from .result import Identification
+from .rough import Rough, first_look
 from .search import identify
 from .space import Phrases, ascend
 
@@ -10,8 +11,10 @@ __all__ = [
     "Candidate",
     "Identification",
     "Phrases",
+    "Rough",
     "Surprise",
     "ascend",
+    "first_look",
     "identify",
     "surprise",
 ]

@@ -19,9 +19,9 @@ class Identification:
     r"""What may have made a picture.
 
     Attributes:
-        candidates: all that was looked at, the best first.
-        rough: the rough log-likelihood of each in nats, from naive inversion and a few random
-            vectors; comparable between candidates, and no more than a first look.
+        candidates: all that was looked at, the best of every sampler first.
+        rough: the rough log-likelihood of each in nats (:func:`invlib.identification.first_look`);
+            to be compared between candidates with the same sampler only.
         finalists: those of which the exact likelihood was computed, the best first.
         likelihoods: these likelihoods, in the order of ``finalists``.
         noise: the noise of the best finalist, ``[1, ...]``; None if none was found.

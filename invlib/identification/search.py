@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,9 +14,10 @@ from torch import Tensor
 from ..autoencoder.box import ROUNDING
 from ..devices import lifted
 from ..inversion import Inversion
-from ..inverters import exact, invert
+from ..inverters import exact
 from ..likelihood import Likelihoods, Quadrature, likelihood
 from ..likelihood.from_pipeline import opened
+from ..likelihood.roots import Estimate
 from ..pipelines import Options
 from ..pipelines.decoding import read_decoder
 from ..pipelines.images import Pictures
@@ -27,10 +29,12 @@ from ..watch import Budget, Watch, enter, stopped, watching
 from .candidates import Candidate, axes_of, by_name
 from .law import surprise
 from .result import LEVEL, MISFIT, Identification
+from .rough import first_look
 from .space import Phrases, ascend
 
-ROUGH = Quadrature(vectors=2, steps=4)
-MOST = 60  # evaluations a step that the search for one finalist's noise may take
+SAMPLER = ("num_inference_steps", "scheduler")  # arguments that say how a network is used
+DETERMINANT = Quadrature(vectors=4, steps=8)
+MOST = 400, 30  # evaluations of the search for one finalist's noise, and more for each step
 
 
 def identify(
@@ -42,7 +46,8 @@ def identify(
     guidance: Sequence[float] | None = None,
     steps: Sequence[int] | None = None,
     schedulers: Mapping[str, Any] | Sequence[Any] | None = None,
-    finalists: int = 4,
+    finalists: int = 3,
+    determinant: Estimate | None = None,
     options: Options | Mapping[str, Any] | None = None,
     **call: Any,
 ) -> Identification:
@@ -51,11 +56,12 @@ def identify(
     .. math:: \hat c = \arg\max_c\ \log\mathcal N(z_c; 0, I) - \log|\det S_c'(z_c)|,
               \qquad S_c(z_c) = x
 
-    A first look, by naive inversion and a few random vectors that all candidates share, goes
-    through the combinations of the lists, one list after the other if they are many. Those that
-    come first there are inverted exactly and compared by :func:`invlib.likelihood`. The best one
-    is then doubted: it is *none of these* if no latents decode to the picture, if no candidate has
-    a noise that makes it, or if the noise is not such as is drawn.
+    A first look (:func:`invlib.identification.first_look`) goes through prompts and guidance
+    scales with the first sampler, one list after the other if they are many, and takes the best to
+    the other samplers. It does not compare samplers. Those that come first with each of them are
+    inverted exactly and compared by :func:`invlib.likelihood`. The best one is then doubted: it is
+    *none of these* if no latents decode to the picture, if no candidate has a noise that makes it,
+    or if the noise is not such as is drawn.
 
     Args:
         pipe: the diffusers pipeline.
@@ -65,7 +71,9 @@ def identify(
         guidance: guidance scales.
         steps: numbers of steps.
         schedulers: schedulers, classes of diffusers or their names, at best by names of your own.
-        finalists: of how many the exact likelihood is computed.
+        finalists: of how many the exact likelihood is computed; at least one for each sampler.
+        determinant: how; see :func:`invlib.likelihood`. By default a quadrature that is cheaper
+            than its.
         options: how to invert, and how long: ``decoder``, ``progress``, ``callback``, ``budget``
             and ``max_batch`` of :class:`Options`.
         call: what is known of the call.
@@ -89,11 +97,48 @@ def identify(
     with watching(own.watch(pipe)):
         target = _target(pipe, image, own, {**known, **first.changes(named)})
         look = _Look(pipe, target, {**known, **target.size}, named)
-        seen = ascend(axes, make, look.rough)
-        ranked = sorted(seen, key=lambda c: seen[c], reverse=True)
-        found = look.likelihoods(ranked[:finalists])
+        seen = _looked_at(axes, make, look.rough, finalists)
+        ranked = _ranked(seen)
+        count = max(finalists, len({sampler_of(c) for c in seen}))
+        found = look.likelihoods(ranked[:count], determinant or DETERMINANT)
     total = math.prod(len(values) for values in axes.values())
     return _result(target, ranked, [seen[c] for c in ranked], found, (total, look.spent))
+
+
+def _looked_at(
+    axes: Mapping[str, Sequence[Any]],
+    make: Callable[[Mapping[str, Any]], Candidate],
+    score: Callable[[Candidate], float | None],
+    count: int,
+) -> dict[Candidate, float]:
+    """The rough scores of what the first look has seen: all axes, the best with each sampler."""
+    outer = {name: values for name, values in axes.items() if name in SAMPLER}
+    inner = {name: values for name, values in axes.items() if name not in SAMPLER}
+    samplers = [dict(zip(outer, v, strict=True)) for v in itertools.product(*outer.values())]
+    seen = ascend(inner, lambda at: make({**samplers[0], **at}), score)
+    best = sorted(seen, key=lambda c: seen[c], reverse=True)[:count]
+    for sampler in samplers[1:]:
+        for candidate in (replace(c, **sampler) for c in best):
+            value = score(candidate)
+            if value is None:
+                return seen
+            seen[candidate] = value
+    return seen
+
+
+def sampler_of(candidate: Candidate) -> tuple[Any, ...]:
+    """The steps and the scheduler of a candidate."""
+    return tuple(getattr(candidate, name) for name in SAMPLER)
+
+
+def _ranked(seen: Mapping[Candidate, float]) -> list[Candidate]:
+    """Candidates of finite scores: the best of every sampler, then the second best ..."""
+    places: dict[Candidate, int] = {}
+    for candidate in sorted(seen, key=lambda c: seen[c], reverse=True):
+        if seen[candidate] > -math.inf:
+            mine = sampler_of(candidate)
+            places[candidate] = sum(sampler_of(other) == mine for other in places)
+    return sorted(places, key=lambda c: places[c])
 
 
 @dataclass(frozen=True)
@@ -151,33 +196,25 @@ class _Look:
         self.spent = target.evaluations
 
     def rough(self, candidate: Candidate) -> float | None:
-        r"""The rough log-likelihood of a candidate; None where a watch has ended the search.
+        """The rough log-likelihood of a candidate; None where a watch has ended the search.
 
-        .. math:: -\tfrac12\|z\|^2 - \log|\det S'|
-
-        at the states of naive inversion, by :data:`ROUGH`; minus infinity where it is refused.
+        Minus infinity where the call is refused.
         """
         if stopped():
             return None
-        call = {**self.known, **candidate.changes(self.schedulers)}
         enter(f"first look: {candidate.name}")
+        call = {**self.known, **candidate.changes(self.schedulers)}
         try:
-            with opened(self.pipe, self.target.latents, call) as problem, torch.no_grad():
-                found = invert(problem.denoiser, problem.image, problem.solver, method="naive")
-                noise = problem.noise(found.states[0])
-                size = 0.0
-                if problem.reverse:
-                    denoiser, _ = problem.row(0)
-                    inside = ROUGH(problem, denoiser, found.states)
-                    size, spent = inside.value + problem.log_scale, inside.nfe
-                    self.spent += spent
-                self.spent += int(found.nfe.max())
+            with opened(self.pipe, self.target.latents, call) as problem:
+                found = first_look(problem)
         except NotInvertible:
             return -math.inf
-        score = -0.5 * noise.square().sum().item() - size
-        return score if math.isfinite(score) else -math.inf
+        self.spent += found.nfe
+        return found.log_p
 
-    def likelihoods(self, candidates: Sequence[Candidate]) -> dict[Candidate, Likelihoods]:
+    def likelihoods(
+        self, candidates: Sequence[Candidate], determinant: Estimate
+    ) -> dict[Candidate, Likelihoods]:
         """The exact likelihood of each candidate, until a watch ends the search."""
         found: dict[Candidate, Likelihoods] = {}
         for candidate in candidates:
@@ -190,6 +227,7 @@ class _Look:
                     self.pipe,
                     self.target.latents,
                     {candidate.name: change},
+                    determinant=determinant,
                     method=_bounded,
                     naive=False,
                     **self.known,
@@ -203,7 +241,7 @@ class _Look:
 
 def _bounded(denoiser: Any, image: Tensor, solver: Any) -> Inversion:
     """The default search, within a budget: of wrong candidates many have no noise."""
-    with watching(Watch(budget=Budget(evaluations=MOST * solver.steps))):
+    with watching(Watch(budget=Budget(evaluations=MOST[0] + MOST[1] * solver.steps))):
         return exact(denoiser, image, solver)
 
 
@@ -221,7 +259,9 @@ def _result(
         parts = tuple(found[c].candidates[0] for c in order)
         whole = Likelihoods(parts, torch.full((len(parts),), -math.log(len(parts))).double())
     roots = whole.candidates[0].roots[0] if whole is not None else ()
-    noise = roots[0].noise.view_as(target.latents) if roots else None
+    noise = roots[0].noise[None] if roots else None
+    if noise is not None and noise.numel() == target.latents.numel():
+        noise = noise.view_as(target.latents)
     law = None if noise is None else surprise(noise)
     p = law.p.item() if law is not None and target.exact else None
     reasons = []
