@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..engine.table import Table
-from . import decoding, exactness, flow, honesty, reversible, seeds
+from . import decoding, doubts, exactness, flow, honesty, reversible, seeds
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -15,5 +15,6 @@ TABLES: dict[str, Table] = {
         flow.TABLE,
         reversible.TABLE,
         seeds.TABLE,
+        doubts.TABLE,
     )
 }
