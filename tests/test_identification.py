@@ -222,7 +222,7 @@ def test_nothing_is_asked_twice_or_of_several_pictures(pipe: Any) -> None:
         identify(pipe, torch.zeros(2, 3, 16, 16, dtype=torch.uint8), prompt="x")
 
 
-CHEAP = Quadrature(vectors=2, steps=2)
+CHEAP = Quadrature(vectors=2, steps=3)
 
 
 def test_the_call_that_made_latents_is_named_and_its_noise_found(pipe: Any) -> None:

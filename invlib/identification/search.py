@@ -33,7 +33,7 @@ from .rough import first_look
 from .space import Phrases, ascend
 
 SAMPLER = ("num_inference_steps", "scheduler")  # arguments that say how a network is used
-DETERMINANT = Quadrature(vectors=4, steps=8)
+DETERMINANT = Quadrature(vectors=2, tol=0.5)
 MOST = 400, 30  # evaluations of the search for one finalist's noise, and more for each step
 
 

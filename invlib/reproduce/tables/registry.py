@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..engine.table import Table
-from . import decoding, doubts, exactness, flow, honesty, reversible, seeds
+from . import decoding, doubts, exactness, flow, honesty, likelihood, reversible, seeds
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -16,5 +16,6 @@ TABLES: dict[str, Table] = {
         reversible.TABLE,
         seeds.TABLE,
         doubts.TABLE,
+        likelihood.TABLE,
     )
 }

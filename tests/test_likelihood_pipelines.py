@@ -1,0 +1,115 @@
+"""Likelihoods of a pipeline's calls are those of its network and its table."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import diffusers
+import pytest
+import tiny_pipelines as tiny
+import torch
+from stock import SIZE, clean, draw
+from tiny_pipelines import SD, build
+
+from invlib import likelihood
+from invlib.likelihood import Problem, Quadrature
+from invlib.likelihood.from_pipeline import opened
+from invlib.pipelines import read, text_denoiser
+from invlib.probing import from_scheduler
+
+DDIM = diffusers.DDIMScheduler(**SD, clip_sample=False, set_alpha_to_one=False)
+EULER = diffusers.EulerDiscreteScheduler(**SD)
+CALL = {"guidance_scale": 2.0, "num_inference_steps": 2, **SIZE}
+PROMPTS = {"cat": {"prompt": "a red cat"}, "dog": {"prompt": "a dog"}}
+FEW = Quadrature(vectors=2)
+
+
+def sd(scheduler: Any = DDIM) -> Any:
+    return build(tiny.stable_diffusion, scheduler)
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[Any, torch.Tensor]:
+    pipe = sd()
+    return pipe, clean(pipe, {**CALL, **PROMPTS["cat"]}, draw(1, 4, 8, 8))
+
+
+def test_a_call_has_the_likelihood_of_its_network(made: tuple[Any, torch.Tensor]) -> None:
+    """As read by running the call, and as written down by hand; exactly, both prompts."""
+    pipe, latents = made
+    found = likelihood(pipe, latents, PROMPTS, naive=False, **CALL)
+    solver = from_scheduler(DDIM, 2)
+    denoisers = [text_denoiser(pipe, [c["prompt"]], 2.0) for c in PROMPTS.values()]
+    by_hand = likelihood(None, latents, [(d, solver) for d in denoisers], naive=False)
+    torch.testing.assert_close(found.log_p, by_hand.log_p, rtol=0, atol=1e-2)  # of -300, float32
+    assert found.names == ("cat", "dog")
+    assert found.candidates[0].scores.naive.isnan().all()
+    assert pipe.scheduler is DDIM
+
+
+def test_what_lies_around_the_table_counts(made: tuple[Any, torch.Tensor]) -> None:
+    """Euler's first state is many times the noise, and the network gets it scaled down."""
+    pipe, latents = made
+    call = {**CALL, **PROMPTS["cat"]}
+    with opened(pipe, latents, {**call, "scheduler": EULER}) as problem:
+        noise = draw(*latents.shape, seed=3)
+        reading = read(pipe, call)
+        first = float(EULER.init_noise_sigma) * noise
+        scale = reading.stage.scales[0].item()
+        torch.testing.assert_close(problem.noise(scale * first), noise, rtol=1e-6, atol=0)
+        expected = latents.numel() * math.log(scale * float(EULER.init_noise_sigma))
+        assert problem.log_scale == pytest.approx(expected, rel=1e-6)
+        same = Problem.of(reading.network, reading.solver, problem.image)
+        assert same.log_scale == pytest.approx(expected, rel=1e-6)
+    assert pipe.scheduler is DDIM
+
+
+def test_packed_latents_and_rows_keep_their_noise() -> None:
+    """Flux packs its latents; two rows of a batch are two samples."""
+    pipe = build(tiny.flux)
+    call = {"prompt": ["a red cat", "a dog"], "num_inference_steps": 2, **SIZE}
+    noise = draw(2, 16, 16)
+    latents = clean(pipe, call, noise)
+    found = likelihood(pipe, latents, [call], determinant=FEW, naive=False)
+    assert found.log_p.shape == (1, 2)
+    roots = [roots[0] for roots in found.candidates[0].roots]
+    for z, root in zip(noise, roots, strict=True):
+        assert root.noise.norm() == pytest.approx(z.norm().item(), rel=1e-5)
+        normal = -(z.square() + math.log(2 * math.pi)).sum().item() / 2
+        assert root.log_normal == pytest.approx(normal, rel=1e-5)
+
+
+def test_settings_schedulers_and_models_are_candidates(made: tuple[Any, torch.Tensor]) -> None:
+    """Changed for the candidate alone."""
+    pipe, latents = made
+    call = {**CALL, **PROMPTS["cat"]}
+    settings = [{}, {"guidance_scale": 3.0}]
+    found = likelihood(pipe, latents, settings, determinant=FEW, naive=False, **call)
+    assert found.log_p.isfinite().all()
+    assert found.log_p[0] > found.log_p[1]
+    assert found.names == ("candidate 1", "guidance_scale=3.0")
+    other = sd(EULER)
+    latents = clean(other, call, draw(1, 4, 8, 8))
+    candidates = {"scheduler": {"scheduler": EULER}, "model": {"pipe": other}}
+    found = likelihood(pipe, latents, candidates, determinant=FEW, naive=False, **call)
+    assert found.log_p.isfinite().all()
+    assert abs(found.difference(0, 1)[0]) < 1e-2  # another pipeline with the same weights
+    assert pipe.scheduler is DDIM
+
+
+def test_a_call_that_takes_no_noise_has_no_likelihood(
+    made: tuple[Any, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, latents = made
+    monkeypatch.setattr("invlib.pipelines.reading.entrances", only_a_first_step)
+    with pytest.raises(ValueError, match="takes no noise"):
+        likelihood(pipe, latents, PROMPTS, **CALL)
+
+
+def only_a_first_step(*given: Any) -> Any:
+    from invlib.pipelines.entrance import entrances
+
+    *_, last = entrances(*given)
+    assert last.kind == "first step"
+    yield last
