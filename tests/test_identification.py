@@ -48,7 +48,7 @@ def test_drawn_noise_is_as_surprising_as_the_law_says(shape: tuple[int, ...]) ->
     [
         lambda z: 1.15 * z,
         lambda z: 0.85 * z,
-        lambda z: z + 0.4 * z.roll(1, -1),
+        lambda z: z + 0.6 * z.roll(1, -1),
         lambda z: z * torch.linspace(0.7, 1.3, 16),
         lambda z: torch.zeros_like(z),
         lambda z: z + torch.nan,
@@ -78,13 +78,13 @@ def test_excess_is_zero_only_where_every_group_has_variance_one() -> None:
 @pytest.mark.parametrize("std", [0.3, 1.0])
 def test_the_first_look_at_a_gaussian_is_the_likelihood_at_the_naive_noise(std: float) -> None:
     """A network whose derivative is a number: nothing but naive inversion is rough."""
-    solver = ddim(SCHEDULE.grid(400))
+    solver = ddim(SCHEDULE.grid(100))
     network = invlib.gaussian(SCHEDULE, torch.zeros(16), std)
     image = std * torch.randn(1, 16, generator=torch.Generator().manual_seed(1)).double()
     rough = first_look(Problem.of(network, solver, image))
     exact = likelihood(None, image, [(network, solver)], naive=False).log_p[0, 0].item()
-    assert rough.log_p - 8 * math.log(2 * math.pi) == pytest.approx(exact, abs=0.2)
-    assert rough.nfe > 400
+    assert rough.log_p - 8 * math.log(2 * math.pi) == pytest.approx(exact, abs=1.0)
+    assert rough.nfe > 100
 
 
 def test_the_first_look_tells_networks_apart() -> None:
@@ -276,16 +276,13 @@ def portraits() -> Any:
 
 
 def test_a_picture_of_the_decoder_fits_and_a_saved_jpeg_does_not(portraits: Any) -> None:
-    prompt = caption(held_out(1)[0])
-    call = {"num_inference_steps": 3, "guidance_scale": 1.0}
-    generator = torch.Generator().manual_seed(3)
-    picture = portraits(prompt, generator=generator, **call).images[0]
+    call = {"prompt": caption(held_out(1)[0]), "num_inference_steps": 4, "guidance_scale": 1.0}
+    picture = portraits(generator=torch.Generator().manual_seed(3), **call).images[0]
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=95)
-    found = identify(
-        portraits, picture, prompts=[prompt, ""], finalists=1, determinant=CHEAP, **call
+    own, saved = (
+        _target(portraits, image, Options(), call) for image in (picture, Image.open(stream))
     )
-    assert found.best == Candidate(prompt) and found.surprise is None
-    assert found.misfit is not None and found.misfit < MISFIT
-    saved = _target(portraits, Image.open(stream), Options(), {"prompt": prompt, **call})
+    assert own.misfit is not None and own.misfit < MISFIT
     assert saved.misfit is not None and saved.misfit > MISFIT
+    assert own.size == {"height": 64, "width": 64} and not own.exact

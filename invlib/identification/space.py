@@ -73,8 +73,8 @@ def ascend(
         before = dict(best)
         for name, values in axes.items():
             trials = [best | {name: value} for value in values]
-            scores = [look(trial) for trial in trials]
-            if None in scores:
+            scores = [*itertools.takewhile(lambda score: score is not None, map(look, trials))]
+            if len(scores) < len(trials):
                 return seen
             best = trials[max(range(len(trials)), key=lambda k: _number(scores[k]))]
         if best == before:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..engine.table import Table
-from . import decoding, doubts, exactness, flow, honesty, likelihood, reversible, seeds
+from . import decoding, doubts, exactness, flow, honesty, likelihood, reversible, seeds, who
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -16,6 +16,7 @@ TABLES: dict[str, Table] = {
         reversible.TABLE,
         seeds.TABLE,
         doubts.TABLE,
+        who.TABLE,
         likelihood.TABLE,
     )
 }
