@@ -7,10 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ... import rehearsal
-from ...rehearsal import costs_sizes, costs_time, peak, pipelines_page
+from ...rehearsal import costs_sizes, costs_time, determinants, peak, pipelines_page
 from ..bench import tables as bench_tables
 from ..engine.store import earlier
-from ..tables import decoder_memory, decoding, exactness, flow, honesty, reversible
+from ..tables import (
+    decoder_memory,
+    decoding,
+    exactness,
+    flow,
+    honesty,
+    likelihood,
+    reversible,
+)
 from . import landing, teaching, versus
 from .marks import put
 
@@ -31,6 +39,8 @@ EARLIER = (
 )
 TABLES: dict[str, Callable[[Path], str]] = {
     "exactness": of(exactness.markdown, "exactness"),
+    "likelihood": of(likelihood.markdown, "likelihood"),
+    "determinants": of(determinants.markdown, "determinants"),
     "honesty": of(honesty.markdown, "honesty"),
     "decoding": of(decoding.markdown, "decoding", "identical"),
     "decoder_memory": of(decoder_memory.markdown, "decoder_memory"),
