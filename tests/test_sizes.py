@@ -12,9 +12,11 @@ LINES, PARAMETERS = 60, 8
 OPTIONS = "a user's function: what it works on, and options by keyword with defaults"
 MANY = {
     "autoencoder/joint.py:joint": "two inversions to refine, with the networks of both",
+    "cli/identify.py:identification": "a command's parameters are its options",
     "cli/info.py:rehearsal": "a command's parameters are its options",
     "cli/invert.py:invert": "a command's parameters are its options",
     "cli/sample.py:sample": "a command's parameters are its options",
+    "cli/seeds.py:seeds": "a command's parameters are its options",
     "identification/search.py:identify": OPTIONS,
     "inverters/exact.py:exact": OPTIONS,
     "inverters/multisecant.py:multisecant": OPTIONS,
