@@ -11,7 +11,7 @@ from ..likelihood import Likelihoods
 from .candidates import Candidate
 
 LEVEL = 0.01  # probability of "none of these" where one of them it was, of each test
-MISFIT = 2.0  # roundings
+MISFIT = 3.0  # roundings; pictures that were saved as JPEG are ten and more away
 
 
 @dataclass(frozen=True)
