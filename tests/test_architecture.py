@@ -311,6 +311,8 @@ EXPERIMENTERS = {
     # hashes of the code that a stored result was made with
     ("invlib.rehearsal.costs", "invlib.reproduce.engine.reached"),
     ("invlib.rehearsal.costs", "invlib.reproduce.engine.store"),
+    ("invlib.rehearsal.determinants", "invlib.reproduce.engine.reached"),
+    ("invlib.rehearsal.determinants", "invlib.reproduce.engine.store"),
     ("invlib.rehearsal.peak", "invlib.reproduce.engine.reached"),
     ("invlib.rehearsal.peak", "invlib.reproduce.engine.store"),
     ("invlib.rehearsal.pipelines", "invlib.reproduce.engine.reached"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from analytic import MEAN, STD, mixture, one_gaussian, randn
 from torch import Tensor
+from twelve import prompted, twelve
 
 from invlib import likelihood
 from invlib.bridge import bridged
@@ -179,6 +180,24 @@ def test_more_searches_find_more_of_the_sum_and_the_odds_are_those_of_the_weight
     shares = odds(more.roots[0])
     assert shares.sum().item() == pytest.approx(1)
     assert (shares.diff() <= 0).all()
+
+
+def test_the_original_noise_comes_first_as_often_as_the_odds_say() -> None:
+    """At guidance 7.5, five steps, in the plane: of those samples where all is found."""
+    solver, noise = ddim(SCHEDULE.grid(5)), randn(16, 2, seed=9)
+    denoiser = prompted(16, 7.5, mixture=twelve(dim=2), seed=3)
+    image = sample(denoiser, noise, solver).image
+    all_roots = likelihood(denoiser, image, [solver], others=3, naive=False).candidates[0].roots
+    first, shares = [], []
+    for z, roots in zip(noise, all_roots, strict=True):
+        known = [(root.first - z).norm() < 1e-4 * z.norm() for root in roots]
+        if len(roots) > 1 and any(known):
+            first.append(bool(known[0]))
+            shares.append(odds(roots)[0].item())
+    expected = torch.tensor(shares)
+    spread = (expected * (1 - expected)).sum().sqrt()
+    assert len(first) >= 8
+    assert abs(sum(first) - expected.sum()) < 3 * spread + 0.5
 
 
 # ---- estimates -----------------------------------------------------------------------------------

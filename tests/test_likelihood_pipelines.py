@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import diffusers
@@ -13,10 +14,13 @@ from stock import SIZE, clean, draw
 from tiny_pipelines import SD, build
 
 from invlib import likelihood
+from invlib.inverters import invert
 from invlib.likelihood import Problem, Quadrature
 from invlib.likelihood.from_pipeline import opened
 from invlib.pipelines import read, text_denoiser
+from invlib.pipelines.conditions import conditioned, conditions
 from invlib.probing import from_scheduler
+from invlib.sampling import sample
 
 DDIM = diffusers.DDIMScheduler(**SD, clip_sample=False, set_alpha_to_one=False)
 EULER = diffusers.EulerDiscreteScheduler(**SD)
@@ -113,3 +117,41 @@ def only_a_first_step(*given: Any) -> Any:
     *_, last = entrances(*given)
     assert last.kind == "first step"
     yield last
+
+
+# ---- gradients -----------------------------------------------------------------------------------
+
+
+def test_noise_has_gradients_by_the_prompt_and_the_scale_of_a_pipeline() -> None:
+    """As differences of inversions say, in float64."""
+    pipe = sd()
+    call = {**CALL, "num_inference_steps": 3, **PROMPTS["cat"]}
+    network = read(pipe, call).network.in_float64()
+    solver = read(pipe, call).solver
+    (path, prompt), scale = next(iter(conditions(network).items())), torch.tensor(2.0).double()
+    image, weight = sample(network, draw(1, 4, 8, 8), solver).image, draw(1, 4, 8, 8, seed=5)
+
+    def value(prompt: torch.Tensor, scale: torch.Tensor, **how: Any) -> torch.Tensor:
+        changed = conditioned(network, {path: prompt}, scale=scale)
+        return (weight * invert(changed, image, solver, **how).noise).sum()
+
+    given = prompt.clone().requires_grad_(), scale.clone().requires_grad_()
+    gradients = torch.autograd.grad(value(*given, differentiable=True), given)
+    along = draw(*prompt.shape, seed=6), torch.ones_like(scale)
+    for k in range(2):
+        h, step = 1e-4, [along[i] * (i == k) for i in range(2)]
+        ends = [value(*(v + s * h * d for v, d in zip(given, step, strict=True))) for s in (1, -1)]
+        expected = ((ends[0] - ends[1]) / (2 * h)).item()
+        assert (gradients[k] * along[k]).sum().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_condition_that_is_none_is_refused(made: tuple[Any, torch.Tensor]) -> None:
+    pipe, _ = made
+    plain = read(pipe, {**CALL, **PROMPTS["cat"], "guidance_scale": 1.0}).network
+    with pytest.raises(ValueError, match="guidance scale above 1"):
+        conditioned(plain, scale=torch.tensor(2.0))
+    path = next(iter(conditions(plain)))
+    with pytest.raises(ValueError, match="no condition"):
+        conditioned(plain, {path: torch.zeros(3)})
+    with pytest.raises(ValueError, match="not called directly"):
+        conditions(replace(plain, replay=None))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
@@ -11,7 +13,8 @@ from sphinx.util.nodes import make_refnode
 import invlib
 from invlib import autoencoder, editing, flow, inverters, pipelines, reversible
 
-PACKAGES = (invlib, autoencoder, editing, flow, inverters, pipelines, reversible)
+LIKELIHOOD = import_module("invlib.likelihood")  # ``invlib.likelihood`` itself is the function
+PACKAGES = (invlib, autoencoder, editing, flow, inverters, LIKELIHOOD, pipelines, reversible)
 
 
 def resolve(

@@ -129,7 +129,7 @@ def summary(name: str, guidance: float, merged: dict[str, Tensor]) -> Rows:
                 "norm_median": None if norm is None else norm.median().item(),
             }
         )
-    return rows
+    return sorted(rows, key=lambda row: row["misfit_median"])
 
 
 TABLE = Table("doubts", ("2M-10",), shard, summary, guidance=(1.0, 3.0), prompts=8)
