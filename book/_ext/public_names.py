@@ -11,10 +11,22 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 
 import invlib
-from invlib import autoencoder, editing, flow, inverters, pipelines, reversible
+from invlib import (
+    autoencoder,
+    editing,
+    flow,
+    identification,
+    inverters,
+    pipelines,
+    reversible,
+    seeds,
+)
 
 LIKELIHOOD = import_module("invlib.likelihood")  # ``invlib.likelihood`` itself is the function
-PACKAGES = (invlib, autoencoder, editing, flow, inverters, LIKELIHOOD, pipelines, reversible)
+PACKAGES = (
+    *(invlib, autoencoder, editing, flow, identification, inverters),
+    *(LIKELIHOOD, pipelines, reversible, seeds),
+)
 
 
 def resolve(
