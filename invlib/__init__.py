@@ -28,6 +28,7 @@ from .metrics import decibel, nmse
 from .probing import NotInvertible, from_scheduler
 from .sampling import Trajectory, sample
 from .schedule import FlowSchedule, Grid, Schedule
+from .seeds import SeedSearch, find_seed
 from .solvers import (
     Solver,
     ddim,
@@ -42,11 +43,13 @@ from .watch import Budget, Progress, Watch, watching
 
 if TYPE_CHECKING:
     from .editing import EditOptions, ImageEdit, edit_image
+    from .identification import Identification, identify
     from .noisefile import load_noise
     from .pipelines import ImageInversion, Options, invert_image, invert_latents, regenerate
 
 LAZY = {  # rooms that need an extra: imported when a name of theirs is first used
     "editing": ("EditOptions", "ImageEdit", "edit_image"),
+    "identification": ("Identification", "identify"),
     "noisefile": ("load_noise",),
     "pipelines": ("ImageInversion", "Options", "invert_image", "invert_latents", "regenerate"),
 }
@@ -59,6 +62,7 @@ __all__ = [
     "EditOptions",
     "FlowSchedule",
     "Grid",
+    "Identification",
     "ImageEdit",
     "ImageInversion",
     "Inversion",
@@ -69,6 +73,7 @@ __all__ = [
     "Progress",
     "Quadrature",
     "Schedule",
+    "SeedSearch",
     "Solver",
     "Trajectory",
     "Watch",
@@ -85,10 +90,12 @@ __all__ = [
     "dpm_solver_pp_3m",
     "edit_image",
     "exact",
+    "find_seed",
     "from_scheduler",
     "gaussian",
     "guided",
     "ideal",
+    "identify",
     "invert",
     "invert_image",
     "invert_latents",

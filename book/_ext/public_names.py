@@ -11,19 +11,22 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 
 import invlib
-from invlib import autoencoder, editing, flow, inverters, noisefile, pipelines, reversible
-
-LIKELIHOOD = import_module("invlib.likelihood")  # ``invlib.likelihood`` itself is the function
-PACKAGES = (
-    invlib,
+from invlib import (
     autoencoder,
     editing,
     flow,
+    identification,
     inverters,
-    LIKELIHOOD,
     noisefile,
     pipelines,
     reversible,
+    seeds,
+)
+
+LIKELIHOOD = import_module("invlib.likelihood")  # ``invlib.likelihood`` itself is the function
+PACKAGES = (
+    *(invlib, autoencoder, editing, flow, identification, inverters),
+    *(LIKELIHOOD, noisefile, pipelines, reversible, seeds),
 )
 
 

@@ -10,10 +10,12 @@ from ..version import __version__
 from .demo import demo
 from .edit import edit
 from .errors import Reported
+from .identify import identification
 from .info import figures, models, rehearsal
 from .invert import invert
 from .regenerate import certify, regenerate
 from .sample import sample
+from .seeds import seeds
 from .ticker import ticked
 from .watermark import app as watermark
 
@@ -29,6 +31,8 @@ for command in (demo, sample, invert, regenerate, certify, edit, models):
     app.command()(ticked(command))
 app.command()(figures)  # says itself what it does
 app.command("rehearse")(ticked(rehearsal))
+app.command("identify")(ticked(identification))
+app.command("seeds")(ticked(seeds))
 app.add_typer(watermark, name="watermark")
 
 

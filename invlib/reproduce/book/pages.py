@@ -13,12 +13,15 @@ from ..engine.store import earlier
 from ..tables import (
     decoder_memory,
     decoding,
+    doubts,
     edits,
     exactness,
     flow,
     honesty,
     likelihood,
     reversible,
+    seeds,
+    who,
 )
 from ..watermark import whose
 from . import landing, teaching, versus
@@ -42,6 +45,9 @@ EARLIER = (
 TABLES: dict[str, Callable[[Path], str]] = {
     "exactness": of(exactness.markdown, "exactness"),
     "likelihood": of(likelihood.markdown, "likelihood"),
+    "who": of(who.markdown, "who"),
+    "doubts": of(doubts.markdown, "doubts"),
+    "seeds": of(seeds.markdown, "seeds"),
     "determinants": of(determinants.markdown, "determinants"),
     "honesty": of(honesty.markdown, "honesty"),
     "decoding": of(decoding.markdown, "decoding", "identical"),

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from ..engine.table import Table
 from ..watermark import whose
-from . import decoding, edits, exactness, flow, honesty, likelihood, reversible
+from . import (
+    decoding,
+    doubts,
+    edits,
+    exactness,
+    flow,
+    honesty,
+    likelihood,
+    reversible,
+    seeds,
+    who,
+)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -16,6 +27,9 @@ TABLES: dict[str, Table] = {
         edits.TABLE,
         flow.TABLE,
         reversible.TABLE,
+        seeds.TABLE,
+        doubts.TABLE,
+        who.TABLE,
         likelihood.TABLE,
         whose.TABLE,
     )

@@ -1,0 +1,126 @@
+"""``invlib identify``: which of some prompts and settings made a picture, or none of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..identification import Identification, identify
+from ..identification.result import LEVEL
+from ..pipelines import Options
+from ..portraits.vocabulary import vocabulary
+from ..watch import Budget
+from .call import CallOption
+from .errors import NOT_EXACT
+from .files import read_pictures
+from .invert import BatchOption, EvaluationsOption, PictureArgument, SecondsOption
+from .model import Dtype, check_words
+from .opening import DeviceOption, DtypeOption, ModelOption, open_call
+from .report import show, table
+
+COLUMNS = ("candidate", "rough", "log p", "+-", "probability", "norm")
+
+
+def identification(
+    picture: PictureArgument,
+    model: ModelOption = "portraits",
+    call: CallOption = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="a prompt; repeat it")] = None,
+    vocabulary_: Annotated[
+        bool, typer.Option("--vocabulary", help="all prompts that portraits knows")
+    ] = False,
+    guidance_scale: Annotated[
+        list[float] | None, typer.Option(help="a guidance scale; repeat it")
+    ] = None,
+    steps: Annotated[list[int] | None, typer.Option(help="a number of steps; repeat it")] = None,
+    scheduler: Annotated[
+        list[str] | None, typer.Option(help="a scheduler class of diffusers; repeat it")
+    ] = None,
+    finalists: Annotated[int, typer.Option(min=1, help="of how many the likelihood is exact")] = 3,
+    seconds: SecondsOption = None,
+    evaluations: EvaluationsOption = None,
+    max_batch: BatchOption = None,
+    dtype: DtypeOption = Dtype.float32,
+    device: DeviceOption = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Say which of some prompts and settings made a picture, or that none of them did.
+
+    Exit code 0 means: one of them fits. Exit code 3 means: none of these.
+    """
+    if prompt and vocabulary_:
+        raise ValueError("give --prompt or --vocabulary")
+    if vocabulary_ and model != "portraits":
+        raise ValueError("--vocabulary is that of the model portraits")
+    frames, notes = read_pictures(Path(picture))
+    opened, asked = open_call(
+        model,
+        call,
+        scheduler=None,
+        dtype=dtype,
+        device=device,
+        prompt=None,
+        negative_prompt=None,
+        guidance_scale=None,
+        steps=None,
+    )
+    check_words(opened, {"prompt": prompt or []})
+    found = identify(
+        opened.pipe,
+        frames,
+        prompts=vocabulary() if vocabulary_ else prompt or None,
+        guidance=guidance_scale or None,
+        steps=steps or None,
+        schedulers=scheduler or None,
+        finalists=finalists,
+        options=Options(
+            progress=not as_json and sys.stderr.isatty(),
+            budget=Budget(evaluations, seconds),
+            max_batch=max_batch,
+        ),
+        **asked,
+    )
+    if not as_json:
+        typer.echo(table(rows(found), COLUMNS))
+    show(summary(found) | {"notes": [*notes, *found.notes]}, as_json=as_json)
+    if found.best is None:
+        raise typer.Exit(NOT_EXACT)
+
+
+def rows(found: Identification) -> list[dict[str, Any]]:
+    """One row a candidate, the finalists first."""
+    lines: list[dict[str, Any]] = []
+    rough = dict(zip(found.candidates, found.rough, strict=True))
+    for place, candidate in enumerate(found.finalists):
+        assert found.likelihoods is not None
+        one = found.likelihoods.candidates[place]
+        lines.append(
+            {
+                "candidate": candidate.name,
+                "rough": rough[candidate],
+                "log p": one.log_p[0].item(),
+                "+-": one.error[0].item(),
+                "probability": found.likelihoods.posterior[place, 0].item(),
+                "norm": one.scores.norm[0].item(),
+            }
+        )
+    others = [c for c in found.candidates if c not in found.finalists]
+    return lines + [{"candidate": c.name, "rough": rough[c]} for c in others]
+
+
+def summary(found: Identification) -> dict[str, Any]:
+    """What may be said, and what it rests on."""
+    return {
+        "answer": found.sentence(),
+        "best": None if found.best is None else found.best.name,
+        "probability": found.posterior,
+        "misfit": found.misfit,
+        "probability_of_such_noise": found.surprise,
+        "level": LEVEL,
+        "looked_at": len(found.candidates),
+        "left_over": found.untried,
+        "evaluations": found.evaluations,
+    }

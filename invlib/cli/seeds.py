@@ -1,0 +1,75 @@
+"""``invlib seeds``: which seed a noise was drawn from."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from ..noisefile import load_noise
+from ..seeds import FRONT_ENDS, cuda, find_seed
+from .errors import NOT_EXACT
+from .model import Dtype
+from .report import show
+
+
+class GeneratorName(StrEnum):
+    """What ``--generator`` takes."""
+
+    cpu = "torch-cpu"
+    cuda = "torch-cuda"
+
+
+def seeds(
+    noise: Annotated[Path, typer.Argument(help="noise file, of invlib invert")],
+    first: Annotated[int, typer.Option(help="the first seed to try")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="how many seeds to try")] = 1_000_000,
+    generator: Annotated[
+        GeneratorName, typer.Option(help="; ".join(f"{k}: {v[0]}" for k, v in FRONT_ENDS.items()))
+    ] = GeneratorName.cpu,
+    batch: Annotated[
+        int, typer.Option(min=1, help="pictures of one draw, of which this was one")
+    ] = 1,
+    threads: Annotated[
+        int | None, typer.Option(help="threads of the device, for draws of more elements")
+    ] = None,
+    correlation: Annotated[
+        float, typer.Option(help="least correlation to find: 1 for an exact noise")
+    ] = 0.5,
+    seconds: Annotated[
+        float | None, typer.Option(help="seconds after which the best so far is taken")
+    ] = None,
+    dtype: Annotated[Dtype, typer.Option(help="dtype that it was drawn in")] = Dtype.float32,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Say which seed a noise was drawn from, of millions.
+
+    Exit code 0 means: a seed was found. Exit code 3 means: none of these.
+    """
+    drawn = load_noise(noise).latents
+    found = find_seed(
+        drawn,
+        range(first, first + count),
+        shape=(batch, *drawn.shape[1:]) if batch > 1 else None,
+        dtype=getattr(torch, dtype.value),
+        generator=cuda(threads) if threads is not None else generator.value,
+        correlation=correlation,
+        seconds=seconds,
+        progress=not as_json and sys.stderr.isatty(),
+    )
+    values: dict[str, Any] = {
+        "answer": [found.sentence(i) for i in range(len(drawn))],
+        "seed": list(found.seed),
+        "score": found.score.tolist(),
+        "correlation": found.correlation.tolist(),
+        "chance": found.chance.tolist(),
+        "tried": found.tried,
+        "finalists": found.finalists,
+    }
+    show(values, as_json=as_json)
+    if None in found.seed:
+        raise typer.Exit(NOT_EXACT)

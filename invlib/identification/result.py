@@ -1,0 +1,72 @@
+"""What may have made a picture, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ..likelihood import Likelihoods
+from .candidates import Candidate
+
+LEVEL = 0.01  # probability of "none of these" where one of them it was, of each test
+MISFIT = 3.0  # roundings; pictures that were saved as JPEG are ten and more away
+
+
+@dataclass(frozen=True)
+class Identification:
+    r"""What may have made a picture.
+
+    Attributes:
+        candidates: all that was looked at, the best of every sampler first.
+        rough: the rough log-likelihood of each in nats (:func:`invlib.identification.first_look`);
+            to be compared between candidates with the same sampler only.
+        finalists: those of which the exact likelihood was computed, the best first.
+        likelihoods: these likelihoods, in the order of ``finalists``.
+        noise: the noise of the best finalist, ``[1, ...]``; None if none was found.
+        surprise: probability that drawn noise is as unlike N(0, 1) as this one; None where the
+            latents come from an 8-bit picture, through which the law of the noise is not known.
+        norm: :math:`\\|z\\|^2/D` of that noise.
+        misfit: distance of the picture from what the decoder can make, in root mean squares of the
+            rounding to 8 bits; None for latents.
+        reasons: why it is none of the candidates; empty where nothing speaks against the best.
+        untried: combinations that were not looked at.
+        evaluations: network evaluations in all.
+        notes: what was assumed.
+    """
+
+    candidates: tuple[Candidate, ...]
+    rough: tuple[float, ...]
+    finalists: tuple[Candidate, ...]
+    likelihoods: Likelihoods | None = field(repr=False)
+    noise: Tensor | None = field(repr=False)
+    surprise: float | None
+    norm: float
+    misfit: float | None
+    reasons: tuple[str, ...]
+    untried: int
+    evaluations: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> Candidate | None:
+        """The most probable candidate; None where it is none of these."""
+        return self.finalists[0] if self.finalists and not self.reasons else None
+
+    @property
+    def posterior(self) -> float:
+        """Probability of the best finalist among the finalists, if one of them it was."""
+        if self.likelihoods is None:
+            return math.nan
+        return self.likelihoods.posterior[0, 0].item()
+
+    def sentence(self) -> str:
+        """What may be said, in one sentence."""
+        if self.reasons:
+            return f"None of these {len(self.candidates)} candidates: {'; '.join(self.reasons)}."
+        return (
+            f"Of these {len(self.candidates)} candidates {self.finalists[0].name}, with "
+            f"probability {self.posterior:.3g} among the {len(self.finalists)} finalists if it is "
+            "one of them."
+        )
