@@ -83,10 +83,7 @@ def edit(
 
     Exit code 3 means: the picture was written, but its noise is not certified exact.
     """
-    if mask is not None and words is not None:
-        raise ValueError("give --mask or --words, not both")
-    for file in (output, *([] if overlay is None else [overlay])):
-        free(file, force=force, suffix=".png")
+    _check(output, mask, words, overlay, force=force)
     given = read_picture(picture)
     opened, asked = open_call(
         model,
@@ -119,6 +116,16 @@ def edit(
         write_picture(overlay, done.overlay())
     show(summary(done) | {"file": str(output)}, as_json=as_json)
     _judged(done)
+
+
+def _check(
+    output: Path, mask: Path | None, words: str | None, overlay: Path | None, *, force: bool
+) -> None:
+    """What is wrong with the options alone."""
+    if mask is not None and words is not None:
+        raise ValueError("give --mask or --words, not both")
+    for file in (output, *([] if overlay is None else [overlay])):
+        free(file, force=force, suffix=".png")
 
 
 def _edited(

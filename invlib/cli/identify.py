@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from .invert import BatchOption, EvaluationsOption, PictureArgument, SecondsOpti
 from .model import Dtype, check_words
 from .opening import DeviceOption, DtypeOption, ModelOption, open_call
 from .report import show, table
+from .ticker import follow, say
 
 COLUMNS = ("candidate", "rough", "log p", "+-", "probability", "norm")
 
@@ -51,10 +51,7 @@ def identification(
 
     Exit code 0 means: one of them fits. Exit code 3 means: none of these.
     """
-    if prompt and vocabulary_:
-        raise ValueError("give --prompt or --vocabulary")
-    if vocabulary_ and model != "portraits":
-        raise ValueError("--vocabulary is that of the model portraits")
+    prompts = _prompts(prompt or [], vocabulary_=vocabulary_, model=model)
     frames, notes = read_pictures(Path(picture))
     opened, asked = open_call(
         model,
@@ -68,16 +65,18 @@ def identification(
         steps=None,
     )
     check_words(opened, {"prompt": prompt or []})
+    say("comparing the candidates")
     found = identify(
         opened.pipe,
         frames,
-        prompts=vocabulary() if vocabulary_ else prompt or None,
+        prompts=prompts,
         guidance=guidance_scale or None,
         steps=steps or None,
         schedulers=scheduler or None,
         finalists=finalists,
         options=Options(
-            progress=not as_json and sys.stderr.isatty(),
+            progress=False,
+            callback=follow,
             budget=Budget(evaluations, seconds),
             max_batch=max_batch,
         ),
@@ -88,6 +87,15 @@ def identification(
     show(summary(found) | {"notes": [*notes, *found.notes]}, as_json=as_json)
     if found.best is None:
         raise typer.Exit(NOT_EXACT)
+
+
+def _prompts(prompts: list[str], *, vocabulary_: bool, model: str) -> Any:
+    """The candidates for the prompt, or None."""
+    if prompts and vocabulary_:
+        raise ValueError("give --prompt or --vocabulary")
+    if vocabulary_ and model != "portraits":
+        raise ValueError("--vocabulary is that of the model portraits")
+    return vocabulary() if vocabulary_ else prompts or None
 
 
 def rows(found: Identification) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from ..seeds import FRONT_ENDS, cuda, find_seed
 from .errors import NOT_EXACT
 from .model import Dtype
 from .report import show
+from .ticker import say
 
 
 class GeneratorName(StrEnum):
@@ -51,6 +51,7 @@ def seeds(
     Exit code 0 means: a seed was found. Exit code 3 means: none of these.
     """
     drawn = load_noise(noise).latents
+    say(f"drawing the noise of {count} seeds")
     found = find_seed(
         drawn,
         range(first, first + count),
@@ -59,7 +60,7 @@ def seeds(
         generator=cuda(threads) if threads is not None else generator.value,
         correlation=correlation,
         seconds=seconds,
-        progress=not as_json and sys.stderr.isatty(),
+        progress=False,
     )
     values: dict[str, Any] = {
         "answer": [found.sentence(i) for i in range(len(drawn))],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from ..devices import lifted
 from ..memory import is_full
 from ..precision import CHANGES, CURVED, second_difference
 from ..probing import NotInvertible, from_scheduler, input_scales, network_prediction
-from ..shapes import column
 from ..solvers import Solver
 from .entrance import Entrance, entrances, identity, read_map
 from .network import Mode, PipelineNetwork
@@ -326,13 +325,19 @@ def _roundoff(network: PipelineNetwork) -> tuple[float, int]:
     small = 2 * torch.finfo(stage.recording.states[node].dtype).eps
     larger = [h for h in CHANGES if h > max(small, FINEST)]
 
+    one, at = (
+        network.select(torch.zeros(1, dtype=torch.long)),
+        torch.tensor([node], device=x.device),
+    )
+
     def differences(changes: Sequence[float]) -> list[float]:
-        count, steps = len(changes), torch.tensor([*changes, *(-h for h in changes), 0.0]).to(x)
-        one = network.select(torch.zeros(len(steps), dtype=torch.long))
-        nodes = torch.full((len(steps),), node, device=x.device)
-        m = one.at(x * (1 + column(steps, x.expand(len(steps), *x.shape[1:]))), nodes)
-        sizes = second_difference(m[:count], m[-1:], m[count:-1])
-        return cast(list[float], sizes.nan_to_num(torch.inf).tolist())
+        m = one.at(x, at)  # one by one: memory is for one
+        return [
+            second_difference(one.at(x * (1 + h), at), m, one.at(x * (1 - h), at))
+            .nan_to_num(torch.inf)
+            .item()
+            for h in changes
+        ]
 
     found, *coarser = differences([small, *larger])
     spent = 3 + 2 * len(larger)
