@@ -21,6 +21,7 @@ from .packing import NotHere, pack, unpack
 from .pipelines.comparison import fingerprint as fingerprint
 from .pipelines.entrance import Entrance, Kind
 from .pipelines.images import picture_kind
+from .pipelines.invert import configuration
 from .repetition import NoiseFile
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def describe(
         scheduler: its configuration in JSON; by default that which the pipeline has now.
         more: further entries of the :class:`NoiseFile`.
     """
-    config = json.loads(scheduler or model.pipe.scheduler.to_json_string())
+    config = json.loads(scheduler or configuration(model.pipe.scheduler))
     entrance = Entrance.argument(latents) if entrance is None else entrance
     return NoiseFile(
         latents=latents.detach().to("cpu", entrance.dtype).contiguous(),

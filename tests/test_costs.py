@@ -143,7 +143,9 @@ def test_cells_are_the_stored_numbers() -> None:
     row = values["networks"]["sd15"]
     table = costs_sizes.networks(values)
     assert f"| {row['parameters'] / 1e6:.1f} M, computed |" in table
-    hours = (3 * 20 + 4 + search) * row["rows"] * values["measured"]["sd15"]["cpu_seconds"] / 3600
+    hours = (
+        (reading(20) + 20 + search) * row["rows"] * values["measured"]["sd15"]["cpu_seconds"] / 3600
+    )
     cell = re.search(r"SD 1\.5 \| \S+ \w+ / (\S+) min", costs_time.seconds(values, exactness))
     assert cell is not None
     assert float(cell[1]) == pytest.approx(60 * hours, abs=0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -300,7 +301,7 @@ def _result(
         ),
         picture=seen,
         fingerprints=() if pictures is None else fingerprint(eight_bits(pictures.pixels)),
-        scheduler=_configuration(stage.pipe.scheduler),
+        scheduler=configuration(stage.pipe.scheduler),
         pipe=stage.pipe,
     )
     if options.save is not None:
@@ -308,6 +309,9 @@ def _result(
     return result
 
 
-def _configuration(scheduler: Any) -> str:
+def configuration(scheduler: Any) -> str:
     """The configuration of a scheduler in JSON; nothing where it is none of diffusers'."""
-    return scheduler.to_json_string() if hasattr(scheduler, "to_json_string") else ""
+    if not hasattr(scheduler, "to_json_string"):
+        return ""
+    own = copy.deepcopy(scheduler)  # diffusers reorders the lists in it while it writes them
+    return cast(str, own.to_json_string())
