@@ -100,7 +100,7 @@ def find_seed(
             batch ``[N, ...]``. Each place in it is tried.
         dtype: what the noise was drawn in: that of the pipeline in diffusers, else float32.
         generator: ``torch-cpu``, ``torch-cuda``, or a :class:`Generator`, such as
-            ``invlib.seeds.cuda(threads=...)``; :data:`invlib.seeds.FRONT_ENDS` says who uses
+            ``invlib.seeds.cuda(threads=...)``; ``invlib.seeds.FRONT_ENDS`` says who uses
             which.
         correlation: the smallest correlation with the drawn noise that shall be found: 1 for exact
             noises, about 0.5 and more for those of 8-bit pictures.

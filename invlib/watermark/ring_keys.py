@@ -30,7 +30,7 @@ def ring_keys(
         count: number of keys.
         size: height and width of the noise.
         seed: of the values; a secret.
-        radius: as in :meth:`TreeRing.rings`.
+        radius: as in :meth:`invlib.watermark.tree_ring.TreeRing.rings`.
         channel: channel of the noise.
         rings: number of rings.
 
