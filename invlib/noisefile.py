@@ -21,7 +21,7 @@ from .packing import NotHere, pack, unpack
 from .pipelines.comparison import fingerprint as fingerprint
 from .pipelines.entrance import Entrance, Kind
 from .pipelines.images import picture_kind
-from .pipelines.invert import configuration
+from .pipelines.running import configuration
 from .repetition import NoiseFile
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from .options import Options, assumed, defaults, split
 from .reading import Reading, read
 from .recording import WrongSize
 from .result import ImageInversion
-from .running import known_seed, untouched
+from .running import configuration, known_seed, untouched
 from .steps import few_enough_steps
 
 
@@ -307,11 +306,3 @@ def _result(
     if options.save is not None:
         result.save(options.save)
     return result
-
-
-def configuration(scheduler: Any) -> str:
-    """The configuration of a scheduler in JSON; nothing where it is none of diffusers'."""
-    if not hasattr(scheduler, "to_json_string"):
-        return ""
-    own = copy.deepcopy(scheduler)  # diffusers reorders the lists in it while it writes them
-    return cast(str, own.to_json_string())

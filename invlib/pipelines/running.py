@@ -285,3 +285,11 @@ def same_again(value: Any) -> Any:
     if type(value) is dict:
         return {name: same_again(part) for name, part in value.items()}
     return value
+
+
+def configuration(scheduler: Any) -> str:
+    """The configuration of a scheduler in JSON; nothing where it is none of diffusers'."""
+    if not hasattr(scheduler, "to_json_string"):
+        return ""
+    own = copy.deepcopy(scheduler)  # diffusers reorders the lists in it while it writes them
+    return cast(str, own.to_json_string())
