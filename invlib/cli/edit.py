@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from ..editing import EditOptions, ImageEdit, edit_image
-from ..probing import NotInvertible
 from ..watch import Budget
 from .call import (
     CallOption,
@@ -110,7 +109,8 @@ def edit(
     )
     where = words if mask is None else read_picture(mask)
     say("reading the pipeline")
-    done = _edited(opened.pipe, given, where, to, options, asked)
+    asked = with_prompt(opened.pipe, asked)
+    done = edit_image(opened.pipe, given, where, to, options=options, **asked)
     write_picture(output, done.picture)
     if overlay is not None:
         write_picture(overlay, done.overlay())
@@ -126,16 +126,6 @@ def _check(
         raise ValueError("give --mask or --words, not both")
     for file in (output, *([] if overlay is None else [overlay])):
         free(file, force=force, suffix=".png")
-
-
-def _edited(
-    pipe: Any, given: Any, where: Any, to: str, options: EditOptions, asked: dict[str, Any]
-) -> ImageEdit:
-    """The edit; a refusal says what helps on the command line."""
-    try:
-        return edit_image(pipe, given, where, to, options=options, **with_prompt(pipe, asked))
-    except NotInvertible as error:
-        raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
 
 
 def _judged(done: ImageEdit) -> None:

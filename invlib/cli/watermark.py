@@ -12,7 +12,6 @@ from torch import Tensor
 from ..noisefile import describe, fingerprint, write_noise
 from ..pipelines import regenerate
 from ..pipelines.entrance import Entrance
-from ..probing import NotInvertible
 from ..watermark import PASSAGES, ErrorModel, Identification
 from ..watermark.identify_picture import identify_in, measure_errors, written
 from ..watermark.scene import scene
@@ -174,10 +173,7 @@ def _measured(
     unknown = [name for name in names if name not in PASSAGES]
     if unknown:
         raise ValueError(f"--passages {unknown[0]!r} is none of {', '.join(PASSAGES)}")
-    try:
-        found = measure_errors(pipe, passages=names, pictures=pictures, progress=False, **asked)
-    except NotInvertible as error:
-        raise ValueError(f"{error} (here: --scheduler DDIMScheduler)") from error
+    found = measure_errors(pipe, passages=names, pictures=pictures, progress=False, **asked)
     if path is not None:
         found.save(path)
     return found
