@@ -6,6 +6,7 @@ quantised, or behind another library is asked in the same way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ DOUBLE, SINGLE = 1e-20, 1e-10  # least NMSE that counts as exact, by the precisi
 COARSEST = 1e-3  # NMSE above which nothing counts as exact, however rough the network
 STEP = 1e-14  # relative residual of one step that is round-off in float64, whatever the network
 COPIES = 8  # of a state that show whether a network repeats itself; few numbers may by chance
+UNEVEN, LEVELS = 100.0, 5  # a ratio of neighbours from which on so many nodes are measured
 HOPELESS = 0.05  # a relative round-off that a network hardly has that repeats itself
 
 
@@ -118,6 +120,8 @@ def roundoff(
 ) -> Roundoff:
     r"""Measure the round-off of a network at a few nodes; the others have that of the nearest.
 
+    Where two neighbours differ much, more nodes are measured, and it is geometric between them.
+
     .. math:: \rho_j = \frac{\|m(y_j + hy_j) - 2m(y_j) + m(y_j - hy_j)\|}{\sqrt 6\,\|m(y_j)\|},
               \qquad \Bigl(\sum_{i,j} b_{ij}^2\,\rho_j^2\,\|m_j\|^2\Bigr)^{1/2} \Big/ \|y\|
 
@@ -160,7 +164,10 @@ def roundoff(
         found = second_difference(after, at, before).nan_to_num(0, 0)
         if found.max() > HOPELESS:
             check_repetition(partial(evaluate, at=found.argmax()), states[found.argmax()])
-        relative = found.clamp(min=torch.finfo(torch.float64).eps).view(k, len(some))[:, nearest]
+        found = found.clamp(min=torch.finfo(torch.float64).eps).view(k, len(some))
+        if nodes < LEVELS <= n and _uneven(found):
+            return roundoff(evaluator, y, rows, m, nodes=LEVELS)
+        relative = _between(found, some, n) if nodes == LEVELS else found[:, nearest]
     else:
         relative = torch.full((k, n), known, dtype=torch.float64, device=y.device)
     outputs = at.flatten(1).norm(dim=1).view(k, len(some))[:, nearest]
@@ -169,6 +176,21 @@ def roundoff(
     size = y.flatten(1).norm(dim=1).clamp(min=1e-300)
     equations = (noise / size).nan_to_num(0, 0) + torch.finfo(torch.float64).eps
     return Roundoff(relative, equations, smallest)
+
+
+def _uneven(found: Tensor) -> bool:
+    """Whether round-off at neighbouring nodes ``[k, nodes]`` differs so much that it matters."""
+    steps = found.clamp(min=STEP).log().diff(dim=1).abs()
+    return bool((steps > math.log(UNEVEN)).any())
+
+
+def _between(found: Tensor, some: Tensor, n: int) -> Tensor:
+    """Values at nodes ``some``, geometric at those between them, ``[k, n]``."""
+    place = torch.arange(n, device=some.device)
+    after = torch.bucketize(place, some).clamp(min=1)
+    before = after - 1
+    share = (place - some[before]) / (some[after] - some[before])
+    return torch.lerp(found[:, before].log(), found[:, after].log(), share.to(found)).exp()
 
 
 def repetition(

@@ -91,6 +91,23 @@ def test_other_nodes_have_what_the_nearest_has() -> None:
         assert torch.equal(found[:, node], found[:, nearest])
 
 
+def test_where_round_off_differs_much_between_nodes_it_is_measured_at_more() -> None:
+    """A network that is rough at the noise, and a million times less at the image."""
+    fine = NETWORKS["float64"][0]
+
+    @noise_prediction
+    def uneven(x: Tensor, t: Tensor) -> Tensor:
+        m = fine(x, t)
+        return m + 10 ** (-11 + 6 * t.double() / SOLVER.t[0])[:, None] * (1e15 * m).sin()
+
+    y = states(uneven)
+    found = measured(uneven, y)
+    true = size(at_nodes(uneven, y) - at_nodes(fine, y)) / size(at_nodes(fine, y))
+    ratio = found.outputs / true
+    assert true.amax() > 1e5 * true.amin()
+    assert (ratio > 0.1).all() and (ratio < 10).all()
+
+
 def test_a_denoiser_that_has_measured_it_is_taken_at_its_word() -> None:
     @dataclass(frozen=True)
     class Known:
