@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -240,10 +241,17 @@ def _round_trip(
             known = nmse(moved().to(again)[doubtful], again[doubtful])
         elif new.any():
             these, change = doubtful[new], precision.change
-            found = repetition(evaluator, noise[these] * solver.scale, again[these], change, these)
+            enough = partial(_covers, trip[these], limit[these])
+            first, end = noise[these] * solver.scale, again[these]
+            found = repetition(evaluator, first, end, change, these, enough)
             known = known.masked_scatter(new, found)
         limit[doubtful] = raised(limit[doubtful], known)
     return trip, limit
+
+
+def _covers(trip: Tensor, limit: Tensor, repeat: Tensor) -> Tensor:
+    """Whether that a sampler repeats itself no better explains the round trip, ``[k]``."""
+    return trip < raised(limit, repeat)
 
 
 def _same(evaluator: Evaluator, inversion: Inversion, rows: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from .shapes import column
 CHANGES = (4e-16, 1e-10, 1e-6, 5e-5, 1e-3)  # relative, from float64's last place to bfloat16's
 CURVED = 1e3  # relative second derivative of a network that must not be taken for round-off
 MOST = 100.0  # NMSE, times the limit, up to which a sampler that repeats itself badly is believed
+DRAWS = (1, -1, 2, -2)  # relative changes of a first state, in units of the smallest
 ROUGH = 4.0  # NMSE of a round trip, times that of the sampler's repetition, that is round-off
 DOUBLE, SINGLE = 1e-20, 1e-10  # least NMSE that counts as exact, by the precision
 COARSEST = 1e-3  # NMSE above which nothing counts as exact, however rough the network
@@ -194,18 +195,42 @@ def _between(found: Tensor, some: Tensor, n: int) -> Tensor:
 
 
 def repetition(
-    evaluator: Evaluator, first: Tensor, end: Tensor, change: float, rows: Tensor
+    evaluator: Evaluator,
+    first: Tensor,
+    end: Tensor,
+    change: float,
+    rows: Tensor,
+    enough: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """NMSE between ``end`` and where the sampler ends if its first state changes in the last place.
+    r"""NMSE between where the sampler ends and where it ends if its first state hardly changes.
+
+    .. math:: \frac1{|C|}\sum_{c\in C}
+              \frac{\|\Phi(y_0(1+ch)) - \Phi(y_0)\|^2}{\|\Phi(y_0)\|^2}, \qquad C = \{1, -1, 2, -2\}
+
+    One such number says little where a single direction makes most of the error; so there are
+    more of them where the first is not enough.
 
     Args:
         evaluator: the network and the solver.
         first: first states, ``[k, ...]``.
         end: where the sampler ends from them, ``[k, ...]``.
-        change: the relative change.
+        change: h, the relative change.
         rows: which sample each belongs to, ``[k]``.
+        enough: whether the NMSE ``[k]`` is as large as it has to be, ``[k]``.
     """
-    return nmse(sampled(evaluator, first * (1 + change), rows)[2], end)
+    sizes, todo = [], torch.arange(len(rows), device=rows.device)
+    mean = torch.zeros_like(end.flatten(1)[:, 0], dtype=torch.float64)
+    for c in DRAWS:
+        size = torch.zeros_like(mean)
+        size[todo] = nmse(
+            sampled(evaluator, first[todo] * (1 + c * change), rows[todo])[2], end[todo]
+        )
+        sizes.append(size)
+        mean[todo] = torch.stack(sizes).mean(0)[todo]
+        todo = todo[~enough(mean)[todo]]
+        if not len(todo):
+            break
+    return mean
 
 
 def raised(limit: Tensor, repeat: Tensor) -> Tensor:

@@ -17,7 +17,16 @@ from invlib.denoisers import Denoiser, Prediction
 from invlib.evaluator import Evaluator
 from invlib.inverters import METHODS, invert
 from invlib.inverters.trajectory import outputs, residual
-from invlib.precision import CHANGES, NotRepeatableError, Roundoff, rough_changes, roundoff
+from invlib.metrics import nmse
+from invlib.precision import (
+    CHANGES,
+    DRAWS,
+    NotRepeatableError,
+    Roundoff,
+    repetition,
+    rough_changes,
+    roundoff,
+)
 from invlib.sampling import sample
 from invlib.solvers import Solver, ddim, dpm_solver_pp_2m
 
@@ -286,3 +295,22 @@ def test_a_small_solver_has_no_more_nodes_than_it_has() -> None:
         evaluator = Evaluator(mixture(SCHEDULE), solver, [0])
         found = roundoff(evaluator, randn(1, steps, 4), torch.arange(1))
         assert found.outputs.shape == (1, steps) and evaluator.counts == [3 * steps + 11]
+
+
+def test_a_repetition_is_tried_until_it_is_enough() -> None:
+    """The mean over the draws so far; every sample stops for itself."""
+    denoiser = counted(NETWORKS["float32"][0], 2)
+    first = randn(2, WIDTH)
+    evaluator, rows = Evaluator(denoiser, SOLVER, [0, 0]), torch.arange(2)
+
+    def end(c: float) -> Tensor:
+        return sample(denoiser, first * (1 + 1e-6 * c) / SOLVER.scale, SOLVER).image
+
+    truth = [nmse(end(c), end(0)) for c in DRAWS]
+    with torch.no_grad():
+        found = repetition(
+            evaluator, first, end(0), 1e-6, rows, lambda v: torch.tensor([True, False])
+        )
+    assert evaluator.nfe.tolist() == [SOLVER.steps, len(DRAWS) * SOLVER.steps]
+    expected = torch.stack([truth[0][0], torch.stack(truth).mean(0)[1]])
+    torch.testing.assert_close(found, expected, rtol=0.3, atol=0)
