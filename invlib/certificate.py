@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,7 +14,9 @@ from .devices import on_device
 from .evaluator import Evaluator, sampled
 from .inversion import Inversion
 from .metrics import decibel, nmse
-from .precision import MOST, raised, repetition, roundoff
+from .precision import MOST, STEP, raised, repetition, roundoff
+from .rootfind import relative_size
+from .shapes import column
 from .singular import singular_values
 from .solvers import Solver
 from .words import Uniqueness, Verdict
@@ -212,7 +215,12 @@ def _round_trip(
     evaluator = Evaluator(denoiser, solver, [0] * len(noise))
     precision, own = inversion.roundoff, again is None
     theirs = torch.equal(noise, inversion.states[0] / solver.scale)  # the run was from this noise
-    again = (inversion.again if theirs else None) if again is None else again.to(image)
+    if again is None and theirs and inversion.again is not None:
+        holds = _same(evaluator, inversion, rows)
+        again = torch.where(column(holds, image), inversion.again, torch.nan)
+        precision = precision if bool(holds.all()) else None
+    elif again is not None:
+        again = again.to(image)
     todo = rows if again is None else rows[again.flatten(1).isnan().any(1) & own]
     again = torch.full_like(image, torch.nan) if again is None else again.clone()
     if len(todo):
@@ -233,10 +241,30 @@ def _round_trip(
             known = nmse(moved().to(again)[doubtful], again[doubtful])
         elif new.any():
             these, change = doubtful[new], precision.change
-            found = repetition(evaluator, noise[these] * solver.scale, again[these], change, these)
+            enough = partial(_covers, trip[these], limit[these])
+            first, end = noise[these] * solver.scale, again[these]
+            found = repetition(evaluator, first, end, change, these, enough)
             known = known.masked_scatter(new, found)
         limit[doubtful] = raised(limit[doubtful], known)
     return trip, limit
+
+
+def _covers(trip: Tensor, limit: Tensor, repeat: Tensor) -> Tensor:
+    """Whether that a sampler repeats itself no better explains the round trip, ``[k]``."""
+    return trip < raised(limit, repeat)
+
+
+def _same(evaluator: Evaluator, inversion: Inversion, rows: Tensor) -> Tensor:
+    """Whether this is the network that the search asked, ``[B]``.
+
+    The first equation of the trajectory has to hold as well as the search has said.
+    """
+    (first, second), a, b = inversion.states[:2], evaluator.solver.a, evaluator.solver.b
+    m = b[0, 0].to(first) * evaluator.output(first, 0, rows).to(first)
+    gap = relative_size(second - a[0].to(first) * first - m, second)
+    known = inversion.roundoff
+    rough = relative_size(m, second) * (0.0 if known is None else known.outputs[:, 0].to(second))
+    return gap <= 2 * inversion.residuals[:, 0] + 8 * rough + STEP
 
 
 def _verdict(trip: float, limit: float) -> Verdict:

@@ -34,7 +34,8 @@ class Inversion:
         method: name of the method.
         roundoff: that of the network, where the method has measured it.
         again: the image sampled again from the noise, ``[B, ...]``, where the method has done so,
-            else NaN; the certificate does not repeat it.
+            else NaN; the certificate repeats only the first step of it, to see that the network is
+            the same.
         others: noises, ``[k, B, ...]``, that k more searches from other starts have found to make
             the image, NaN where a search found none; None if nobody looked.
         nfe_others: evaluations that those searches took, out of ``nfe``, ``[B]``.

@@ -6,6 +6,7 @@ quantised, or behind another library is asked in the same way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,11 +22,13 @@ from .shapes import column
 CHANGES = (4e-16, 1e-10, 1e-6, 5e-5, 1e-3)  # relative, from float64's last place to bfloat16's
 CURVED = 1e3  # relative second derivative of a network that must not be taken for round-off
 MOST = 100.0  # NMSE, times the limit, up to which a sampler that repeats itself badly is believed
+DRAWS = (1, -1, 2, -2)  # relative changes of a first state, in units of the smallest
 ROUGH = 4.0  # NMSE of a round trip, times that of the sampler's repetition, that is round-off
 DOUBLE, SINGLE = 1e-20, 1e-10  # least NMSE that counts as exact, by the precision
 COARSEST = 1e-3  # NMSE above which nothing counts as exact, however rough the network
 STEP = 1e-14  # relative residual of one step that is round-off in float64, whatever the network
 COPIES = 8  # of a state that show whether a network repeats itself; few numbers may by chance
+UNEVEN, LEVELS = 100.0, 5  # a ratio of neighbours from which on so many nodes are measured
 HOPELESS = 0.05  # a relative round-off that a network hardly has that repeats itself
 
 
@@ -118,6 +121,8 @@ def roundoff(
 ) -> Roundoff:
     r"""Measure the round-off of a network at a few nodes; the others have that of the nearest.
 
+    Where two neighbours differ much, more nodes are measured, and it is geometric between them.
+
     .. math:: \rho_j = \frac{\|m(y_j + hy_j) - 2m(y_j) + m(y_j - hy_j)\|}{\sqrt 6\,\|m(y_j)\|},
               \qquad \Bigl(\sum_{i,j} b_{ij}^2\,\rho_j^2\,\|m_j\|^2\Bigr)^{1/2} \Big/ \|y\|
 
@@ -160,7 +165,10 @@ def roundoff(
         found = second_difference(after, at, before).nan_to_num(0, 0)
         if found.max() > HOPELESS:
             check_repetition(partial(evaluate, at=found.argmax()), states[found.argmax()])
-        relative = found.clamp(min=torch.finfo(torch.float64).eps).view(k, len(some))[:, nearest]
+        found = found.clamp(min=torch.finfo(torch.float64).eps).view(k, len(some))
+        if nodes < LEVELS <= n and _uneven(found):
+            return roundoff(evaluator, y, rows, m, nodes=LEVELS)
+        relative = _between(found, some, n) if nodes == LEVELS else found[:, nearest]
     else:
         relative = torch.full((k, n), known, dtype=torch.float64, device=y.device)
     outputs = at.flatten(1).norm(dim=1).view(k, len(some))[:, nearest]
@@ -171,19 +179,58 @@ def roundoff(
     return Roundoff(relative, equations, smallest)
 
 
+def _uneven(found: Tensor) -> bool:
+    """Whether round-off at neighbouring nodes ``[k, nodes]`` differs so much that it matters."""
+    steps = found.clamp(min=STEP).log().diff(dim=1).abs()
+    return bool((steps > math.log(UNEVEN)).any())
+
+
+def _between(found: Tensor, some: Tensor, n: int) -> Tensor:
+    """Values at nodes ``some``, geometric at those between them, ``[k, n]``."""
+    place = torch.arange(n, device=some.device)
+    after = torch.bucketize(place, some).clamp(min=1)
+    before = after - 1
+    share = (place - some[before]) / (some[after] - some[before])
+    return torch.lerp(found[:, before].log(), found[:, after].log(), share.to(found)).exp()
+
+
 def repetition(
-    evaluator: Evaluator, first: Tensor, end: Tensor, change: float, rows: Tensor
+    evaluator: Evaluator,
+    first: Tensor,
+    end: Tensor,
+    change: float,
+    rows: Tensor,
+    enough: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """NMSE between ``end`` and where the sampler ends if its first state changes in the last place.
+    r"""NMSE between where the sampler ends and where it ends if its first state hardly changes.
+
+    .. math:: \frac1{|C|}\sum_{c\in C}
+              \frac{\|\Phi(y_0(1+ch)) - \Phi(y_0)\|^2}{\|\Phi(y_0)\|^2}, \qquad C = \{1, -1, 2, -2\}
+
+    One such number says little where a single direction makes most of the error; so there are
+    more of them where the first is not enough.
 
     Args:
         evaluator: the network and the solver.
         first: first states, ``[k, ...]``.
         end: where the sampler ends from them, ``[k, ...]``.
-        change: the relative change.
+        change: h, the relative change.
         rows: which sample each belongs to, ``[k]``.
+        enough: whether the NMSE ``[k]`` is as large as it has to be, ``[k]``.
     """
-    return nmse(sampled(evaluator, first * (1 + change), rows)[2], end)
+    sizes, todo = [], torch.arange(len(rows), device=rows.device)
+    mean = torch.zeros_like(end.flatten(1)[:, 0], dtype=torch.float64)
+    for c in DRAWS:
+        size = torch.zeros_like(mean)
+        size[todo] = nmse(
+            sampled(evaluator, first[todo] * (1 + c * change), rows[todo])[2], end[todo]
+        )
+        sizes.append(size)
+        mean[todo] = torch.stack(sizes).mean(0)[todo]
+        todo = todo[~enough(mean)[todo]]
+        if not len(todo):
+            break
+    return mean
 
 
 def raised(limit: Tensor, repeat: Tensor) -> Tensor:

@@ -170,7 +170,17 @@ def test_at_most_twenty_decibels_are_left_to_a_sampler_that_repeats_itself_badly
         (1e-4, 1.0, least),
     ]
     trip, repeat, limit = torch.tensor(cases, dtype=torch.float64).unbind(1)
-    states, count = randn(3, 5, DIM), len(cases)
+    calls, states, count = [], randn(3, 5, DIM), len(cases)
+
+    @noise_prediction
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        calls.append(len(x))
+        return torch.zeros_like(x)
+
+    nodes = torch.zeros(count, dtype=torch.long)
+    states[1] = solver.a[0] * states[0]
+    states[1] += solver.b[0, 0] * solver.output(network, states[0], nodes, nodes)
+    calls.clear()
     result = Inversion(
         noise=states[0],
         states=states,
@@ -184,11 +194,8 @@ def test_at_most_twenty_decibels_are_left_to_a_sampler_that_repeats_itself_badly
         repeat=repeat,
     )
 
-    @noise_prediction
-    def network(x: Tensor, t: Tensor) -> Tensor:
-        raise AssertionError("what the search knows is not evaluated again")
-
     proof = certify(network, result, solver)
+    assert calls == [count], "what the search knows is not evaluated again, but for one state each"
     torch.testing.assert_close(proof.limit, limit)
     torch.testing.assert_close(proof.round_trip, trip)
     assert proof.verdict == ("exact", "exact", "approximate", "exact", "approximate")
@@ -417,3 +424,12 @@ def test_a_noise_that_was_changed_is_sampled_again() -> None:
     found = invert(denoiser, image, solver)
     assert found.again is not None and certify(denoiser, found, solver).verdict == ("exact",) * 2
     assert "exact" not in certify(denoiser, replace(found, noise=-found.noise), solver).verdict
+
+
+def test_the_run_of_another_network_is_not_believed() -> None:
+    solver, noise = dpm_solver_pp_2m(SCHEDULE.grid(10)), randn(3, SMALL)
+    network, other = twelve(dim=SMALL), one_gaussian(SCHEDULE, SMALL)
+    found = invert(network, sample(network, noise, solver).image, solver, method=exact)
+    assert found.again is not None
+    assert certify(network, found, solver).verdict == ("exact",) * 3
+    assert "exact" not in certify(other, found, solver).verdict

@@ -17,7 +17,16 @@ from invlib.denoisers import Denoiser, Prediction
 from invlib.evaluator import Evaluator
 from invlib.inverters import METHODS, invert
 from invlib.inverters.trajectory import outputs, residual
-from invlib.precision import CHANGES, NotRepeatableError, Roundoff, rough_changes, roundoff
+from invlib.metrics import nmse
+from invlib.precision import (
+    CHANGES,
+    DRAWS,
+    NotRepeatableError,
+    Roundoff,
+    repetition,
+    rough_changes,
+    roundoff,
+)
 from invlib.sampling import sample
 from invlib.solvers import Solver, ddim, dpm_solver_pp_2m
 
@@ -89,6 +98,23 @@ def test_other_nodes_have_what_the_nearest_has() -> None:
     found = measured(rough, states(rough)).outputs
     for node, nearest in enumerate([0, 0, 0, 4, 4, 4, 4, 9, 9, 9]):
         assert torch.equal(found[:, node], found[:, nearest])
+
+
+def test_where_round_off_differs_much_between_nodes_it_is_measured_at_more() -> None:
+    """A network that is rough at the noise, and a million times less at the image."""
+    fine = NETWORKS["float64"][0]
+
+    @noise_prediction
+    def uneven(x: Tensor, t: Tensor) -> Tensor:
+        m = fine(x, t)
+        return m + 10 ** (-11 + 6 * t.double() / SOLVER.t[0])[:, None] * (1e15 * m).sin()
+
+    y = states(uneven)
+    found = measured(uneven, y)
+    true = size(at_nodes(uneven, y) - at_nodes(fine, y)) / size(at_nodes(fine, y))
+    ratio = found.outputs / true
+    assert true.amax() > 1e5 * true.amin()
+    assert (ratio > 0.1).all() and (ratio < 10).all()
 
 
 def test_a_denoiser_that_has_measured_it_is_taken_at_its_word() -> None:
@@ -269,3 +295,22 @@ def test_a_small_solver_has_no_more_nodes_than_it_has() -> None:
         evaluator = Evaluator(mixture(SCHEDULE), solver, [0])
         found = roundoff(evaluator, randn(1, steps, 4), torch.arange(1))
         assert found.outputs.shape == (1, steps) and evaluator.counts == [3 * steps + 11]
+
+
+def test_a_repetition_is_tried_until_it_is_enough() -> None:
+    """The mean over the draws so far; every sample stops for itself."""
+    denoiser = counted(NETWORKS["float32"][0], 2)
+    first = randn(2, WIDTH)
+    evaluator, rows = Evaluator(denoiser, SOLVER, [0, 0]), torch.arange(2)
+
+    def end(c: float) -> Tensor:
+        return sample(denoiser, first * (1 + 1e-6 * c) / SOLVER.scale, SOLVER).image
+
+    truth = [nmse(end(c), end(0)) for c in DRAWS]
+    with torch.no_grad():
+        found = repetition(
+            evaluator, first, end(0), 1e-6, rows, lambda v: torch.tensor([True, False])
+        )
+    assert evaluator.nfe.tolist() == [SOLVER.steps, len(DRAWS) * SOLVER.steps]
+    expected = torch.stack([truth[0][0], torch.stack(truth).mean(0)[1]])
+    torch.testing.assert_close(found, expected, rtol=0.3, atol=0)

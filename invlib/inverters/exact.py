@@ -14,7 +14,8 @@ from torch import Tensor
 from ..denoisers import Denoiser, in_float64, nodewise, select
 from ..evaluator import Evaluator, sampled
 from ..inversion import Inversion
-from ..precision import MOST, Roundoff, raised, repetition, roundoff, step_tolerance
+from ..metrics import nmse
+from ..precision import DRAWS, MOST, Roundoff, raised, roundoff, step_tolerance
 from ..rootfind import anderson, relative_size
 from ..shapes import column
 from ..solvers import Solver
@@ -311,14 +312,26 @@ class _Search:
         self.residual[at], self.repeat[at] = self.sizes[at].amax(1), torch.nan
 
     def repeats(self, row: Tensor) -> bool:
-        """Whether the sampler repeats itself to no better than the nearest run of one sample."""
-        trip, limit = self.trip[row] ** 2, self.roundoff.limit[row]
-        if trip > MOST * limit:
+        """Whether the sampler repeats itself to no better than the nearest run of one sample.
+
+        Of the runs that show it, the nearest is kept.
+        """
+        limit, image = self.roundoff.limit[row], self.image[row]
+        if self.trip[row] ** 2 > MOST * limit:
             return False
         if self.repeat[row].isnan():
-            first, end, change = self.y[row, 0], self.again[row], self.roundoff.change
-            self.repeat[row] = repetition(self.evaluator, first, end, change, row)
-        return bool(trip <= raised(limit, self.repeat[row]))
+            first, end, sizes = self.y[row, 0], self.again[row], []
+            for c in DRAWS:
+                start = first * (1 + c * self.roundoff.change)
+                states, m, other = sampled(self.evaluator, start, row)
+                sizes.append(nmse(other, end))
+                repeat = torch.stack(sizes).mean(0)
+                if self.trip[row] ** 2 > raised(limit, repeat):
+                    self.keep_best(row, states, m, other, relative_size(other - image, image))
+                self.repeat[row] = repeat
+                if self.trip[row] ** 2 <= raised(limit, repeat):
+                    break
+        return bool(self.trip[row] ** 2 <= raised(limit, self.repeat[row]))
 
     def solve(self, part: Rounds) -> None:
         """One sample is solved."""
