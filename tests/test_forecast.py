@@ -83,7 +83,15 @@ def test_the_busiest_gpu_sets_the_time(gpus: int, at_once: int, expected: int) -
         least = loads.index(min(loads))
         loads[least] += at_once
     assert one_after_another(100, gpus, at_once=at_once) == expected == max(loads)
-    assert f"| {gpus} |" in many()
+
+
+def test_a_hundred_prompts_take_as_long_as_those_of_the_busiest_gpu(files: dict) -> None:
+    paper = forecast.forecast(PROFILES["paper"], files["costs"], files["bench"])
+    (line,) = (v for v in many(files["bench"], files["costs"]).splitlines() if "| 8 |" in v[:6])
+    hours = 13 * paper.evaluations * forecast.PAPER / 3600
+    assert line.startswith("| 8 | 13 | 96% | 7.69 | 16 |")
+    shown = float(line.split("|")[-2].split()[0])
+    assert shown == pytest.approx(60 * hours, rel=0.1)  # in minutes
 
 
 # --- the prepared run

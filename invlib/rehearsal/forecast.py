@@ -22,6 +22,7 @@ from .units import NOT, size, time
 WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
 PROMPTS = 100
 MANY = (1, 8, 64)  # GPUs
+PAPER = 0.06  # seconds of an evaluation of SD 2.1 on a GPU, as the paper's run times imply
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Forecast:
     Attributes:
         steps: of the sampler.
         guidance: guidance scale.
-        stand_in: the sampler and guidance scale that the evaluations were counted with.
+        stand_in: the sampler and guidance scale that the evaluations were counted with, and how
+            often that search was exact.
         evaluations: of sampling, reading, search and certificate.
         rows: of the network in an evaluation.
         flops: operations of a row.
@@ -123,7 +125,7 @@ def forecast(profile: Profile, costs: Values, bench: Mapping[str, Any]) -> Forec
     return Forecast(
         steps,
         guidance,
-        f"{profile.stands_in}, CFG {near['guidance']:g}",
+        f"{profile.stands_in}, CFG {near['guidance']:g} (exact: {near['exact']:.0%})",
         2 * steps + reading(steps) + search,
         row["rows"],
         row["flops"],
@@ -190,21 +192,26 @@ def _on(found: Forecast, known: Mapping, profile: Profile, device: str) -> float
     return None if speed is None else found.seconds(speed)
 
 
-def many(gpus: Iterable[int] = MANY, *, prompts: int = PROMPTS) -> str:
-    """How long some prompts take on several GPUs, in times of one prompt on one of them."""
-    lines = []
+def many(
+    bench: Values, costs: Values, gpus: Iterable[int] = MANY, *, prompts: int = PROMPTS
+) -> str:
+    """How long some prompts take on several GPUs: in times of one prompt, and of the paper's."""
+    lines, paper = [], forecast(PROFILES["paper"], costs, bench)
+    each = paper.evaluations * PAPER
     for count in gpus:
         single, eight = (one_after_another(prompts, count, at_once=s) for s in (1, 8))
         busy = f"{prompts / (count * single):.0%}"
-        lines.append([str(count), str(single), busy, f"{prompts / single:.3g}", str(eight)])
+        speed = f"{prompts / single:.3g}"
+        lines.append([str(count), str(single), busy, speed, str(eight), time(single * each)])
     head = ["GPUs", "prompts one after another", "busy", "faster than one by", "in cells of 8"]
+    head.append(f"profile paper, if an evaluation takes {PAPER:g} s")
     return table(head, lines)
 
 
 def said() -> str:
     """All of it, from what is in ``results/`` now; printed before a profile starts."""
     bench, flow, costs, rehearsal = map(results, ("bench", "flow", "costs", "rehearsal"))
-    return f"{markdown(bench, flow, costs, rehearsal)}\n\n{many()}\n"
+    return f"{markdown(bench, flow, costs, rehearsal)}\n\n{many(bench, costs)}\n"
 
 
 def _ours(row: Mapping[str, Any]) -> bool:

@@ -75,7 +75,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "costs_seconds": of(costs_time.seconds, "costs", "exactness"),
     "agreement": of(agreement.markdown, "agreement"),
     "forecast": of(forecast.markdown, "bench", "flow", "costs", "rehearsal"),
-    "forecast_many": lambda root: forecast.many(),
+    "forecast_many": of(forecast.many, "bench", "costs"),
     "flow": of(flow.markdown, "flow"),
     "reversible": of(reversible.markdown, "reversible", "exactness"),
     "reversible_quality": of(reversible.markdown_quality, "reversible"),
