@@ -29,6 +29,7 @@ class FullSize:
             guidance is an input of the network.
         inputs: the arguments of a call on some rows, on some device and of some dtype; with latents
             of another height (and width, if they are square) by the keyword ``edge``.
+        at_once: rows in one call of the network, if its pipeline makes a call for each.
         wide: width of the picture, if it is not square.
         frames: frames of the latents of a video.
     """
@@ -38,6 +39,7 @@ class FullSize:
     channels: int
     rows: int
     inputs: Callable[..., Inputs]
+    at_once: int | None = None
     wide: int | None = None
     frames: int = 1
 
@@ -117,5 +119,5 @@ FULL_SIZE = {
     "sdxl": FullSize("SDXL", 1024, 4, 2, unet("sdxl")),
     "sd3": FullSize("SD 3 medium", 1024, 16, 2, sd3),
     "flux": FullSize("Flux.1-dev", 1024, 16, 1, flux),
-    "wan": FullSize("Wan 2.1, 1.3B", 480, 16, 1, wan, 832, 21),
+    "wan": FullSize("Wan 2.1, 1.3B", 480, 16, 2, wan, 1, 832, 21),
 }
