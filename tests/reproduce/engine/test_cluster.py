@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import chores
@@ -30,13 +31,14 @@ ROOT = TESTS.parents[2]
 class Nodes:
     """Ray on two nodes: processes of their own in folders of their own, joined by a port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sessions: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         port = self.address.partition(":")[2]
         self.nodes: list[subprocess.Popen] = []
-        self.start(folder / "one", "--head", f"--port={port}", "--include-dashboard=false")
+        head = ("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={sessions}")
+        self.start(folder / "one", *head)
         self.start(folder / "two", f"--address={self.address}")
 
     def start(self, home: Path, *options: str) -> None:
@@ -71,14 +73,16 @@ class Nodes:
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     ray = pytest.importorskip("ray", reason="Ray is not installed: invlib[cluster]")
-    found = Nodes(tmp_path)
-    try:
-        wait_for(found, ray)
-        yield found
-    finally:
-        ray.shutdown()
-        for node in reversed(range(len(found.nodes))):
-            found.kill(node)
+    # a short name, for sockets; not Ray's own folder, where a later run would look for the cluster
+    with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as sessions:
+        found = Nodes(tmp_path, sessions)
+        try:
+            wait_for(found, ray)
+            yield found
+        finally:
+            ray.shutdown()
+            for node in reversed(range(len(found.nodes))):
+                found.kill(node)
 
 
 def wait_for(nodes: Nodes, ray: Any) -> None:
