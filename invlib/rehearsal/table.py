@@ -32,7 +32,8 @@ WANTED = [
 CAPTION = (
     "Evaluations of the network a second; the size is that of the latents. The weights are random: "
     "only cost is measured, and nothing is said about whether an inversion succeeds. Load: "
-    "processes that wanted the CPU when the run began."
+    "processes that wanted the CPU when the run began; where it is noted, one thread of a CPU is "
+    "timed by its own time."
 )
 
 
