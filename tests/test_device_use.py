@@ -1,7 +1,7 @@
 """Every public function on a device, played on the CPU: with float64, as CUDA has it, and without.
 
 What it makes there is there, what is on the CPU never meets it, generators are its own or move what
-they draw, and how often a round of a search waits for it is counted.
+they draw, and a round of a search waits for it no more often for more steps or more samples.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from twelve import SCHEDULE
 import invlib
 from invlib.denoisers import Denoiser, predicting
 from invlib.devices import on_device
+from invlib.evaluator import Evaluator
 from invlib.inverters import METHODS
 from invlib.inverters.rounds import Rounds
 from invlib.likelihood import Quadrature
@@ -336,13 +337,26 @@ def rounds_of(method: str, count: int, number: int) -> list[tuple[int, Counter[s
 
 @pytest.mark.parametrize("method", ["exact", "multisecant"])
 @pytest.mark.parametrize(("count", "number"), [(1, 4), (5, 4), (2, 9)])
-def test_a_round_waits_as_often_whatever_the_steps(method: str, count: int, number: int) -> None:
-    """39 times, and once more a sample: its linear system is asked whether it was singular."""
+def test_a_round_waits_once_for_the_device(method: str, count: int, number: int) -> None:
+    """For the residuals, which decide who goes on: not once a sample, nor once a step."""
     rounds = rounds_of(method, count, number)
     assert len(rounds) > 3 and rounds[0][0] == count
-    for k, waited in rounds:
-        assert waited.total() == 39 + k
-        assert waited["_local_scalar_dense in inverters/secants.py:_solve"] == k
+    for _, waited in rounds:
+        assert waited == {"_to_copy in rootfind.py:observe": 1}
+
+
+def test_a_round_without_its_decision_waits_for_nothing() -> None:
+    """On PyTorch's own ``meta``, where every value that is asked for raises."""
+    solver = invlib.dpm_solver_pp_2m(SCHEDULE.grid(5))
+    with torch.no_grad():
+        target, states = (torch.empty(*n, 2, 6, device="meta").double() for n in ((), (5,)))
+        network = predicting(lambda x, t: torch.tanh(x), "epsilon")
+        evaluator = Evaluator(network, solver, [0] * 2)
+        rounds = Rounds.start(evaluator, target, states, memory=3)
+        for _ in range(3):
+            rounds.move(rounds.evaluate())
+    assert rounds.y.shape == (2, 5, 6) and rounds.y.is_meta
+    assert evaluator.counts == [15, 15]
 
 
 @pytest.mark.parametrize("name", SOLVERS)
