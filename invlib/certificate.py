@@ -264,7 +264,7 @@ def _same(evaluator: Evaluator, inversion: Inversion, rows: Tensor) -> Tensor:
     gap = relative_size(second - a[0].to(first) * first - m, second)
     known = inversion.roundoff
     rough = relative_size(m, second) * (0.0 if known is None else known.outputs[:, 0].to(second))
-    return gap <= 2 * inversion.residuals[:, 0] + 8 * rough + STEP
+    return gap <= 2 * inversion.residuals[:, 0].to(gap) + 8 * rough + STEP
 
 
 def _verdict(trip: float, limit: float) -> Verdict:

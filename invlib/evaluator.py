@@ -52,7 +52,7 @@ class Evaluator:
 
     def output(self, y: Tensor, node: int | Tensor, rows: Tensor) -> Tensor:
         """Outputs of the network at states ``y [k, ...]`` of samples ``rows``, nodes counted."""
-        nodes = torch.full_like(rows, node) if isinstance(node, int) else node
+        nodes = torch.full(rows.shape, node, device=y.device) if isinstance(node, int) else node
         return self.call(partial(self.solver.output, self.denoiser), y, nodes, rows)
 
     def call(self, function: Callable[..., Tensor], y: Tensor, *more: Tensor) -> Tensor:

@@ -58,9 +58,10 @@ def newton_krylov(
         x, r = x[go_on], r[go_on]
         if not len(x):
             break
-        direction = _gmres(_product(residual, x, search.rows, slope), r, krylov, forcing)
-        x, r, moved = _line_search(residual, x, r, direction, search.rows, slope, halvings)
-        search.stop(~moved, "stalled")  # the next step would be the same
+        rows = search.rows.to(x.device)
+        direction = _gmres(_product(residual, x, rows, slope), r, krylov, forcing)
+        x, r, moved = _line_search(residual, x, r, direction, rows, slope, halvings)
+        search.stop(~moved.cpu(), "stalled")  # the next step would be the same
         x, r = x[moved], r[moved]
     return search.root()
 

@@ -146,7 +146,7 @@ def roundoff(
     some = torch.linspace(0, n - 1, min(n, nodes), device=y.device).round().long().unique()
     nearest = (torch.arange(n, device=y.device)[:, None] - some).abs().argmin(1)
     states, places = y[:, some].flatten(0, 1), some.repeat(k)
-    whose = rows.repeat_interleave(len(some))
+    whose = rows.to(y.device).repeat_interleave(len(some))
     at = evaluator.output(states, places, whose) if m is None else m[:, some].flatten(0, 1)
     known = roundoff_of(evaluator.denoiser)
     smallest = known or 0.0

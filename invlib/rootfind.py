@@ -80,6 +80,7 @@ class Search:
 
     ``tol`` and ``goal`` are one number or ``[B]``. ``goal`` is the residual at which a sample
     counts as solved for who watches, if not ``tol``; ``since`` counts rounds without progress.
+    All but the iterates is on the CPU, so that a round waits for a device once, for the residuals.
     """
 
     x: Tensor
@@ -94,14 +95,16 @@ class Search:
     since: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        batch, device = len(self.x), self.x.device
-        self._tol = torch.as_tensor(self.tol, dtype=torch.float64, device=device).expand(batch)
-        self._most = torch.as_tensor(self.max_iterations, device=device).expand(batch)
+        batch = len(self.x)
+        self._tol = torch.as_tensor(self.tol, dtype=torch.float64, device="cpu").expand(batch)
+        goal = self._tol if self.goal is None else self.goal
+        self._goal = torch.as_tensor(goal, dtype=torch.float64, device="cpu")
+        self._most = torch.as_tensor(self.max_iterations, device="cpu").expand(batch)
         if not (self._tol > 0).all() or (self._most < 1).any() or self.patience < 1:
             raise ValueError("tol, max_iterations and patience must be positive")
         self.x = self.x.clone()
-        self.rows = torch.arange(batch, device=self.x.device)
-        self.residual = torch.full((batch,), math.inf, dtype=torch.float64, device=self.x.device)
+        self.rows = torch.arange(batch)
+        self.residual = torch.full((batch,), math.inf, dtype=torch.float64)
         self.iterations = torch.zeros(batch, dtype=torch.long)
         self.reason = ["budget"] * batch
         self._scale = self.x.flatten(1).norm(dim=1).double()
@@ -113,7 +116,7 @@ class Search:
     def observe(self, x: Tensor, r: Tensor) -> Tensor:
         """Record iterates ``x`` of the active rows and say which of them go on, ``[k]``."""
         rows = self.rows
-        size = relative_size(r, x, self._scale[rows])
+        size = relative_size(r, x, self._scale[rows]).cpu()
         better = size < self.residual[rows]
         self.x[rows[better]] = x[better]
         self.residual[rows[better]] = size[better]
@@ -121,17 +124,17 @@ class Search:
         progress = size < 0.9 * self._milestone[rows]
         self._milestone[rows] = torch.where(progress, size, self._milestone[rows])
         self.since[rows] = torch.where(progress, 0, self.since[rows] + 1)
-        self.iterations[rows.cpu()] += 1
+        self.iterations[rows] += 1
         done: dict[Reason, Tensor] = {
             "converged": size <= self._tol[rows],
             "diverged": ~size.isfinite() | (size > 1e6 * self._first[rows]),
             "stalled": self.since[rows] >= self.patience,
-            "budget": self.iterations.to(rows.device)[rows] >= self._most[rows],
+            "budget": self.iterations[rows] >= self._most[rows],
         }
         go_on = torch.ones_like(better)
         for reason, mask in done.items():
             go_on = self.leave(go_on, mask, reason)
-        why = observe(self.residual, self.tol if self.goal is None else self.goal)
+        why = observe(self.residual, self._goal)
         if why:
             self.stop(torch.ones_like(self.rows, dtype=torch.bool), why)
             go_on[:] = False
@@ -222,14 +225,14 @@ def forward_step_method(
     search = Search(x, 5e-324 if tol is None else tol, max_iterations, max_iterations, goal=goal)
     step = torch.full((len(x),), rho, dtype=x.dtype, device=x.device)
     best = torch.full_like(step, math.inf)
-    bad = torch.zeros_like(search.rows)
+    bad = torch.zeros_like(step, dtype=torch.long)
     k = 0
     while len(search.rows):
         r = residual(x, search.rows)
         loss = r.flatten(1).square().sum(1)
         go_on = search.observe(x, r)
         if tol is None:
-            go_on = search.leave(go_on, loss < threshold, "converged")
+            go_on = search.leave(go_on, (loss < threshold).cpu(), "converged")
         now = step * min(1.0, (k + 1) / max(warm_up, 1))
         x = (x - column(now, x) * r)[go_on]
         if plateau is not None:

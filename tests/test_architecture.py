@@ -309,6 +309,8 @@ def test_importing_invlib_imports_no_diffusers() -> None:
 # Who outside of ``invlib.reproduce`` imports it, and what for. Notebooks may, too.
 EXPERIMENTERS = {
     # hashes of the code that a stored result was made with
+    ("invlib.rehearsal.agreement", "invlib.reproduce.engine.reached"),
+    ("invlib.rehearsal.agreement", "invlib.reproduce.engine.store"),
     ("invlib.rehearsal.costs", "invlib.reproduce.engine.reached"),
     ("invlib.rehearsal.costs", "invlib.reproduce.engine.store"),
     ("invlib.rehearsal.determinants", "invlib.reproduce.engine.reached"),

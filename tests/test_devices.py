@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from analytic import mixture, randn
-from no_float64 import There, device_without_float64
+from played_device import There, device_without_float64
 from tiny_pipelines import stable_diffusion
 from torch import Tensor
 from twelve import SCHEDULE

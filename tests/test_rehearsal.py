@@ -36,8 +36,10 @@ def test_architectures_have_the_published_number_of_parameters(arch: str) -> Non
 def test_every_number_is_measured(rows: list[dict]) -> None:
     assert [row["batch"] for row in rows] == [1, 2]
     for row in rows:
-        assert all(row[name] > 0 for name in NUMBERS if name != "peak_gb")
-        assert row["peak_gb"] >= 0  # the tiny network is smaller than what memory is counted in
+        assert all(row[name] > 0 for name in NUMBERS if not name.endswith("_gb"))
+        assert (
+            row["peak_gb"] >= row["sampling_gb"] >= 0
+        )  # the tiny network is smaller than what memory is counted in
         assert row["parameters"] == 64_796
         assert (row["size"], row["note"]) == (8, "")
 
@@ -133,10 +135,53 @@ def test_rows_of_the_same_setting_are_replaced(tmp_path: Path, rows: list[dict])
 
 def test_what_nobody_ran_says_so(rows: list[dict]) -> None:
     page = markdown({"rows": [{**rows[0], "arch": "sd21"}]})
-    assert "| sd21 | CPU, " in page
-    assert page.count("| sd21 | GPU | float16 | 8 | not measured |") == 1
+    assert "| sd21 | 8 | CPU, " in page
+    assert page.count("| flux | its own | GPU | float32, TF32, ") == 1
     assert "only cost is measured" in page
-    assert page.count("not measured |") == 5 * 7
+    lines = [line for line in page.splitlines() if line.count("not measured") == 7]
+    assert len(lines) == 1 + 6  # bfloat16 on the CPU, and each network on a GPU
+    on_gpu = {**rows[0], "arch": "flux", "device": "H100", "dtype": "float32", "tf32": True}
+    page = markdown({"rows": [on_gpu]})
+    assert "| flux | 8 | H100" in page and "| float32, TF32 | 1 |" in page
+    assert "| flux | its own | GPU |" not in page
+
+
+def test_tf32_is_a_setting_of_its_own(tmp_path: Path, rows: list[dict]) -> None:
+    older = {name: value for name, value in rows[0].items() if name != "tf32"}
+    path = tmp_path / "rehearsal.json"
+    keep(path, [older])
+    assert len(keep(path, [rows[0]])["rows"]) == 1  # it was off before it was a setting
+    assert len(keep(path, [{**rows[0], "tf32": True}])["rows"]) == 2
+
+
+def test_products_are_rounded_inside_only() -> None:
+    before = torch.backends.cuda.matmul.allow_tf32
+    with measure._rounded(not before):
+        assert torch.backends.cuda.matmul.allow_tf32 is not before
+    assert torch.backends.cuda.matmul.allow_tf32 is before
+
+
+@pytest.mark.parametrize("arch", ["sd3", "flux", "wan"])
+def test_a_transformer_is_rehearsed_as_a_unet_is(
+    monkeypatch: pytest.MonkeyPatch, arch: str
+) -> None:
+    """With two layers, on small latents: all else is that of the published one."""
+    name, config = architectures.TRANSFORMERS[arch]
+    few = (
+        dict.fromkeys(("num_layers", "num_single_layers")) if arch == "flux" else {"num_layers": 0}
+    )
+    small = {
+        **config,
+        **{key: 1 for key in few},
+        "num_attention_heads": 2,
+        "attention_head_dim": 128 if arch == "flux" else 32,
+    }
+    small |= {"caption_projection_dim": 64} if arch == "sd3" else {}
+    small |= {"ffn_dim": 64} if arch == "wan" else {}
+    monkeypatch.setitem(architectures.TRANSFORMERS, arch, (name, small))
+    (row,) = rehearse(arch, steps=2, rounds=1, size=4, guidance=2.0, derivative=False)
+    assert row["jvp_cost"] is None
+    assert all(row[work] > 0 for work in measure.WORKS)
 
 
 def test_the_stored_rehearsal_is_of_the_published_architecture() -> None:

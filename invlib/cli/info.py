@@ -46,7 +46,7 @@ def models(
 def figures(
     profile: Annotated[str, typer.Option(help="tiny (embedded models) or paper (GPU)")] = "tiny",
     only: Annotated[list[str] | None, typer.Option(help="figures to make, default all")] = None,
-    engine: Annotated[str, typer.Option(help="serial, processes or ray")] = "processes",
+    engine: Annotated[str, typer.Option(help="serial, processes, ray or slurm")] = "processes",
     workers: Annotated[int, typer.Option(help="processes, of one thread each", min=1)] = 2,
     address: Annotated[str | None, typer.Option(help="Ray cluster, such as auto")] = None,
 ) -> None:
@@ -64,7 +64,7 @@ def figures(
 
 
 def rehearsal(
-    arch: Annotated[str, typer.Option(help="sd15, sd21, sdxl or tiny")] = "sd21",
+    arch: Annotated[str, typer.Option(help="sd15, sd21, sdxl, sd3, flux, wan or tiny")] = "sd21",
     steps: Annotated[int, typer.Option(min=1, help="steps of the samplers")] = 2,
     rounds: Annotated[int, typer.Option(min=1, help="rounds of the inversions")] = 2,
     batch_size: Annotated[list[int] | None, typer.Option(help="images at once; repeat")] = None,
@@ -73,6 +73,7 @@ def rehearsal(
     compile: Annotated[bool, typer.Option("--compile", help="use torch.compile")] = False,
     guidance: Annotated[float, typer.Option(help="guidance scale")] = 1.0,
     size: Annotated[int | None, typer.Option(help="height and width of the latents")] = None,
+    tf32: Annotated[bool, typer.Option("--tf32", help="round float32 products to TF32")] = False,
     output: Annotated[Path, typer.Option("--output", "-o")] = Path("results/rehearsal.json"),
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
@@ -88,6 +89,7 @@ def rehearsal(
         compile=compile,
         guidance=guidance,
         size=size,
+        tf32=tf32,
     )
     keep(output, rows)
     if as_json:

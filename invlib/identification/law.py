@@ -41,6 +41,7 @@ def surprise(noise: Tensor) -> Surprise:
         >>> surprise(noise).p > 0.01, surprise(noise.cumsum(-1) / 3).p < 1e-6
         (tensor([True]), tensor([True]))
     """
+    noise = noise.cpu()
     shape, scale = _law(tuple(noise.shape[1:]))
     nats = excess(noise)
     p = torch.special.gammaincc(torch.full_like(nats, shape), nats / scale)
@@ -62,7 +63,7 @@ def excess(noise: Tensor) -> Tensor:
     Returns:
         float64 ``[B]``; infinite where the noise is not finite.
     """
-    z = noise.double()
+    z = noise.cpu().double()
     z = z.flatten(1, -3) if z.ndim >= 4 else z.flatten(1)[:, None, None]
     height, width = z.shape[-2:]
     waves = cosines(height) @ z @ cosines(width).T

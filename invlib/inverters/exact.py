@@ -162,12 +162,12 @@ class _Search:
 
     def __post_init__(self) -> None:
         count, steps = self.y.shape[:2]
-        none = self.y.new_full((count,), torch.inf)
+        none = torch.full((count,), torch.inf, dtype=self.y.dtype)
         self.y = self.y.clone()
         self.residual, self.trip, self.repeat = none.clone(), none.clone(), none * torch.nan
         self.sizes = none[:, None].repeat(1, steps)
         self.again = torch.full_like(self.image, torch.nan)
-        self.spent = torch.zeros(count, dtype=torch.long, device=self.y.device)
+        self.spent = torch.zeros(count, dtype=torch.long)
         self.left = torch.full_like(self.spent, self.starts - 1)
         self.reason, self.solved = ["budget"] * count, {}
 
@@ -203,7 +203,7 @@ class _Search:
         found = torch.full_like(self.image, torch.nan)
         if not self.solved or stopped():
             return found
-        rows = torch.tensor([*self.solved], device=self.image.device)
+        rows = torch.tensor([*self.solved])
         image, solver = self.image[rows] + self.rounding(rows, number), self.evaluator.solver
         start = scattered_states(image, solver, SEED + number)
         rounds = replace(Rounds.start(self.evaluator, image, start, memory=self.memory), rows=rows)
@@ -230,7 +230,7 @@ class _Search:
             max_iterations=(self.max_rounds - self.spent[rows]).clamp(min=1),
             patience=self.patience,
         )
-        self.spent[rows] += found.iterations.to(rows.device)
+        self.spent[rows] += found.iterations
         self.note(found)
         why = stopped()
         if why:
@@ -239,10 +239,10 @@ class _Search:
         parts = [part for part, ok in zip(found.learnt, near.tolist(), strict=True) if ok]
         following = []
         if parts:
-            states = found.y[near.to(rows.device)]
+            states = found.y[near]
             together = join(parts)
             together.go_to(states)
-            following += self.judge(together, found.residual[near.to(rows.device)])
+            following += self.judge(together, found.residual[near])
         for k in (~near).nonzero().flatten().tolist():
             part, at = found.learnt[k], found.y[k : k + 1]
             close = given and found.reason[k] == "stalled" and found.residual[k] < CLOSE
@@ -260,7 +260,7 @@ class _Search:
         better = (found.residual < self.residual[rows]) & self.trip[rows].isinf()
         at = rows[better]
         self.y[at], self.residual[at] = found.y[better], found.residual[better]
-        self.sizes[at] = found.sizes[better]
+        self.sizes[at] = found.sizes[better].cpu()
 
     def judge(self, rounds: Rounds, size: Tensor) -> list[Group]:
         """Run the sampler from the first states, and say what to do where it misses the image.
@@ -272,8 +272,9 @@ class _Search:
         """
         rows, given = rounds.rows, rounds.evaluator is self.evaluator
         states, m, end = sampled(self.evaluator, rounds.y[:, 0], rows)
-        trip = relative_size(end - rounds.image, rounds.image)
-        before, limit = self.trip[rows].clone(), self.roundoff.limit[rows].sqrt()
+        trip = relative_size(end - rounds.image, rounds.image).cpu()
+        before, limit = self.trip[rows].clone(), self.roundoff.limit[rows].sqrt().cpu()
+        rough = self.roundoff.equations[rows].cpu()
         self.keep_best(rows, states, m, end, trip)
         solved = trip <= limit
         for k in solved.nonzero().flatten().tolist():
@@ -282,7 +283,7 @@ class _Search:
         if self.by_step and given and not solved.all():
             some = (~solved).nonzero()[0]
             finer = self.in_float64(rows[some], states[some])
-        hope = trip * self.roundoff.equations[rows] / size <= limit
+        hope = trip * rough / size <= limit
         gained = ~solved & (trip < GAIN * before) & given & (hope | (not self.double))
         if finer is not None:  # the steps, one by one, are cheaper
             gained[:] = False
@@ -296,7 +297,7 @@ class _Search:
             if self.repeats(one.rows):
                 self.solve(one)
                 continue
-            far = size[k] > NEAR * self.roundoff.equations[rows[k]]
+            far = size[k] > NEAR * rough[k]
             why: Reason = "stalled" if far else "round-off"
             why = why if trip[k].isfinite() else "diverged"
             following += self.another(one, one.y, why, close=given)
@@ -308,7 +309,7 @@ class _Search:
         at, y = rows[better], states[better]
         r = residual(self.evaluator.solver, self.image[at], y, m[better])
         self.y[at], self.again[at], self.trip[at] = y, end[better], trip[better]
-        self.sizes[at] = equation_sizes(self.image[at], y, r)
+        self.sizes[at] = equation_sizes(self.image[at], y, r).cpu()
         self.residual[at], self.repeat[at] = self.sizes[at].amax(1), torch.nan
 
     def repeats(self, row: Tensor) -> bool:
@@ -316,7 +317,7 @@ class _Search:
 
         Of the runs that show it, the nearest is kept.
         """
-        limit, image = self.roundoff.limit[row], self.image[row]
+        limit, image = self.roundoff.limit[row].cpu(), self.image[row]
         if self.trip[row] ** 2 > MOST * limit:
             return False
         if self.repeat[row].isnan():
@@ -324,10 +325,11 @@ class _Search:
             for c in DRAWS:
                 start = first * (1 + c * self.roundoff.change)
                 states, m, other = sampled(self.evaluator, start, row)
-                sizes.append(nmse(other, end))
+                sizes.append(nmse(other, end).cpu())
                 repeat = torch.stack(sizes).mean(0)
                 if self.trip[row] ** 2 > raised(limit, repeat):
-                    self.keep_best(row, states, m, other, relative_size(other - image, image))
+                    trip = relative_size(other - image, image).cpu()
+                    self.keep_best(row, states, m, other, trip)
                 self.repeat[row] = repeat
                 if self.trip[row] ** 2 <= raised(limit, repeat):
                     break
@@ -373,7 +375,7 @@ class _Search:
         for row, spent in zip(rows.tolist(), found.nfe.tolist(), strict=True):
             self.evaluator.counts[row] += spent
         rounds.go_to(found.states[:-1].transpose(0, 1).contiguous(), evaluator)
-        return found.residuals.nan_to_num(torch.inf).amax(1).to(rows.device)
+        return found.residuals.nan_to_num(torch.inf).amax(1)
 
     def in_float64(self, row: Tensor, at: Tensor) -> Evaluator | None:
         """The network in float64, where that is possible and rounds less."""
@@ -396,7 +398,8 @@ class _Search:
         image = self.image[rows]
         noise = torch.randn(image.shape, generator=draw, dtype=torch.float64).to(image)
         fine = torch.tensor([self.solved[row] for row in rows.tolist()], device=image.device)
-        size = fine * self.trip[rows] * image.flatten(1).norm(dim=1) / image[0].numel() ** 0.5
+        trip = self.trip[rows].to(image)
+        size = fine * trip * image.flatten(1).norm(dim=1) / image[0].numel() ** 0.5
         return column(size, noise) * noise
 
     def result(self, unfinished: Sequence[Group], others: Sequence[Tensor | None]) -> Inversion:
@@ -409,14 +412,14 @@ class _Search:
         return Inversion(
             noise=states[0] / solver.scale,
             states=states,
-            residuals=self.sizes.cpu(),
-            iterations=self.spent.cpu(),
-            nfe=self.evaluator.nfe - solver.steps * judged.long().cpu(),
+            residuals=self.sizes,
+            iterations=self.spent,
+            nfe=self.evaluator.nfe - solver.steps * judged.long(),
             reason=tuple(self.reason),
             method="exact",
             roundoff=self.roundoff,
             again=self.again,
-            repeat=self.repeat,
+            repeat=self.repeat.to(self.image.device),
             others=torch.stack([unknown if v is None else v for v in others]) if others else None,
         )
 

@@ -32,7 +32,7 @@ class Rounds:
     Attributes:
         evaluator: network, solver and count.
         image: the fixed last states of the samples at work, ``[k, ...]``.
-        rows: which samples these are, ``[k]``.
+        rows: which samples these are, ``[k]`` on the CPU.
         y: their other states, ``[k, N, ...]``.
         inverse: the inverse of the equations' matrix for Gaussian data, ``[N, N]``.
         pairs: what is known of the derivative at every node.
@@ -61,7 +61,7 @@ class Rounds:
         """
         solver = evaluator.solver
         inverse = torch.linalg.inv(gaussian_matrix(solver, variance))
-        rows = torch.arange(len(image), device=image.device)
+        rows = torch.arange(len(image))
         y = states[: solver.steps].transpose(0, 1).contiguous()
         derivative = gaussian_derivative(solver, variance)
         memory, dtype = most_pairs(memory, solver.steps, y.numel(), free_bytes(y.device))
@@ -103,7 +103,7 @@ class Rounds:
 
     def only(self, k: int) -> Rounds:
         """Sample number k of these for itself."""
-        return self.part(torch.arange(len(self.rows), device=self.rows.device) == k)
+        return self.part(torch.arange(len(self.rows)) == k)
 
     def go_to(self, y: Tensor, evaluator: Evaluator | None = None) -> None:
         """Continue at other states, or with another network; the pairs are kept."""
@@ -189,8 +189,8 @@ def converge(
     """
     rows, count = rounds.rows, len(rounds.rows)
     search = Search(rounds.y, tol, max_iterations, patience, goal=goal)
-    goal = torch.as_tensor(goal, dtype=torch.float64, device=rows.device).expand(count)
-    sizes = torch.full((count, r.shape[1]), torch.inf, dtype=torch.float64, device=rows.device)
+    goal = torch.as_tensor(goal, dtype=torch.float64, device="cpu").expand(count)
+    sizes = torch.full((count, r.shape[1]), torch.inf, dtype=torch.float64, device=r.device)
     learnt: dict[int, Rounds] = {}
     while len(rounds.rows):
         at = search.rows

@@ -160,7 +160,7 @@ def orthonormal(gram: Tensor, drop: float) -> Tensor:
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
     """One system at a time (batched LU of many rows fails in some MKL versions)."""
     solution, info = torch.linalg.solve_ex(matrix, right)
-    return torch.zeros_like(right) if info else solution
+    return torch.where(info == 0, solution, 0.0)
 
 
 def gaussian_derivative(solver: Solver, variance: float) -> Tensor:

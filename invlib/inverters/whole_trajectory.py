@@ -132,7 +132,7 @@ class TrajectoryProblem:
     def __post_init__(self) -> None:
         self.inverse = torch.linalg.inv(gaussian_matrix(self.evaluator.solver, self.variance))
         self.sizes = torch.full((len(self.image), self.evaluator.solver.steps), torch.inf).double()
-        self._best = torch.full((len(self.image),), torch.inf).to(self.image)
+        self._best = torch.full((len(self.image),), torch.inf, dtype=self.image.dtype)
         self._cap = self.start.flatten(1).norm(dim=1)
 
     def __call__(self, y: Tensor, rows: Tensor) -> Tensor:
@@ -160,8 +160,8 @@ class TrajectoryProblem:
         """The preconditioned r; where it is the smallest so far, as root finders see it, keep r."""
         sizes = equation_sizes(self.image[rows], y, r)
         r = along_time(self.inverse, r)
-        size = relative_size(r, y, self._cap[rows])
+        size, sizes, rows = relative_size(r, y, self._cap[rows]).cpu(), sizes.cpu(), rows.cpu()
         better = size < self._best[rows]
         self._best[rows[better]] = size[better]
-        self.sizes[rows[better].cpu()] = sizes[better].cpu()
+        self.sizes[rows[better]] = sizes[better]
         return r

@@ -61,6 +61,10 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {  # class in diffusers, c
         },
     ),
     "flux": ("FluxTransformer2DModel", {"guidance_embeds": True}),  # FLUX.1-dev
+    "wan": (  # Wan2.1-T2V-1.3B
+        "WanTransformer3DModel",
+        {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30},
+    ),
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -105,14 +109,34 @@ def random_module(arch: str, *, dtype: str = "float32", device: str = "cpu") -> 
         dtype: a name in ``DTYPES``.
         device: where to build it; ``meta`` for the shapes alone.
     """
-    import diffusers
-
     if arch in TRANSFORMERS:
         name, config = TRANSFORMERS[arch]
-    else:
-        name, config = "UNet2DConditionModel", ARCHITECTURES[arch]
-    with torch.random.fork_rng(devices=[]), torch.device(device):
-        torch.manual_seed(0)
-        module = getattr(diffusers, name)(**config)
+        return _built(name, config, dtype, device)
+    return random_unet(ARCHITECTURES[arch], dtype=dtype, device=device)
+
+
+def random_unet(config: dict[str, Any], *, dtype: str = "float32", device: str = "cpu") -> Any:
+    """The bare UNet of some configuration, its weights drawn from seed 0.
+
+    Args:
+        config: as in ``ARCHITECTURES``.
+        dtype: a name in ``DTYPES``.
+        device: where to build it.
+    """
+    return _built("UNet2DConditionModel", config, dtype, device)
+
+
+def _built(name: str, config: dict[str, Any], dtype: str, device: str) -> Any:
+    """A model of diffusers; it is made in its dtype, so that no copy in float32 is needed."""
+    import diffusers
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(DTYPES[dtype])
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device(device):
+            torch.manual_seed(0)
+            module = getattr(diffusers, name)(**config)
+    finally:
+        torch.set_default_dtype(before)
     torch.nn.Module.to(module, DTYPES[dtype])  # diffusers' own warns about nothing here
     return module.eval().requires_grad_(False)

@@ -40,7 +40,7 @@ def count(arch: str) -> dict[str, Any]:
     size, module = FULL_SIZE[arch], random_module(arch, device="meta")
     parameters = sum(p.numel() for p in module.parameters())
     filters = [m.weight.numel() for m in module.modules() if isinstance(m, torch.nn.Conv2d)]
-    one, all_rows = (size.inputs(rows, "meta", torch.float32) for rows in (1, size.rows))
+    one, all_rows = (size.inputs(n, "meta", torch.float32) for n in (1, size.at_once or size.rows))
     return {
         "title": size.title,
         "pixels": size.pixels,

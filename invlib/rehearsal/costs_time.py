@@ -34,10 +34,10 @@ def evaluation(costs: Values) -> str:
 def rates(costs: Values) -> str:
     """Speed of the CPU on every network that was measured."""
     found = ", ".join(
-        f"{costs['networks'][arch]['title']} {_rate(costs, [arch]) / 1e9:.0f}"
+        f"{costs['networks'][arch]['title']} {rate(costs, [arch]) / 1e9:.0f}"
         for arch in costs["measured"]
     )
-    together = _rate(costs, costs["measured"]) / 1e9
+    together = rate(costs) / 1e9
     return (
         f"10⁹ operations a second, one thread, float32: {found}; together **{together:.0f}**, by "
         "which the seconds of the others are computed."
@@ -78,7 +78,7 @@ def row_seconds(costs: Values, arch: str) -> float:
     taken = costs["measured"].get(arch)
     if taken:
         return float(taken["cpu_seconds"])
-    return float(costs["networks"][arch]["flops"] / _rate(costs, costs["measured"]))
+    return float(costs["networks"][arch]["flops"] / rate(costs))
 
 
 def searching(exactness: Values, sampler: str) -> float:
@@ -95,9 +95,9 @@ def inverting(exactness: Values, sampler: str) -> float:
     return reading(steps) + searching(exactness, sampler) + steps
 
 
-def _rate(costs: Values, archs: Iterable[str]) -> float:
-    """Operations a second over all rows that were measured."""
-    names = list(archs)
+def rate(costs: Values, archs: Iterable[str] | None = None) -> float:
+    """Operations a second over the rows of some networks, or over all that were measured."""
+    names = list(costs["measured"] if archs is None else archs)
     work = sum(costs["networks"][arch]["flops"] for arch in names)
     return float(work / sum(costs["measured"][arch]["cpu_seconds"] for arch in names))
 

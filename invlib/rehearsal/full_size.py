@@ -1,4 +1,4 @@
-"""Five published networks at their own sizes: what one evaluation of each is called with."""
+"""Six published networks at their own sizes: what one evaluation of each is called with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .architectures import ARCHITECTURES
 Inputs = dict[str, Any]
 TOKENS = 77  # of a CLIP prompt
 LONG = 256  # more tokens of Stable Diffusion 3, of its T5 encoder
-FLUX_TOKENS = 512
+FLUX_TOKENS = WAN_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -23,31 +23,38 @@ class FullSize:
 
     Attributes:
         title: its name on the page.
-        pixels: height and width of the picture.
-        channels: of its latents, which are ``pixels / 8`` high and wide.
+        pixels: height of the picture, and its width unless ``wide`` says another.
+        channels: of its latents, which are ``pixels / 8`` high.
         rows: rows of the network in one evaluation: two with classifier-free guidance, one where
             guidance is an input of the network.
-        inputs: the arguments of a call on some rows, on some device and of some dtype.
+        inputs: the arguments of a call on some rows, on some device and of some dtype; with latents
+            of another height (and width, if they are square) by the keyword ``edge``.
+        at_once: rows in one call of the network, if its pipeline makes a call for each.
+        wide: width of the picture, if it is not square.
+        frames: frames of the latents of a video.
     """
 
     title: str
     pixels: int
     channels: int
     rows: int
-    inputs: Callable[[int, str, torch.dtype], Inputs]
+    inputs: Callable[..., Inputs]
+    at_once: int | None = None
+    wide: int | None = None
+    frames: int = 1
 
     @property
     def state(self) -> int:
         """Numbers in one state."""
-        return self.channels * (self.pixels // 8) ** 2
+        return self.channels * self.frames * (self.pixels // 8) * ((self.wide or self.pixels) // 8)
 
 
 def unet(arch: str) -> Callable[[int, str, torch.dtype], Inputs]:
     """Latents, a time and a prompt; for SDXL also a pooled prompt and the picture's size."""
 
-    def inputs(rows: int, device: str, dtype: torch.dtype) -> Inputs:
+    def inputs(rows: int, device: str, dtype: torch.dtype, *, edge: int | None = None) -> Inputs:
         config = ARCHITECTURES[arch]
-        edge, width = config["sample_size"], config["cross_attention_dim"]
+        edge, width = edge or config["sample_size"], config["cross_attention_dim"]
         found: Inputs = {
             "sample": _noise(device, dtype, rows, 4, edge, edge),
             "timestep": torch.full((rows,), 500.0, device=device),
@@ -65,26 +72,37 @@ def unet(arch: str) -> Callable[[int, str, torch.dtype], Inputs]:
     return inputs
 
 
-def sd3(rows: int, device: str, dtype: torch.dtype) -> Inputs:
+def sd3(rows: int, device: str, dtype: torch.dtype, *, edge: int = 128) -> Inputs:
     """Latents, a time, a prompt of two encoders and a pooled one."""
     return {
-        "hidden_states": _noise(device, dtype, rows, 16, 128, 128),
+        "hidden_states": _noise(device, dtype, rows, 16, edge, edge),
         "timestep": torch.full((rows,), 500.0, device=device),
         "encoder_hidden_states": _noise(device, dtype, rows, TOKENS + LONG, 4096),
         "pooled_projections": _noise(device, dtype, rows, 2048),
     }
 
 
-def flux(rows: int, device: str, dtype: torch.dtype) -> Inputs:
+def flux(rows: int, device: str, dtype: torch.dtype, *, edge: int = 128) -> Inputs:
     """Latents in patches of 2 x 2, a time, a prompt, a pooled one, places and guidance."""
+    patches = (edge // 2) ** 2
     return {
-        "hidden_states": _noise(device, dtype, rows, 64 * 64, 4 * 16),
+        "hidden_states": _noise(device, dtype, rows, patches, 4 * 16),
         "timestep": torch.full((rows,), 0.5, device=device),
         "guidance": torch.full((rows,), 3.5, device=device),
         "encoder_hidden_states": _noise(device, dtype, rows, FLUX_TOKENS, 4096),
         "pooled_projections": _noise(device, dtype, rows, 768),
-        "img_ids": torch.zeros(64 * 64, 3, device=device),
+        "img_ids": torch.zeros(patches, 3, device=device),
         "txt_ids": torch.zeros(FLUX_TOKENS, 3, device=device),
+    }
+
+
+def wan(rows: int, device: str, dtype: torch.dtype, *, edge: int | None = None) -> Inputs:
+    """Latents of 81 frames of 480 x 832 pixels, a time and a prompt; ``edge``: of one frame."""
+    frames, high, across = (1, edge, edge) if edge else (21, 60, 104)
+    return {
+        "hidden_states": _noise(device, dtype, rows, 16, frames, high, across),
+        "timestep": torch.full((rows,), 500, device=device),
+        "encoder_hidden_states": _noise(device, dtype, rows, WAN_TOKENS, 4096),
     }
 
 
@@ -101,4 +119,5 @@ FULL_SIZE = {
     "sdxl": FullSize("SDXL", 1024, 4, 2, unet("sdxl")),
     "sd3": FullSize("SD 3 medium", 1024, 16, 2, sd3),
     "flux": FullSize("Flux.1-dev", 1024, 16, 1, flux),
+    "wan": FullSize("Wan 2.1, 1.3B", 480, 16, 2, wan, 1, 832, 21),
 }

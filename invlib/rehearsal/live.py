@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+CONVOLUTION = torch.ops.aten.convolution.default
 
 
 class Live(TorchDispatchMode):
@@ -20,11 +21,13 @@ class Live(TorchDispatchMode):
     Attributes:
         now: bytes alive.
         most: the most there ever were.
+        reordered: whether convolutions work on copies, see :func:`peak_bytes`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, reordered: bool = False) -> None:
         super().__init__()
         self.now = self.most = 0
+        self.reordered = reordered
         self._known: dict[int, weakref.finalize] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -42,6 +45,9 @@ class Live(TorchDispatchMode):
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor) and self._key(tensor) not in given:
                 self._add(tensor.untyped_storage())
+        if self.reordered and func is CONVOLUTION:
+            copies = sum(tensor.nbytes for tensor in (args[0], args[1], result))
+            self.most = max(self.most, self.now + copies)
         return result
 
     @staticmethod
@@ -61,18 +67,20 @@ class Live(TorchDispatchMode):
         del self._known[key]
 
 
-def peak_bytes(function: Callable[[], object]) -> int:
+def peak_bytes(function: Callable[[], object], *, reordered: bool = False) -> int:
     r"""The most bytes that tensors made by a function ever take together.
 
     .. math:: \max_k \sum_{s\ \text{alive after operation}\ k} \mathrm{bytes}(s)
 
     Storages count once, views not at all, and what was there before (weights, inputs) neither.
-    Attention counts its result alone. What a kernel needs for itself is not seen.
+    Attention counts its result alone. What another kernel needs for itself is not seen.
 
     Args:
         function: runs under ``torch.inference_mode``; on tensors on ``meta`` it costs nothing.
+        reordered: whether a convolution also takes copies of its weights, its input and its result,
+            in the blocked order of oneDNN: so it is on a CPU, for tensors in the usual order.
     """
-    live = Live()
+    live = Live(reordered=reordered)
     with torch.inference_mode(), live:
         function()
     return live.most

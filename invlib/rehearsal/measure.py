@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,10 +23,11 @@ from ..rootfind import anderson
 from ..sampling import sample
 from ..schedule import Schedule
 from ..solvers import ddim, dpm_solver_pp_2m
-from .architectures import random_network
+from .full_size import TOKENS
+from .networks import Built, Transformer, built
 
-TOKENS = 77
-NUMBERS = ("sampling", "whole_trajectory", "stepwise", "jvp_cost", "peak_gb")
+WORKS = ("sampling", "whole_trajectory", "stepwise")
+NUMBERS = (*WORKS, "jvp_cost", "peak_gb", *(f"{work}_gb" for work in WORKS))
 NO_MEMORY = re.compile("out of memory|allocate memory|not enough memory", re.IGNORECASE)
 
 
@@ -40,6 +42,8 @@ def rehearse(
     compile: bool = False,
     guidance: float = 1.0,
     size: int | None = None,
+    tf32: bool = False,
+    derivative: bool = True,
 ) -> list[dict[str, Any]]:
     """Measure what sampling and inversion cost with random weights, one row per batch size.
 
@@ -47,7 +51,7 @@ def rehearse(
     not converge: only cost is measured.
 
     Args:
-        arch: ``sd15``, ``sd21``, ``sdxl`` or ``tiny``.
+        arch: ``sd15``, ``sd21``, ``sdxl``, ``sd3``, ``flux``, ``wan`` or ``tiny``.
         steps: steps of the samplers.
         rounds: most evaluations of each equation in an inversion.
         batch_sizes: images at once.
@@ -56,13 +60,16 @@ def rehearse(
         compile: whether to run ``torch.compile`` on the network (never inside a derivative).
         guidance: guidance scale; above 1 an evaluation is two rows of the network.
         size: height and width of the latents; by default the architecture's own.
+        tf32: whether float32 products may be rounded to TF32, on a GPU that has it.
+        derivative: whether to time a derivative, too, which takes more memory.
 
     Returns:
         Rows with the setting (``load``: how many processes wanted the CPU at the start, where the
         system says so), the evaluations a second of ``sampling`` (DPM-Solver++(2M)), of its
         ``whole_trajectory`` inversion and of the ``stepwise`` inversion of DDIM, the time of a
-        forward-mode derivative in evaluations (``jvp_cost``), ``peak_gb`` of memory with the
-        weights in it, and ``seconds``. A row that does not fit in memory says so in ``note``, and
+        forward-mode derivative in evaluations (``jvp_cost``), the peak of memory with the weights
+        in it, of each work (``sampling_gb``) and of all with the derivative (``peak_gb``), and
+        ``seconds``. A row that does not fit in memory says so in ``note``, and
         its numbers are None.
 
     Raises:
@@ -81,20 +88,24 @@ def rehearse(
         "guidance": guidance,
         "steps": steps,
         "rounds": rounds,
+        "tf32": tf32,
         "torch": torch.__version__,
     }
     before = in_use() if on_cpu else None
     rows: list[dict[str, Any]] = []
-    net: UNet | None = None
+    net: Built | None = None
     for batch in batch_sizes:
         row = {**setting, "batch": batch, "size": size, "parameters": None, "note": ""}
         began = time.perf_counter()
         try:
-            net = net or random_network(arch, dtype=dtype, device=device)
-            row["parameters"] = sum(p.numel() for p in net.module.parameters())
-            row["size"] = edge = size or net.module.config.sample_size
-            problem = Problem.of(net, (batch, net.module.config.in_channels, edge, edge), guidance)
-            numbers = _measure(problem, steps, rounds, compile, before)
+            net = net or built(arch, dtype=dtype, device=device, edge=size)
+            row["parameters"] = sum(p.numel() for p in net.network.module.parameters())
+            row["size"] = net.edge
+            problem = Problem.of(net.network, (batch, *net.state), guidance, net.prompt)
+            with _rounded(tf32):
+                numbers = _measure(problem, steps, rounds, compile, before)
+            if derivative:
+                numbers |= _derivative(problem, compile, before, numbers["peak_gb"])
         except (RuntimeError, MemoryError) as error:
             if not isinstance(error, MemoryError) and not NO_MEMORY.search(str(error)):
                 raise
@@ -111,12 +122,18 @@ class Problem:
     states: Tensor
 
     @classmethod
-    def of(cls, net: UNet, shape: tuple[int, ...], guidance: float) -> Problem:
-        """Random prompts and states ``shape`` for a network."""
-        generator = torch.Generator().manual_seed(0)
-        device, width = net.module.device, net.module.config.cross_attention_dim
+    def of(
+        cls,
+        net: UNet | Transformer,
+        shape: tuple[int, ...],
+        guidance: float,
+        prompt: tuple[int, int] | None = None,
+    ) -> Problem:
+        """Random prompts (of tokens and their numbers) and states ``shape`` for a network."""
+        generator, device = torch.Generator().manual_seed(0), net.module.device
         states = torch.randn(shape, generator=generator, dtype=torch.float64)
-        prompts = torch.randn(shape[0] + 1, TOKENS, width, generator=generator)
+        size = prompt or (TOKENS, net.module.config.cross_attention_dim)
+        prompts = torch.randn(shape[0] + 1, *size, generator=generator)
         prompts = prompts.to(device, net.dtype)
         return cls(guided(net, prompts[:-1], prompts[-1:], guidance), states.to(device))
 
@@ -135,12 +152,9 @@ def _measure(
     grid = Schedule.scaled_linear().grid(steps)
     t = grid.t[:1].expand(len(x)).to(x)
     clock = partial(_clock, device=x.device, warm=compile or x.device.type == "cuda")
-    reset_peak(x.device)
     with torch.no_grad():
-        once, _ = _clock(lambda: denoiser(x, t), device=x.device, warm=True)
-        forward_mode(torch.sin, x, x)  # loads what PyTorch needs for it
-        jvp, _ = clock(lambda: forward_mode(lambda y: denoiser(y, t).to(y), x, x))
-        numbers: dict[str, float | None] = {"jvp_cost": jvp / once}
+        denoiser(x, t)
+        numbers: dict[str, float | None] = {"jvp_cost": None}
         options: dict[str, Any] = {
             "finder": partial(anderson, max_iterations=rounds),
             "tol": 1e-30,  # never reached: every equation gets all its rounds
@@ -152,22 +166,58 @@ def _measure(
             "stepwise": lambda: stepwise(fast, x, ddim(grid), **options),
         }
         for name, work in works.items():
+            reset_peak(x.device)
             seconds, result = clock(work)
             numbers[name] = int(result.nfe.sum()) / seconds
-    return {**numbers, "peak_gb": peak(x.device, before)}
+            numbers[f"{name}_gb"] = peak(x.device, before)
+    peaks = [numbers[f"{name}_gb"] for name in works]
+    return {**numbers, "peak_gb": max((p for p in peaks if p is not None), default=None)}
+
+
+def _derivative(
+    problem: Problem, compile: bool, before: float | None, least: float | None
+) -> dict[str, float | None]:
+    """Time of a forward-mode derivative, in evaluations, and the peak of memory with it."""
+    denoiser, x = problem.denoiser, problem.states
+    t = Schedule.scaled_linear().grid(1).t[:1].expand(len(x)).to(x)
+    reset_peak(x.device)
+    with torch.no_grad():
+        once, _ = _clock(lambda: denoiser(x, t), device=x.device, warm=True)
+        forward_mode(torch.sin, x, x)  # loads what PyTorch needs for it
+        warm = compile or x.device.type == "cuda"
+        work = partial(forward_mode, lambda y: denoiser(y, t).to(y), x, x)
+        jvp, _ = _clock(work, device=x.device, warm=warm)
+    most = peak(x.device, before)
+    both = least if most is None or least is None else max(most, least)
+    return {"jvp_cost": jvp / once, "peak_gb": both}
+
+
+@contextmanager
+def _rounded(tf32: bool) -> Iterator[None]:
+    """Products of float32 in TF32 or not, inside."""
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = tf32
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
 
 
 def _clock(work: Callable[[], Any], *, device: torch.device, warm: bool) -> tuple[float, Any]:
     """Seconds that ``work`` takes, after one more run if ``warm``, and its result."""
     if warm:
         work()
-    _wait(device)
-    began = time.perf_counter()
+    began = _now(device)
     result = work()
-    _wait(device)
-    return time.perf_counter() - began, result
+    return _now(device) - began, result
 
 
-def _wait(device: torch.device) -> None:
+def _now(device: torch.device) -> float:
+    """Seconds: by the clock, or of this process alone where it has one thread of a shared CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.process_time() if alone else time.perf_counter()

@@ -19,22 +19,22 @@ from ..pipelines.running import untouched
 from ..reproduce.engine.reached import code_of
 from ..reproduce.engine.store import write_json
 from ..watch import Budget
-from .architectures import ARCHITECTURES, random_network
+from .architectures import ARCHITECTURES, random_module
 from .formulas import STATE, pairs_at_most
 from .zoo.parts import dpm, vae
 
 RESULTS = Path("results/peak.json")
 
 
-def pipeline(arch: str) -> Any:
-    """A Stable Diffusion pipeline around a network of published size; it takes embeddings."""
+def pipeline(unet: torch.nn.Module) -> Any:
+    """A Stable Diffusion pipeline around a UNet, without a text encoder; it takes embeddings."""
     import diffusers
 
     pipe = diffusers.StableDiffusionPipeline(
         vae=vae(halvings=3),
         text_encoder=None,
         tokenizer=None,
-        unet=random_network(arch).module,
+        unet=unet,
         scheduler=dpm(),
         safety_checker=None,
         feature_extractor=None,
@@ -46,7 +46,7 @@ def pipeline(arch: str) -> Any:
 
 def measure(arch: str, steps: int, rounds: int) -> dict[str, Any]:
     """Peak memory of one sampling run and of an inversion, beyond the weights, in GB."""
-    pipe, device = pipeline(arch), torch.device("cpu")
+    pipe, device = pipeline(random_module(arch)), torch.device("cpu")
     generator = torch.Generator().manual_seed(0)
     width = ARCHITECTURES[arch]["cross_attention_dim"]
     text, none = (torch.randn(1, 77, width, generator=generator) for _ in range(2))

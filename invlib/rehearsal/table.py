@@ -9,25 +9,31 @@ from typing import Any
 from ..markdown import table
 from ..reproduce.engine.reached import code_of
 from ..reproduce.engine.store import write_json
+from .full_size import FULL_SIZE
 from .measure import rehearse
 
-KEY = ("arch", "device", "dtype", "compile", "guidance", "size", "batch")
+KEY = ("arch", "device", "dtype", "tf32", "compile", "guidance", "size", "batch")
 COLUMNS = {
     "sampling": "sampling",
     "whole_trajectory": "inverting 2M, all steps at once",
     "stepwise": "inverting DDIM, step by step",
     "jvp_cost": "a derivative costs",
-    "peak_gb": "peak memory",
+    "sampling_gb": "peak memory, sampling",
+    "inverting_gb": "inverting",
+    "peak_gb": "with a derivative",
 }
-WANTED = [("sd21", "CPU", d, 1) for d in ("float32", "bfloat16")] + [
-    (arch, "GPU", dtype, batch)
-    for arch, dtype in (("sd21", "float32"), ("sd21", "float16"), ("sdxl", "float16"))
-    for batch in (1, 8)
+UNITS = dict(
+    zip(COLUMNS, ["{:.3g}/s"] * 3 + ["{:.2g} evaluations"] + ["{:.1f} GB"] * 3, strict=True)
+)
+WANTED = [
+    *(("sd21", "CPU", dtype) for dtype in ("float32", "bfloat16")),
+    *((arch, "GPU", "float32, TF32, bfloat16, float16; compiled or not") for arch in FULL_SIZE),
 ]
 CAPTION = (
-    "Evaluations of the network a second. The weights are random: only cost is measured, and "
-    "nothing is said about whether an inversion succeeds. Load: processes that wanted the CPU when "
-    "the run began."
+    "Evaluations of the network a second; the size is that of the latents. The weights are random: "
+    "only cost is measured, and nothing is said about whether an inversion succeeds. Load: "
+    "processes that wanted the CPU when the run began; where it is noted, one thread of a CPU is "
+    "timed by its own time."
 )
 
 
@@ -50,7 +56,7 @@ def keep(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
             old = json.loads(path.read_text())["rows"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a results file of rehearsals") from error
-    new = {_key(row): row for row in [*old, *rows]}
+    new = {row_key(row): row for row in [*old, *rows]}
     values = {"table": "rehearsal", "weights": "random", "rows": [*new.values()]}
     write_json(path, values, [{"code": code_of(rehearse)}])
     return values
@@ -58,7 +64,7 @@ def keep(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def markdown(values: dict[str, Any]) -> str:
     """The table as it stands on a page; a device or dtype that nobody ran says so."""
-    head = ["network", "device", "dtype", "images", *COLUMNS.values()]
+    head = ["network", "size", "device", "dtype", "images", *COLUMNS.values()]
     lines: list[list[str]] = []
     rows = list(values["rows"])
     for wanted in WANTED:
@@ -67,17 +73,21 @@ def markdown(values: dict[str, Any]) -> str:
         if found:
             lines += [_cells(row) for row in found]
         else:
-            lines.append([*map(str, wanted), *["not measured"] * len(COLUMNS)])
+            arch, *place = wanted
+            lines.append([arch, "its own", *place, "1, 8", *["not measured"] * len(COLUMNS)])
     return f"{CAPTION}\n\n{table(head, [*lines, *map(_cells, rows)])}"
 
 
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in KEY)
+def row_key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells a setting from others; before TF32 was a setting, it was off."""
+    return tuple({"tf32": False, **row}[name] for name in KEY)
 
 
-def _page_key(row: dict[str, Any]) -> tuple[Any, ...]:
-    place = "CPU" if row["device"] == "CPU" else "GPU"
-    return row["arch"], place, row["dtype"], row["batch"]
+def _page_key(row: dict[str, Any]) -> tuple[str, ...]:
+    """The line that a row takes the place of, if any."""
+    if row["device"] == "CPU":
+        return row["arch"], "CPU", row["dtype"]
+    return next((wanted for wanted in WANTED if wanted[:2] == (row["arch"], "GPU")), ())
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -86,12 +96,15 @@ def _cells(row: dict[str, Any]) -> list[str]:
         device += f", {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
     if row["load"] is not None:
         device += f", load {row['load']:g}"
-    dtype = row["dtype"] + (", compiled" if row["compile"] else "")
-    first = [row["arch"], device, dtype, str(row["batch"])]
-    units = ["{:.3g}/s", "{:.3g}/s", "{:.3g}/s", "{:.2g} evaluations", "{:.1f} GB"]
+    tf32 = ", TF32" if row.get("tf32") else ""
+    dtype = row["dtype"] + tf32 + (", compiled" if row["compile"] else "")
+    size = "its own" if row["size"] is None else str(row["size"])
+    first = [row["arch"], size, device, dtype, str(row["batch"])]
+    both = [row.get(f"{name}_gb") for name in ("whole_trajectory", "stepwise")]
+    values = {**row, "inverting_gb": max((v for v in both if v is not None), default=None)}
     missing = row["note"] or "not measured"
     numbers = [
-        missing if row[name] is None else unit.format(row[name])
-        for name, unit in zip(COLUMNS, units, strict=True)
+        missing if (value := values.get(name)) is None else unit.format(value)
+        for name, unit in UNITS.items()
     ]
     return first + numbers

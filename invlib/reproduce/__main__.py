@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from ..rehearsal import forecast
 from .book import pages
 from .book.figure_pages import State, refreshed
 from .engine.runner import engine_named, run
@@ -24,7 +25,7 @@ from .models.profiles import known
 def main(
     profile: Annotated[str, typer.Option(help="tiny (embedded models) or paper (GPU)")] = "tiny",
     only: Annotated[list[str] | None, typer.Option(help="figures to make, default all")] = None,
-    engine: Annotated[str, typer.Option(help="serial, processes or ray")] = "processes",
+    engine: Annotated[str, typer.Option(help="serial, processes, ray or slurm")] = "processes",
     workers: Annotated[int, typer.Option(help="processes, of one thread each", min=1)] = 2,
     address: Annotated[str | None, typer.Option(help="Ray cluster, such as auto")] = None,
 ) -> None:
@@ -39,7 +40,7 @@ def main(
         if not wanted:
             raise ValueError(f"{', '.join(only or ())} cannot be made with profile {profile!r}")
         if profile == "paper":
-            print(paper_models.NEEDS, flush=True)
+            print(f"{paper_models.NEEDS}\n\n{forecast.said()}", flush=True)
             paper_models.check()
         place = engine_named(engine, workers=workers, address=address)
         run([cell for figure in wanted for cell in figure.cells(profile)], place)

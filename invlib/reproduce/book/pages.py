@@ -7,7 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ... import rehearsal
-from ...rehearsal import costs_sizes, costs_time, determinants, peak, pipelines_page
+from ...rehearsal import (
+    agreement,
+    costs_sizes,
+    costs_time,
+    determinants,
+    forecast,
+    peak,
+    pipelines_page,
+)
 from ..bench import tables as bench_tables
 from ..engine.store import earlier
 from ..tables import (
@@ -65,6 +73,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "costs_parts": of(costs_sizes.parts, "costs"),
     "costs_evaluations": of(costs_time.evaluations, "exactness"),
     "costs_seconds": of(costs_time.seconds, "costs", "exactness"),
+    "agreement": of(agreement.markdown, "agreement"),
+    "forecast": of(forecast.markdown, "bench", "flow", "costs", "rehearsal"),
+    "forecast_many": of(forecast.many, "bench", "costs"),
     "flow": of(flow.markdown, "flow"),
     "reversible": of(reversible.markdown, "reversible", "exactness"),
     "reversible_quality": of(reversible.markdown_quality, "reversible"),

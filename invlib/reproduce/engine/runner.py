@@ -10,17 +10,14 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
 from tqdm import tqdm
 
+from .attempt import ATTEMPTS, Done, attempt
+from .cluster import on_ray, on_slurm
 from .work import FOLDER, Cell
 
-Result = dict[str, Tensor]
-Done = tuple[int, Result | Exception]
 Engine = Callable[[Sequence[Cell]], Iterator[Done]]  # yields (index, result) as they come
-ATTEMPTS = 3
 
 
 def run(cells: Sequence[Cell], engine: Engine, folder: Path = FOLDER) -> None:
@@ -28,7 +25,8 @@ def run(cells: Sequence[Cell], engine: Engine, folder: Path = FOLDER) -> None:
 
     Args:
         cells: the work; what is stored for the present code is left alone.
-        engine: where it is done: :func:`serial`, :func:`processes` or :func:`on_ray`.
+        engine: where it is done: :func:`serial`, :func:`processes`, or what
+            :mod:`invlib.reproduce.engine.cluster` has.
         folder: where results are kept.
 
     Raises:
@@ -47,14 +45,6 @@ def run(cells: Sequence[Cell], engine: Engine, folder: Path = FOLDER) -> None:
     if failed:
         cell, error = failed[0]
         raise RuntimeError(f"{len(failed)} cells failed; the first, {cell.label}: {error}")
-
-
-def attempt(cell: Cell) -> Result | Exception:
-    """The result of a cell, or why there is none."""
-    try:
-        return {name: value.cpu() for name, value in cell.work(**cell.options).items()}
-    except Exception as error:  # the others go on
-        return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def serial(cells: Sequence[Cell]) -> Iterator[Done]:
@@ -87,51 +77,8 @@ def processes(cells: Sequence[Cell], *, workers: int = 2) -> Iterator[Done]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def on_ray(
-    cells: Sequence[Cell], *, address: str | None = None, gpus: float | None = None
-) -> Iterator[Done]:
-    """On a Ray cluster; the work of a lost machine or process is tried again.
-
-    Args:
-        cells: the work. Every machine needs the same version of invlib.
-        address: the cluster, such as ``auto``; by default Ray starts one on this machine.
-        gpus: GPUs a cell; by default one if the cluster has any.
-
-    Raises:
-        ImportError: if Ray is not installed.
-    """
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError("this needs Ray: install the extra invlib[cluster]") from error
-
-    known = ray.is_initialized()
-    if not known:
-        ray.init(address=address, log_to_driver=False, include_dashboard=False)
-    try:
-        if gpus is None:
-            gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0))
-        task: Any = ray.remote(attempt).options(
-            num_cpus=1,
-            num_gpus=gpus,
-            max_retries=ATTEMPTS - 1,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
-        )
-        waiting = {task.remote(cell): index for index, cell in enumerate(cells)}
-        while waiting:
-            (ready,), _ = ray.wait([*waiting], num_returns=1)
-            try:
-                result = ray.get(ready)
-            except ray.exceptions.RayError as error:
-                result = RuntimeError(f"lost {ATTEMPTS} times: {type(error).__name__}")
-            yield waiting.pop(ready), result
-    finally:
-        if not known:
-            ray.shutdown()
-
-
 def engine_named(name: str, *, workers: int = 2, address: str | None = None) -> Engine:
-    """An engine by its name: ``serial``, ``processes`` or ``ray``.
+    """An engine by its name: ``serial``, ``processes``, ``ray`` or ``slurm``.
 
     Raises:
         ValueError: if there is none of that name.
@@ -140,6 +87,7 @@ def engine_named(name: str, *, workers: int = 2, address: str | None = None) -> 
         "serial": serial,
         "processes": partial(processes, workers=workers),
         "ray": partial(on_ray, address=address),
+        "slurm": on_slurm,
     }
     if name not in engines:
         raise ValueError(f"unknown engine {name!r}; use one of {', '.join(engines)}")

@@ -42,3 +42,20 @@ def always_deadly(number: int) -> Tensors:
 
 def squares(count: int) -> list[Cell]:
     return [Cell("test", square, {"number": number}) for number in range(count)]
+
+
+def straggling(number: int, folder: str) -> Tensors:
+    """Never end at the first attempt, as on a machine that thrashes."""
+    flag = Path(folder) / f"{number}.slow"
+    if not flag.exists():
+        flag.touch()
+        time.sleep(3600)
+    return square(number)
+
+
+def meeting(number: int, folder: str, count: int) -> Tensors:
+    """Wait until so many of these run at once, and say whose child this process is."""
+    (Path(folder) / f"{number}.here").touch()
+    while len([*Path(folder).glob("*.here")]) < count:
+        time.sleep(0.05)
+    return {**square(number), "parent": torch.tensor(os.getppid())}
