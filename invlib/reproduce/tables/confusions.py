@@ -127,6 +127,6 @@ def markdown(values: dict[str, Any]) -> str:
                 at = [known.get((name, scale, attribute, *column)) for column in HEAD]
                 count = at[0]["pictures"] if at[0] else "not measured"
                 cells = [f"{row['right']:.0%}" if row else "not measured" for row in at]
-                what = f"{attribute.replace('_', ' ')}, of {len(choices)}"
+                what = f"{attribute.replace('_color', ' colour')}, of {len(choices)}"
                 lines.append([name, f"{scale:g}", what, str(count), *cells])
     return table(["sampler", "CFG", "attribute", "pictures", *HEAD.values()], lines)
