@@ -19,6 +19,7 @@ from widget_states import widget_models
 import invlib
 import invlib.flow
 import invlib.reversible
+import invlib.watermark
 from invlib.portraits import render
 
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))

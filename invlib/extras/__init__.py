@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "diffusers": ("diffusers", "transformers", "accelerate", "PIL"),
+    "codes": ("reedsolo",),
     "cli": ("typer", "matplotlib"),
     "all": ("pandas", "IPython", "ipywidgets"),
     "book": ("nbformat", "papermill", "torchmetrics", "yaml"),

@@ -6,6 +6,7 @@ Both are read by inverting the sampler, so they show what the exactness of an in
 
 from ..extras import pictures as _needed  # noqa: F401 - or an error that names the extra
 from .attacks import ATTACKS, Attack, add_noise, blacken, blur, brightness, crop, jpeg
+from .coding import Decoded, ReedSolomon
 from .error_model import ErrorModel
 from .gaussian_shading import (
     Agreement,
@@ -48,12 +49,14 @@ __all__ = [
     "Agreement",
     "Attack",
     "Classification",
+    "Decoded",
     "Detection",
     "ErrorModel",
     "GaussianShading",
     "Identification",
     "Message",
     "Passage",
+    "ReedSolomon",
     "ShadingKey",
     "TreeRing",
     "add_noise",

@@ -19,6 +19,7 @@ from ...rehearsal import (
 from ..bench import tables as bench_tables
 from ..engine.store import earlier
 from ..tables import (
+    confusions,
     decoder_memory,
     decoding,
     doubts,
@@ -54,6 +55,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "exactness": of(exactness.markdown, "exactness"),
     "likelihood": of(likelihood.markdown, "likelihood"),
     "who": of(who.markdown, "who"),
+    "confusions": of(confusions.markdown, "confusions"),
     "doubts": of(doubts.markdown, "doubts"),
     "seeds": of(seeds.markdown, "seeds"),
     "determinants": of(determinants.markdown, "determinants"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..engine.table import Table
 from ..watermark import whose
 from . import (
+    confusions,
     decoding,
     doubts,
     edits,
@@ -30,6 +31,7 @@ TABLES: dict[str, Table] = {
         seeds.TABLE,
         doubts.TABLE,
         who.TABLE,
+        confusions.TABLE,
         likelihood.TABLE,
         whose.TABLE,
     )
