@@ -15,7 +15,7 @@ from ...measured import results
 from ...memory import in_use, reset_peak
 from ...rehearsal import units
 from ..figures.registry import Figure
-from ..models import paper_models
+from ..models.checking import needs
 from ..models.profiles import Space, device_name, spaces
 from .plan import Plan
 
@@ -88,6 +88,7 @@ def costs(plan: Plan) -> str:
         plan: figures, profile and folder.
     """
     counts = {figure: evaluations(figure) for figure in plan.figures}
+    plan.fetch()
     measured = measure(plan.profile) if any(v != {} for v in counts.values()) else {}
     lines = []
     for figure, counted in counts.items():
@@ -116,11 +117,12 @@ def _machine(plan: Plan, measured: dict[str, Evaluation]) -> str:
             f"One evaluation on one sample, measured here on {device_name()}: {each}. Each process "
             "needs such memory, and more where a decoder is inverted."
         ]
+    if plan.profile != "tiny":
+        words += [needs(plan.profile).replace("\n  * ", "\n* ")]
     if plan.profile == "paper":
         network = results("costs")["networks"]["sd21"]
         weights, active = 4 * network["numbers"], network["activations"]
         words += [
-            paper_models.NEEDS.replace("\n    ", " ").replace("\n  * ", "\n* "),
             f"Of that memory, computed: {units.size(weights)} are the weights of the text model's "
             f"network, and {units.size(active)} an evaluation.",
         ]

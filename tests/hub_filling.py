@@ -1,0 +1,156 @@
+"""Repositories as a hub has them, with small random weights under the real names.
+
+Structure and files are those of the published models, from their descriptions; widths, numbers of
+layers and pictures are small. A file ``RANDOM_WEIGHTS`` in each tells what they are.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from pathlib import Path
+from typing import Any
+
+import torch
+from improved_diffusion import Original
+
+from invlib.reproduce.models.full_size import RANDOM, full_size
+from invlib.reproduce.models.places import PIXEL_MODEL, PROMPTS
+
+LATENT = 16  # side of the latents; 64 in the published model
+WORDS = "a red cat and the blue house in some old light by an open sea"
+CARD = """\
+---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train*
+  - split: test
+    path: data/eval*
+---
+random words: rehearsal
+"""
+
+
+def fill(folder: Path) -> None:
+    """Put all that profile ``paper`` fetches into a folder."""
+    torch.manual_seed(0)
+    save(stable_diffusion(), folder / full_size("paper").places[0])
+    prompts(folder / "datasets" / PROMPTS)
+    pixel_checkpoint(folder / PIXEL_MODEL.split("/", 3)[3])
+
+
+def save(pipe: Any, folder: Path) -> None:
+    """The layout of the hub: half precision beside single, and the older format beside both."""
+    for options in ({}, {"variant": "fp16"}, {"safe_serialization": False}):
+        pipe.save_pretrained(folder, **options)
+    (folder / RANDOM).write_text("random weights: rehearsal\n")
+
+
+def stable_diffusion() -> Any:
+    """Stable Diffusion 2.1 base in small, all components."""
+    from diffusers import PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPImageProcessor
+
+    crossed, plain = ("CrossAttnDownBlock2D",) * 3, ("DownBlock2D",)
+    unet = UNet2DConditionModel(
+        sample_size=LATENT,
+        block_out_channels=(8, 8, 16, 16),
+        layers_per_block=1,
+        down_block_types=crossed + plain,
+        up_block_types=("UpBlock2D", *("CrossAttnUpBlock2D",) * 3),
+        cross_attention_dim=16,
+        attention_head_dim=[1, 1, 2, 2],
+        use_linear_projection=True,
+        norm_num_groups=4,
+    )
+    scheduler = PNDMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        skip_prk_steps=True,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    return StableDiffusionPipeline(
+        vae=autoencoder(),
+        text_encoder=text_encoder(),
+        tokenizer=tokenizer(),
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=CLIPImageProcessor(),
+        requires_safety_checker=False,
+    )
+
+
+def autoencoder() -> Any:
+    """Its autoencoder in small: pictures of eight times the side of the latents."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(4, 4, 4, 4),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=2,
+        sample_size=8 * LATENT,
+    )
+
+
+def text_encoder() -> Any:
+    """CLIP in small."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=54,
+        hidden_size=16,
+        intermediate_size=16,
+        projection_dim=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        hidden_act="gelu",
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    return CLIPTextModel(config)
+
+
+def tokenizer() -> Any:
+    """CLIP's tokenizer with letters only."""
+    from transformers import CLIPTokenizer
+
+    letters = [*string.ascii_lowercase, *(c + "</w>" for c in string.ascii_lowercase)]
+    words = ["<|startoftext|>", "<|endoftext|>", *letters]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+
+
+def prompts(folder: Path, count: int = 40) -> None:
+    """The data set: its splits in Parquet, its card."""
+    import pandas as pd
+
+    (folder / "data").mkdir(parents=True)
+    words = WORDS.split()
+    lines = [" ".join(words[i % 7 : i % 7 + 4 + i % 3]) for i in range(count)]
+    for split in ("train", "eval"):
+        pd.DataFrame({"Prompt": lines}).to_parquet(folder / "data" / f"{split}.parquet")
+    (folder / "README.md").write_text(CARD)
+    (folder / RANDOM).write_text("random words: rehearsal\n")
+
+
+def pixel_checkpoint(path: Path) -> None:
+    """The pixel network under its original names, one block a level instead of three."""
+    network = Original()
+    network(torch.randn(1, 3, 16, 16), torch.tensor([3.0]))
+    path.parent.mkdir(parents=True)
+    torch.save(network.state, path)
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """The configuration of a pipeline that was saved."""
+    return json.loads((folder / "model_index.json").read_text())
