@@ -43,8 +43,14 @@ def fill(folder: Path) -> None:
 
 def save(pipe: Any, folder: Path) -> None:
     """The layout of the hub: half precision beside single, and the older format beside both."""
-    for options in ({}, {"variant": "fp16"}, {"safe_serialization": False}):
+    for options in ({}, {"safe_serialization": False}):
         pipe.save_pretrained(folder, **options)
+    pipe.to(torch.float16).save_pretrained(folder, variant="fp16")
+    for name in folder.glob("tokenizer*/tokenizer.json"):  # published ones are of an older kind
+        words = json.loads(name.read_text())["model"]
+        (name.parent / "vocab.json").write_text(json.dumps(words["vocab"]))
+        (name.parent / "merges.txt").write_text("#version: 0.2\n" + "\n".join(words["merges"]))
+        name.unlink()
     (folder / RANDOM).write_text("random weights: rehearsal\n")
 
 
@@ -53,15 +59,14 @@ def stable_diffusion() -> Any:
     from diffusers import PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPImageProcessor
 
-    crossed, plain = ("CrossAttnDownBlock2D",) * 3, ("DownBlock2D",)
     unet = UNet2DConditionModel(
         sample_size=LATENT,
-        block_out_channels=(8, 8, 16, 16),
+        block_out_channels=(8, 16),
         layers_per_block=1,
-        down_block_types=crossed + plain,
-        up_block_types=("UpBlock2D", *("CrossAttnUpBlock2D",) * 3),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=16,
-        attention_head_dim=[1, 1, 2, 2],
+        attention_head_dim=[1, 2],
         use_linear_projection=True,
         norm_num_groups=4,
     )
@@ -145,7 +150,7 @@ def prompts(folder: Path, count: int = 40) -> None:
 
 def pixel_checkpoint(path: Path) -> None:
     """The pixel network under its original names, one block a level instead of three."""
-    network = Original()
+    network = Original((32, 32, 32, 32))
     network(torch.randn(1, 3, 16, 16), torch.tensor([3.0]))
     path.parent.mkdir(parents=True)
     torch.save(network.state, path)

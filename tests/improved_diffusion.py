@@ -17,7 +17,8 @@ class Original:
     Random weights come into being when they are first asked for, under the original names.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: tuple[int, ...] = CHANNELS) -> None:
+        self.channels = channels
         self.state: dict[str, Tensor] = {}
         self.generator = torch.Generator().manual_seed(0)
 
@@ -74,17 +75,18 @@ class Original:
         return x + out.view_as(x)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        half = CHANNELS[0] // 2
+        widths = self.channels
+        half = widths[0] // 2
         angles = t[:, None] * torch.exp(-math.log(10000) * torch.arange(half) / half)
         emb = torch.cat([angles.cos(), angles.sin()], 1)
         emb = self.linear(
-            functional.silu(self.linear(emb, "time_embed.0", 4 * CHANNELS[0])),
+            functional.silu(self.linear(emb, "time_embed.0", 4 * widths[0])),
             "time_embed.2",
-            4 * CHANNELS[0],
+            4 * widths[0],
         )
-        h = self.conv(x, "input_blocks.0.0", CHANNELS[0], padding=1)
+        h = self.conv(x, "input_blocks.0.0", widths[0], padding=1)
         kept, number = [h], 1
-        for level, channels in enumerate(CHANNELS):
+        for level, channels in enumerate(widths):
             for _ in range(LAYERS):
                 h = self.residual(h, emb, f"input_blocks.{number}.0", channels)
                 if level >= 2:
@@ -95,17 +97,17 @@ class Original:
                 h = self.conv(h, f"input_blocks.{number}.0.op", channels, stride=2, padding=1)
                 kept.append(h)
                 number += 1
-        h = self.residual(h, emb, "middle_block.0", CHANNELS[-1])
-        h = self.residual(self.attention(h, "middle_block.1"), emb, "middle_block.2", CHANNELS[-1])
+        h = self.residual(h, emb, "middle_block.0", widths[-1])
+        h = self.residual(self.attention(h, "middle_block.1"), emb, "middle_block.2", widths[-1])
         number = 0
         for level in (3, 2, 1, 0):
             for layer in range(LAYERS + 1):
                 name, part = f"output_blocks.{number}", 1
-                h = self.residual(torch.cat([h, kept.pop()], 1), emb, f"{name}.0", CHANNELS[level])
+                h = self.residual(torch.cat([h, kept.pop()], 1), emb, f"{name}.0", widths[level])
                 if level >= 2:
                     h, part = self.attention(h, f"{name}.1"), 2
                 if level and layer == LAYERS:
                     h = functional.interpolate(h, scale_factor=2.0)
-                    h = self.conv(h, f"{name}.{part}.conv", CHANNELS[level], padding=1)
+                    h = self.conv(h, f"{name}.{part}.conv", widths[level], padding=1)
                 number += 1
         return self.conv(functional.silu(self.norm(h, "out.0")), "out.2", 6, padding=1)

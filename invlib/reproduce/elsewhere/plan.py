@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -15,7 +15,10 @@ from ..engine.work import FOLDER, Cell
 from ..figures.registry import FIGURES, MODELS, Figure, results
 from ..models.checking import check
 from ..models.fetching import fetch_all
-from ..models.full_size import known
+from ..models.full_size import known, rehearsed
+
+
+BUDGET = 40  # evaluations that the searches of a piece of work get in a rehearsal
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,10 @@ class Plan:
 
     def cells(self, figure: Figure) -> list[Cell]:
         """The work of a figure."""
-        return figure.cells(self.profile)
+        cells = figure.cells(self.profile)
+        if rehearsed(self.profile):
+            return [replace(cell, budget=BUDGET) for cell in cells]
+        return cells
 
     def left(self, figure: Figure) -> int:
         """How many pieces of that work are not stored yet."""

@@ -141,6 +141,11 @@ def few(profile: str, count: int) -> int:
     return min(count, 1) if rehearsed(profile) else count
 
 
+def short(profile: str, steps: int) -> int:
+    """Steps of a walk; at most 100 in a rehearsal."""
+    return min(steps, 100) if rehearsed(profile) else steps
+
+
 def known(profile: str) -> None:
     """Check the name of a profile.
 

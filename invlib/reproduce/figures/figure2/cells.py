@@ -19,7 +19,7 @@ from ....solvers import Solver, ddim, dpm_solver_pp_2m
 from ...engine.rounding import level
 from ...engine.work import FOLDER, Cell, load_rows
 from ...models import published
-from ...models.full_size import few
+from ...models.full_size import few, short
 from ...models.profiles import Space, device_name, label, spaces
 
 
@@ -127,7 +127,7 @@ def measure(
     with torch.no_grad():
         image = sample(room.denoiser, room.noise, solver).image
         began = time.process_time()
-        inversion = _invert(room, row, image, solver)
+        inversion = _invert(room, row, image, solver, short(profile, inversion_steps))
         seconds = time.process_time() - began
         again = sample(room.denoiser, inversion.noise, solver).image
         pictures = {
@@ -146,11 +146,11 @@ def measure(
     return {**first, **errors, "nfe": inversion.nfe, "seconds": torch.tensor(seconds / count)}
 
 
-def _invert(space: Space, row: Row, image: Tensor, solver: Solver) -> Inversion:
+def _invert(space: Space, row: Row, image: Tensor, solver: Solver, steps: int) -> Inversion:
     if row.method == "naive":
-        return naive(space.denoiser, image, solver, steps=row.inversion_steps)
+        return naive(space.denoiser, image, solver, steps=steps)
     if row.method == "algorithm1":
-        fine = ddim(space.grid(row.inversion_steps))
+        fine = ddim(space.grid(steps))
         return invert(space.denoiser, image, fine, method=published.algorithm1)
     method = published.METHODS.get(row.method, row.method)
     return invert(space.denoiser, image, solver, method=method)

@@ -18,7 +18,7 @@ from ....sampling import sample
 from ....solvers import Solver, ddim
 from ...engine.work import FOLDER, Cell, load_rows
 from ...models import published
-from ...models.full_size import few
+from ...models.full_size import few, short
 from ...models.profiles import Space, device_name, spaces
 from ..figure2 import cells as figure2
 from ..figure2.cells import SAMPLERS
@@ -142,7 +142,7 @@ def measure(
     with torch.no_grad():
         image = sample(here.denoiser, here.noise, solver).image
         began = time.process_time()
-        inversion = inverted(here, image, solver, method, inversion_steps)
+        inversion = inverted(here, image, solver, method, short(profile, inversion_steps))
         seconds = time.process_time() - began
         again = sample(here.denoiser, inversion.noise, solver).image
         image_nmse = nmse(here.picture(again), here.picture(image))
