@@ -85,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
         pass
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         parts = unquote(urlparse(self.path).path).strip("/").split("/")
         if parts[0] == "api":
             return self.api(parts[1:])
@@ -94,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.file("/".join(parts[:at]), "/".join(parts[at + 2 :]))
         return self.file("", "/".join(parts))
 
-    do_HEAD = do_POST = do_GET
+    do_HEAD = do_POST = do_GET  # noqa: N815 - names of the standard library
 
     def reply(self, body: bytes, code: int = 200, head: Mapping[str, str] | None = None) -> None:
         self.send_response(code)

@@ -68,7 +68,7 @@ def opening(models: dict[str, Any], profile: str, record: Path) -> list[Any]:
         return []
     lines = [f"**{models['mark']}**"] if models["mark"] else []
     lines += [
-        f"Profile `{profile}`; the claims below were written for the embedded models, and those that "
+        f"Profile `{profile}`. The claims below were written for the embedded models; those that "
         f"are false with these begin with *{NOT_HERE.strip(': ')}*."
     ]
     lines += [f"* {row['name']}: `{row['place']}` {row['commit'][:12]}" for row in models["models"]]

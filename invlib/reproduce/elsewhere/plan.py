@@ -17,7 +17,6 @@ from ..models.checking import check
 from ..models.fetching import fetch_all
 from ..models.full_size import known, rehearsed
 
-
 BUDGET = 40  # evaluations that the searches of a piece of work get in a rehearsal
 
 

@@ -56,6 +56,8 @@ class Cell:
 
     def result(self) -> dict[str, Tensor]:
         """Do the work, within the budget."""
+        if self.budget is None:
+            return self.work(**self.options)
         with watching(Watch(budget=Budget(self.budget))):
             return self.work(**self.options)
 

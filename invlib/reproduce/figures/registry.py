@@ -28,7 +28,6 @@ from .figure6 import cells as figure6
 from .reconstruction import cells as reconstruction
 from .runtime import cells as runtime
 
-
 PAPERS = ("tiny", *(name for name, model in FULL_SIZE.items() if model.figures))
 MODELS = "models"  # name of the file that tells where the models came from
 

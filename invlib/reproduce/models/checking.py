@@ -41,17 +41,16 @@ def needs(profile: str) -> str:
     if model.figures:
         lines.append("the checkpoint imagenet64_uncond_100M_1500K.pt, about 0.5 GB,")
     hours = "; about 4 hours of that GPU, at the 0.06 s an evaluation of the paper's run times"
-    memory = round(4 * model.gigabytes)
     return "\n".join(
         [
             f'Profile "{profile}" uses',
             *(f"  * {line}" for line in lines),
             "  * the prompts of Gustavosta/Stable-Diffusion-Prompts (pip install 'invlib[paper]');",
-            f"  * a CUDA GPU with about {memory} GB of memory, since everything is in float32"
+            f"  * a CUDA GPU with about {model.memory} GB of memory, since everything is in float32"
             + (hours if model.figures else "")
             + ".",
-            "These are estimates: nobody has run it yet on its real models. It has been rehearsed to "
-            "its end on random weights in small.",
+            "These are estimates: nobody has run it yet on its real models. It has been rehearsed "
+            "to its end on random weights in small.",
             "It resumes when it is interrupted.",
         ]
     )

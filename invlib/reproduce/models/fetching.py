@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 from .full_size import RANDOM, REHEARSAL, real, rehearsed
 from .places import Source, at, kept_file, sources
 
-TIMEOUT = 4.0  # seconds that a hub may take for an answer before anything is fetched
+TIMEOUT = 3.0  # seconds that a hub may take for an answer before anything is fetched
 UNLIKE_OURS = ("*.fp16.*", "*non_ema*", "*.bin", "*.msgpack", "*.onnx", "*.ckpt")
 
 
@@ -116,9 +116,7 @@ def _complete(source: Source, place: str, commit: str, sizes: dict[str, int]) ->
         found = try_to_load_from_cache(place, name, revision=commit, repo_type=source.kind)
         if not isinstance(found, str):
             return None
-    first = try_to_load_from_cache(
-        place, source.first_file, revision=commit, repo_type=source.kind
-    )
+    first = try_to_load_from_cache(place, source.first_file, revision=commit, repo_type=source.kind)
     return Path(first).parent if isinstance(first, str) else None
 
 

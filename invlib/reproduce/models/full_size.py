@@ -24,6 +24,7 @@ class FullSize:
         structure: parts and entries of their configurations that tell the architecture.
         widths: more entries, which are smaller in a rehearsal.
         gigabytes: what it takes on a disk, about.
+        memory: gigabytes of memory that it takes in float32 with the work, an estimate.
         figures: whether the paper's figures can be made with it: latents of Stable Diffusion.
         call: more arguments of the pipeline's call.
     """
@@ -36,6 +37,7 @@ class FullSize:
     structure: Parts
     widths: Parts
     gigabytes: float
+    memory: int
     figures: bool = False
     call: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,6 +63,7 @@ FULL_SIZE: dict[str, FullSize] = {
         structure=_STABLE,
         widths={"unet": {"cross_attention_dim": 1024}, "text_encoder": {"hidden_size": 1024}},
         gigabytes=5.2,
+        memory=20,
         figures=True,
     ),
     "sd15": FullSize(
@@ -75,6 +78,7 @@ FULL_SIZE: dict[str, FullSize] = {
         structure=_STABLE,
         widths={"unet": {"cross_attention_dim": 768}, "text_encoder": {"hidden_size": 768}},
         gigabytes=5.5,
+        memory=20,
         figures=True,
     ),
     "sdxl": FullSize(
@@ -86,6 +90,7 @@ FULL_SIZE: dict[str, FullSize] = {
         structure=_STABLE,
         widths={"unet": {"cross_attention_dim": 2048}, "text_encoder_2": {"hidden_size": 1280}},
         gigabytes=13.9,
+        memory=35,
     ),
     "sd3": FullSize(
         "Stable Diffusion 3 medium",
@@ -96,6 +101,7 @@ FULL_SIZE: dict[str, FullSize] = {
         structure={"transformer": {"in_channels": 16}, "vae": {"latent_channels": 16}},
         widths={"transformer": {"joint_attention_dim": 4096}},
         gigabytes=15.6,
+        memory=50,
     ),
     "flux": FullSize(
         "FLUX.1 dev",
@@ -106,6 +112,7 @@ FULL_SIZE: dict[str, FullSize] = {
         structure={"transformer": {"in_channels": 64}, "vae": {"latent_channels": 16}},
         widths={"transformer": {"joint_attention_dim": 4096}},
         gigabytes=33.7,
+        memory=90,
     ),
     "wan": FullSize(
         "Wan 2.1 text to video, 1.3 B",
@@ -116,6 +123,7 @@ FULL_SIZE: dict[str, FullSize] = {
         structure={"transformer": {"in_channels": 16}, "vae": {"z_dim": 16}},
         widths={"transformer": {"text_dim": 4096}},
         gigabytes=28.9,
+        memory=60,
         call={"height": 480, "width": 832, "num_frames": 81},
     ),
 }

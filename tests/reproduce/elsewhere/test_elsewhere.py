@@ -14,11 +14,10 @@ import setuptools
 from chapters import ROOT
 
 from invlib.reproduce.book.kernel import ENCRYPTED
-from invlib.reproduce.elsewhere import costs, draw, drawing, pictures, plan
+from invlib.reproduce.elsewhere import Plan, costs, draw, drawing, pictures, plan
 from invlib.reproduce.elsewhere.costs import Evaluation, evaluations
 from invlib.reproduce.engine.work import FOLDER
 from invlib.reproduce.figures.registry import FIGURES
-from invlib.reproduce.models import paper_models
 
 PAGE = ROOT / "book/run_on_a_gpu.ipynb"
 COSTS = costs.__globals__  # of the module
@@ -90,12 +89,13 @@ def test_costs_count_what_is_left_and_say_what_is_not_known(
 def test_the_paper_says_what_its_owner_has_to_know(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paper_models, "check", lambda: None)
+    monkeypatch.setitem(plan.__globals__, "check", lambda profile: None)
+    monkeypatch.setattr(Plan, "fetch", lambda self: None)
     monkeypatch.setitem(COSTS, "measure", lambda profile: {"latent": Evaluation(0.1, 1e10)})
     chosen = plan("paper", ["abstract"], tmp_path)
     text = costs(chosen)
     assert chosen.workers == 1 and "* a CUDA GPU with about 20 GB of memory" in text
-    assert "nobody has run this profile yet" in text
+    assert "nobody has run it yet on its real models" in text
     assert "3.5 GB are the weights" in text
 
 

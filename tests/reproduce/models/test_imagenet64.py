@@ -10,7 +10,6 @@ from torch import Tensor
 from invlib.reproduce.models.imagenet64 import PUBLISHED, ImageNet64, build, schedule, sizes_of
 
 
-
 @pytest.fixture(scope="module")
 def original() -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
     network = Original()

@@ -113,7 +113,14 @@ def shown(space: str, problem: Problem, state: Tensor) -> Tensor:
 
 
 def inverted(
-    problem: Problem, image: Tensor, fine: Solver, method: str, tol: float, *, rough: bool, walk: int
+    problem: Problem,
+    image: Tensor,
+    fine: Solver,
+    method: str,
+    tol: float,
+    *,
+    rough: bool,
+    walk: int,
 ) -> Inversion:
     """Invert by one of the methods.
 
