@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from improved_diffusion import Original
 
+from invlib.rehearsal.zoo import catalogue
+from invlib.rehearsal.zoo.parts import t5, t5_tokenizer
 from invlib.reproduce.models.full_size import RANDOM, full_size
 from invlib.reproduce.models.places import PIXEL_MODEL, PROMPTS
 
@@ -33,10 +36,12 @@ random words: rehearsal
 """
 
 
-def fill(folder: Path) -> None:
-    """Put all that profile ``paper`` fetches into a folder."""
+def fill(folder: Path, profiles: Iterable[str] = ("paper",)) -> None:
+    """Put all that some profiles fetch into a folder."""
     torch.manual_seed(0)
-    save(stable_diffusion(), folder / full_size("paper").places[0])
+    for profile in profiles:
+        make = PIPELINES.get(profile, stable_diffusion)
+        save(make(), folder / full_size(profile).places[0])
     prompts(folder / "datasets" / PROMPTS)
     pixel_checkpoint(folder / PIXEL_MODEL.split("/", 3)[3])
 
@@ -133,6 +138,56 @@ def tokenizer() -> Any:
     words = ["<|startoftext|>", "<|endoftext|>", *letters]
     vocabulary = {word: number for number, word in enumerate(words)}
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+
+
+def xl() -> Any:
+    """Stable Diffusion XL in small, with the scheduler as published."""
+    from diffusers import EulerDiscreteScheduler
+
+    pipe = from_the_zoo("StableDiffusionXLPipeline")
+    noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    pipe.scheduler = EulerDiscreteScheduler(**noise, timestep_spacing="leading", steps_offset=1)
+    return pipe
+
+
+def stable_diffusion_3() -> Any:
+    """Stable Diffusion 3 in small, with its third text encoder."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    pipe = from_the_zoo("StableDiffusion3Pipeline")
+    pipe.register_modules(text_encoder_3=t5(), tokenizer_3=t5_tokenizer())
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    return pipe
+
+
+def flux() -> Any:
+    """Flux in small, with guidance as an input of its network, and shifts by the size."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+
+    pipe = from_the_zoo("FluxPipeline")
+    pipe.transformer = FluxTransformer2DModel.from_config(
+        pipe.transformer.config, guidance_embeds=True
+    )
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    return pipe
+
+
+def wan() -> Any:
+    """Wan in small, with the scheduler as published."""
+    from diffusers import UniPCMultistepScheduler
+
+    pipe = from_the_zoo("WanPipeline")
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+    pipe.scheduler = UniPCMultistepScheduler(**flow)
+    return pipe
+
+
+PIPELINES = {"sdxl": xl, "sd3": stable_diffusion_3, "flux": flux, "wan": wan}
+
+
+def from_the_zoo(name: str) -> Any:
+    """A small pipeline of a class."""
+    return catalogue()[0][name].make()
 
 
 def prompts(folder: Path, count: int = 40) -> None:

@@ -14,6 +14,7 @@ from ...markdown import table
 from ...measured import results
 from ...memory import in_use, reset_peak
 from ...rehearsal import units
+from ..figures.figure2.cells import SPACES
 from ..figures.registry import Figure
 from ..models.checking import needs
 from ..models.profiles import Space, device_name, spaces
@@ -89,12 +90,13 @@ def costs(plan: Plan) -> str:
     """
     counts = {figure: evaluations(figure) for figure in plan.figures}
     plan.fetch()
-    measured = measure(plan.profile) if any(v != {} for v in counts.values()) else {}
+    measurable = {space for counted in counts.values() for space in counted or ()} & {*SPACES}
+    measured = measure(plan.profile) if measurable else {}
     lines = []
     for figure, counted in counts.items():
         pieces, left = len(plan.cells(figure)), plan.left(figure)
         cells = [figure.name, f"{left} of {pieces}"]
-        if counted is None:
+        if counted is None or not counted.keys() <= measured.keys():
             lines.append([*cells, NOT_COUNTED, NOT_COUNTED])
             continue
         seconds = sum(number * measured[space].seconds for space, number in counted.items())

@@ -25,6 +25,7 @@ from .figure3 import cells as figure3
 from .figure4 import cells as figure4
 from .figure5 import cells as figure5
 from .figure6 import cells as figure6
+from .own_sampler import cells as own_sampler
 from .reconstruction import cells as reconstruction
 from .runtime import cells as runtime
 
@@ -112,6 +113,7 @@ FIGURES = {
         Figure("reconstruction", reconstruction.cells),
         Figure("runtime", runtime.cells),
         Figure("watermark", watermarks.cells),
+        Figure("own_sampler", own_sampler.cells, ("tiny", *FULL_SIZE)),
         Figure("editing", editing_table.cells, ("tiny",)),
     )
 }

@@ -27,6 +27,7 @@ class FullSize:
         memory: gigabytes of memory that it takes in float32 with the work, an estimate.
         figures: whether the paper's figures can be made with it: latents of Stable Diffusion.
         call: more arguments of the pipeline's call.
+        small: the same in a rehearsal.
     """
 
     label: str
@@ -40,14 +41,25 @@ class FullSize:
     memory: int
     figures: bool = False
     call: Mapping[str, Any] = field(default_factory=dict)
+    small: Mapping[str, Any] = field(default_factory=lambda: {"height": 32, "width": 32})
 
 
-def _latent(channels: int, **more: Any) -> dict[str, Any]:
-    return {"unet": {"in_channels": channels}, "vae": {"latent_channels": channels}, **more}
+CLASS = "class"  # instead of an entry: the class of a part
 
 
-_EPSILON = {"prediction_type": "epsilon"}
-_STABLE = _latent(4, scheduler={**_EPSILON, "beta_schedule": "scaled_linear"})
+def _kinds(**kinds: str) -> Parts:
+    """Parts by their classes."""
+    return {part: {CLASS: kind} for part, kind in kinds.items()}
+
+
+_STABLE: Parts = {
+    "unet": {CLASS: "UNet2DConditionModel", "in_channels": 4},
+    "vae": {"latent_channels": 4},
+    "scheduler": {"prediction_type": "epsilon", "beta_schedule": "scaled_linear"},
+}
+_PLMS = {"scheduler": {**_STABLE["scheduler"], CLASS: "PNDMScheduler"}}
+_EULER = {"scheduler": {**_STABLE["scheduler"], CLASS: "EulerDiscreteScheduler"}}
+_FLOW = "FlowMatchEulerDiscreteScheduler"
 
 FULL_SIZE: dict[str, FullSize] = {
     "paper": FullSize(
@@ -60,11 +72,12 @@ FULL_SIZE: dict[str, FullSize] = {
         ),
         steps=50,
         guidance=7.5,
-        structure=_STABLE,
+        structure={**_STABLE, **_PLMS},
         widths={"unet": {"cross_attention_dim": 1024}, "text_encoder": {"hidden_size": 1024}},
         gigabytes=5.2,
         memory=20,
         figures=True,
+        small={},
     ),
     "sd15": FullSize(
         "Stable Diffusion 1.5",
@@ -75,11 +88,12 @@ FULL_SIZE: dict[str, FullSize] = {
         ),
         steps=50,
         guidance=7.5,
-        structure=_STABLE,
+        structure={**_STABLE, **_PLMS},
         widths={"unet": {"cross_attention_dim": 768}, "text_encoder": {"hidden_size": 768}},
         gigabytes=5.5,
         memory=20,
         figures=True,
+        small={},
     ),
     "sdxl": FullSize(
         "Stable Diffusion XL base 1.0",
@@ -87,7 +101,7 @@ FULL_SIZE: dict[str, FullSize] = {
         ("stabilityai/stable-diffusion-xl-base-1.0",),
         steps=50,
         guidance=5.0,
-        structure=_STABLE,
+        structure={**_STABLE, **_EULER},
         widths={"unet": {"cross_attention_dim": 2048}, "text_encoder_2": {"hidden_size": 1280}},
         gigabytes=13.9,
         memory=35,
@@ -98,8 +112,8 @@ FULL_SIZE: dict[str, FullSize] = {
         ("stabilityai/stable-diffusion-3-medium-diffusers",),
         steps=28,
         guidance=7.0,
-        structure={"transformer": {"in_channels": 16}, "vae": {"latent_channels": 16}},
-        widths={"transformer": {"joint_attention_dim": 4096}},
+        structure=_kinds(transformer="SD3Transformer2DModel", scheduler=_FLOW),
+        widths={"transformer": {"joint_attention_dim": 4096, "in_channels": 16}},
         gigabytes=15.6,
         memory=50,
     ),
@@ -109,8 +123,8 @@ FULL_SIZE: dict[str, FullSize] = {
         ("black-forest-labs/FLUX.1-dev",),
         steps=28,  # as on the model's card; the pipeline's own default is the same
         guidance=3.5,
-        structure={"transformer": {"in_channels": 64}, "vae": {"latent_channels": 16}},
-        widths={"transformer": {"joint_attention_dim": 4096}},
+        structure=_kinds(transformer="FluxTransformer2DModel", scheduler=_FLOW),
+        widths={"transformer": {"joint_attention_dim": 4096, "in_channels": 64}},
         gigabytes=33.7,
         memory=90,
     ),
@@ -120,11 +134,12 @@ FULL_SIZE: dict[str, FullSize] = {
         ("Wan-AI/Wan2.1-T2V-1.3B-Diffusers",),
         steps=50,
         guidance=5.0,
-        structure={"transformer": {"in_channels": 16}, "vae": {"z_dim": 16}},
-        widths={"transformer": {"text_dim": 4096}},
+        structure=_kinds(transformer="WanTransformer3DModel", scheduler="UniPCMultistepScheduler"),
+        widths={"transformer": {"text_dim": 4096, "in_channels": 16}},
         gigabytes=28.9,
         memory=60,
         call={"height": 480, "width": 832, "num_frames": 81},
+        small={"height": 32, "width": 32, "num_frames": 5},
     ),
 }
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .full_size import full_size, rehearsed
+from .full_size import CLASS, full_size, rehearsed
 from .imagenet64 import ImageNet64, build
 from .places import PROMPTS, needed, pixel_source, sources, text_source
 
@@ -44,7 +44,9 @@ def pipeline(profile: str) -> Any:
     pipe = kind.from_pretrained(
         folder, torch_dtype=torch.float32, local_files_only=True, **unchecked(model.pipeline)
     )
-    unlike(pipe, model.structure if rehearsed(profile) else {**model.structure, **model.widths})
+    unlike(pipe, model.structure)
+    if not rehearsed(profile):
+        unlike(pipe, model.widths)
     pipe = pipe.to(device(profile))
     for module in pipe.components.values():
         if isinstance(module, torch.nn.Module):
@@ -67,9 +69,10 @@ def unlike(pipe: Any, parts: Mapping[str, Mapping[str, Any]]) -> None:
         ValueError: naming the first entry that differs.
     """
     for part, entries in parts.items():
-        config = getattr(pipe, part).config
+        module = getattr(pipe, part)
         for name, wanted in entries.items():
-            found = getattr(config, name, None)
+            own = name == CLASS
+            found = type(module).__name__ if own else getattr(module.config, name, None)
             if found != wanted:
                 raise ValueError(
                     f"this is another model: {part} has {name} {found!r} and not {wanted!r}; "
