@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -96,7 +97,7 @@ def elsewhere(record: str | Path) -> None:
 
 
 def _wrong(
-    values: Sequence[float | str],
+    values: Sequence[Any],
     below: float | None,
     above: float | None,
     equals: object,

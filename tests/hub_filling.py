@@ -53,6 +53,8 @@ def save(pipe: Any, folder: Path) -> None:
     pipe.to(torch.float16).save_pretrained(folder, variant="fp16")
     for name in folder.glob("tokenizer*/tokenizer.json"):  # published ones are of an older kind
         words = json.loads(name.read_text())["model"]
+        if "merges" not in words:
+            continue
         (name.parent / "vocab.json").write_text(json.dumps(words["vocab"]))
         (name.parent / "merges.txt").write_text("#version: 0.2\n" + "\n".join(words["merges"]))
         name.unlink()

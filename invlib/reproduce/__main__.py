@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -56,14 +57,26 @@ def main(
 
 
 def apart(plan: Plan, engine: Engine) -> None:
-    """Make figures in a folder, or with full-size models: no kernel loads one."""
-    plan.work(engine)
-    words = draw(plan)
+    """Make figures in a folder, or with full-size models: no kernel loads one.
+
+    Pages whose work is done are drawn, whatever became of the others.
+    """
+    plan.fetch()
+    problems = []
+    try:
+        plan.work(engine)
+    except RuntimeError as error:
+        problems.append(str(error))
+    done = tuple(figure for figure in plan.figures if not plan.left(figure))
+    words = draw(replace(plan, figures=done))
     print("\n".join(f"{name}: {said}" for name, said in words.items()))
     print(f"Numbers and pages are in {plan.page(plan.figures[0]).parent}.")
     failed = [name for name, said in words.items() if not said.startswith(DRAWN)]
+    failed += [figure.name for figure in plan.figures if figure not in done]
     if failed:
-        sys.exit(f"pages that failed: {', '.join(failed)}")
+        problems.append(f"pages that failed: {', '.join(failed)}")
+    if problems:
+        sys.exit("; ".join(problems))
 
 
 def refresh(wanted: Sequence[Figure], workers: int) -> None:

@@ -16,6 +16,7 @@ from chapters import ROOT
 from invlib.reproduce.book.kernel import ENCRYPTED
 from invlib.reproduce.elsewhere import Plan, costs, draw, drawing, pictures, plan
 from invlib.reproduce.elsewhere.costs import Evaluation, evaluations
+from invlib.reproduce.elsewhere.plan import BUDGET
 from invlib.reproduce.engine.work import FOLDER
 from invlib.reproduce.figures.registry import FIGURES
 
@@ -152,6 +153,38 @@ def test_a_page_that_stops_keeps_what_it_made(tmp_path: Path, monkeypatch) -> No
     assert "tiny" in chosen.page(chosen.figures[0]).read_text()
     assert [*pictures(chosen)] == []
     assert chosen.pack().exists()
+
+
+def test_a_full_size_page_says_what_it_is_and_keeps_what_is_false(
+    tmp_path: Path, monkeypatch
+) -> None:
+    page = tmp_path / "page.ipynb"
+    sources = ("# Title", 'profile = "tiny"', "from invlib.claims import claim")
+    sources += ('claim("it is small", 2.0, below=1)\nclaim("it is large", 2.0, above=1)',)
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0], cells[1].metadata["tags"] = nbformat.v4.new_markdown_cell("# Title"), ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), page)
+    monkeypatch.setattr(drawing, "source", lambda figure: page)
+    models = [{"name": "model", "place": "someone/model", "commit": "1234", "sha256": {}}]
+    folder = tmp_path / "folder"
+    chosen = Plan("paper-rehearsal", (FIGURES["fig4"],), folder, 1)
+    (folder / "results/paper-rehearsal").mkdir(parents=True)
+    record = {"models": models, "mark": "random weights: rehearsal"}
+    (folder / "results/paper-rehearsal/models.json").write_text(json.dumps(record))
+    assert draw(chosen) == {"fig4": "drawn; 1 of 2 claims do not hold here"}
+    written = chosen.page(FIGURES["fig4"]).read_text()
+    for word in ("random weights: rehearsal", "someone/model", "does not hold here: it is small"):
+        assert word in written
+
+
+def test_a_rehearsal_cuts_searches_short_unless_they_are_looked_into(tmp_path: Path) -> None:
+    chosen = Plan("paper-rehearsal", (FIGURES["fig1"], FIGURES["fig4"]), tmp_path, 1)
+    first, fourth = (chosen.cells(figure)[0] for figure in chosen.figures)
+    assert first.budget is None and fourth.budget == BUDGET
+    assert all(
+        cell.budget is None for cell in Plan("paper", (), tmp_path, 1).cells(FIGURES["fig4"])
+    )
 
 
 def test_without_numbers_there_is_nothing_to_pack(tmp_path: Path) -> None:
