@@ -9,11 +9,13 @@ import pytest
 from hub_filling import fill
 from loopback_hub import Hub, serving
 
+from invlib.reproduce.models.full_size import FULL_SIZE
+
 
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("hub")
-    fill(folder)
+    fill(folder, FULL_SIZE)
     with serving(folder) as server:
         yield server
 

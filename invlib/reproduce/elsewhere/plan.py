@@ -39,7 +39,7 @@ class Plan:
     def cells(self, figure: Figure) -> list[Cell]:
         """The work of a figure."""
         cells = figure.cells(self.profile)
-        if rehearsed(self.profile) and not figure.watched:
+        if rehearsed(self.profile) and not figure.whole:
             return [replace(cell, budget=BUDGET) for cell in cells]
         return cells
 
