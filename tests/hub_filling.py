@@ -157,7 +157,9 @@ def stable_diffusion_3() -> Any:
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     pipe = from_the_zoo("StableDiffusion3Pipeline")
-    pipe.register_modules(text_encoder_3=t5(), tokenizer_3=t5_tokenizer())
+    pipe.register_modules(
+        text_encoder_3=t5(pipe.transformer.config.joint_attention_dim), tokenizer_3=t5_tokenizer()
+    )
     pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
     return pipe
 

@@ -120,7 +120,7 @@ def inverted(
     tol: float,
     *,
     rough: bool,
-    walk: int,
+    walk: int = 1000,
 ) -> Inversion:
     """Invert by one of the methods.
 
