@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -58,6 +59,11 @@ class Hub(ThreadingHTTPServer):
         self.folder = folder.resolve()
         self.faults: dict[str, Fault] = {}
         self.served: Counter[str] = Counter()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is no fault of the server; all else is told."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def test_killed_at_a_random_moment_it_resumes_and_ends_equal(
     moments = random.Random(seed)
     home, folder = place / "other", place / "killed"
     for _ in range(2):
-        when = moments.randint(1, 30)
+        when = files((home, folder)) + moments.randint(1, 40)
         print(f"seed {seed}: killed with {when} files")
         kill(command(PROFILE, folder, SOME), environment(hub, home), (home, folder), when)
     done = run(hub, home, folder, SOME)
@@ -131,7 +132,8 @@ def kill(words: list[str], variables: dict[str, str], folders: tuple[Path, ...],
     )
     while running.poll() is None and files(folders) < when:
         time.sleep(0.02)
-    os.killpg(running.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it has ended already
+        os.killpg(running.pid, signal.SIGKILL)
     running.wait()
 
 
