@@ -115,14 +115,18 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(json.dumps(value).encode(), code, head)
 
     def refused(self, repository: str) -> bool:
-        """Answer as the hub does where a repository is not there, or not for everyone."""
+        """Answer as the hub does where a repository is not there."""
         if not (self.server.folder / repository).is_dir():
             self.json({"error": "Repository not found"}, 404, "RepoNotFound")
-        elif self.server.faults.get(repository) == "refused":
-            self.json({"error": "Access to model is restricted"}, 403, "GatedRepo")
-        else:
-            return False
-        return True
+            return True
+        return False
+
+    def gated(self, repository: str) -> bool:
+        """Whether a repository is not for everyone, though its listing is."""
+        return self.server.faults.get(repository) == "refused"
+
+    def no_access(self) -> None:
+        self.json({"error": "Access to model is restricted"}, 403, "GatedRepo")
 
     def api(self, parts: list[str]) -> None:
         """What a repository holds: ``api/models/OWNER/NAME[/revision/main]``, or its tree."""
@@ -131,12 +135,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.refused(repository):
             return
         base = self.server.folder / repository
+        if rest and rest[0] == "auth-check":
+            return self.no_access() if self.gated(repository) else self.json({})
         files = [path for path in sorted(base.rglob("*")) if path.is_file()]
         if rest and rest[0] == "tree":
             return self.json([listed(path, base) | {"type": "file"} for path in files])
         siblings = [{**listed(p, base), "rfilename": p.relative_to(base).as_posix()} for p in files]
         times = dict.fromkeys(("lastModified", "createdAt"), "2025-01-01T00:00:00.000Z")
-        flags = dict.fromkeys(("private", "gated", "disabled"), False)
+        flags = {"private": False, "disabled": False, "gated": self.gated(repository)}
         counts = {"downloads": 0, "likes": 0, "tags": []}
         info = {"_id": "1", "id": name, "modelId": name, "sha": COMMIT, "siblings": siblings}
         self.json({**info, **times, **flags, **counts})
@@ -145,6 +151,8 @@ class Handler(BaseHTTPRequestHandler):
         """A file, whole or from a byte on."""
         if repository and self.refused(repository):
             return
+        if self.gated(repository):
+            return self.no_access()
         where = f"{repository}/{name}".strip("/")
         path, fault = self.server.folder / where, self.server.faults.get(where)
         if not path.is_file() or fault == "missing":

@@ -17,7 +17,7 @@ from .full_size import RANDOM, REHEARSAL, real, rehearsed
 from .places import Source, at, kept_file, sources
 
 TIMEOUT = 3.0  # seconds that a hub may take for an answer before anything is fetched
-UNLIKE_OURS = ("*.fp16.*", "*non_ema*", "*.bin", "*.msgpack", "*.onnx", "*.ckpt")
+UNLIKE_OURS = ("*.fp16*", "*non_ema*", "safety_checker/*", "*.bin", "*.msgpack", "*.onnx", "*.ckpt")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Offer:
         commit: of the repository; empty for files and folders.
         sizes: bytes of each file that is needed.
         hashes: SHA-256 of the large ones, as the hub tells.
+        missing: bytes that are not on this machine yet.
     """
 
     source: Source
@@ -39,11 +40,7 @@ class Offer:
     commit: str
     sizes: dict[str, int]
     hashes: dict[str, str]
-
-    @property
-    def missing(self) -> int:
-        """Bytes that are not on this machine yet."""
-        return 0 if self.path else sum(self.sizes.values())
+    missing: int = 0
 
 
 def offer(source: Source) -> Offer:
@@ -76,14 +73,18 @@ def _listed(source: Source, place: str) -> Offer:
     api = HfApi()
     ask: Any = api.dataset_info if source.kind == "dataset" else api.model_info
     info = ask(place, files_metadata=True, timeout=TIMEOUT)
+    if info.gated:  # all may read the listing, and not all the files
+        api.auth_check(place, repo_type=source.kind)
     files = {file.rfilename: file for file in info.siblings}
     wanted = {name: file for name, file in files.items() if is_needed(source, name, {*files})}
     if not wanted:
         raise FileNotFoundError("it has none of the files")
     sizes = {name: file.size or 0 for name, file in wanted.items()}
     hashes = {name: file.lfs["sha256"] for name, file in wanted.items() if file.lfs}
-    path = _complete(source, place, info.sha, sizes)
-    return Offer(source, place, path, info.sha, sizes, hashes)
+    absent = sum(n for name, n in sizes.items() if not _kept(source, place, info.sha, name))
+    first = _kept(source, place, info.sha, source.first_file)
+    path = first.parent if first and not absent else None
+    return Offer(source, place, path, info.sha, sizes, hashes, absent)
 
 
 def is_needed(source: Source, name: str, names: set[str]) -> bool:
@@ -108,23 +109,19 @@ def is_needed(source: Source, name: str, names: set[str]) -> bool:
     return name == RANDOM or name == source.first_file or (inside and name.endswith(small))
 
 
-def _complete(source: Source, place: str, commit: str, sizes: dict[str, int]) -> Path | None:
-    """The folder of a repository if all of its files are there."""
+def _kept(source: Source, place: str, commit: str, name: str) -> Path | None:
+    """Where a file of a repository is on this machine, or None."""
     from huggingface_hub import try_to_load_from_cache
 
-    for name in sizes:
-        found = try_to_load_from_cache(place, name, revision=commit, repo_type=source.kind)
-        if not isinstance(found, str):
-            return None
-    first = try_to_load_from_cache(place, source.first_file, revision=commit, repo_type=source.kind)
-    return Path(first).parent if isinstance(first, str) else None
+    found = try_to_load_from_cache(place, name, revision=commit, repo_type=source.kind)
+    return Path(found) if isinstance(found, str) else None
 
 
 def _file_offer(source: Source, address: str) -> Offer:
     """What an address says of its file."""
     with urlopen(Request(address, method="HEAD"), timeout=TIMEOUT) as answer:
         size = int(answer.headers["Content-Length"])
-    return Offer(source, address, None, "", {address: size}, {})
+    return Offer(source, address, None, "", {address: size}, {}, size)
 
 
 def fetch(offered: Offer) -> Path:
@@ -242,17 +239,23 @@ def noted(profile: str, fetched: list[tuple[Offer, Path]]) -> dict[str, Any]:
     rows, random = [], False
     for offered, path in fetched:
         random |= path.is_dir() and (path / RANDOM).exists()
-        hashes = {name: value[:16] for name, value in offered.hashes.items()}
-        if path.is_file():
-            hashes = {path.name: sha256(path)[:16]}
+        hashes = offered.hashes or {name: sha256(file) for name, file in weights(path)}
         row = {"name": offered.source.name, "place": offered.place, "commit": offered.commit}
-        rows.append(row | {"sha256": hashes})
+        rows.append(row | {"sha256": {name: value[:16] for name, value in hashes.items()}})
     if random and not rehearsed(profile):
         raise RuntimeError(
             f"these weights are random: they are for profile {real(profile)}{REHEARSAL}"
         )
     mark = "random weights: rehearsal" if random else "smallest counts: rehearsal"
     return {"models": rows, "mark": mark if rehearsed(profile) else ""}
+
+
+def weights(path: Path) -> list[tuple[str, Path]]:
+    """The files of weights of a model that is here, by their names."""
+    if path.is_file():
+        return [(path.name, path)]
+    files = sorted(path.glob("*/*.safetensors"))
+    return [(f"{f.parent.name}/{f.name}", f) for f in files if "fp16" not in f.name]
 
 
 def keep(record: dict[str, Any], file: Path) -> None:

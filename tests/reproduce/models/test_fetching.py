@@ -93,9 +93,10 @@ def test_a_profile_is_fetched_once_and_noted(hub: Hub, tmp_path: Path) -> None:
 def test_without_the_hub_what_was_fetched_is_enough(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch_all("paper-rehearsal", tmp_path / "models.json")
+    record = fetch_all("paper-rehearsal", tmp_path / "models.json")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert fetch(offer(model())) == needed(model())
+    assert fetch_all("paper-rehearsal", tmp_path / "models.json") == record
 
 
 def test_the_second_place_is_taken_if_the_first_is_gone(hub: Hub) -> None:
@@ -127,6 +128,9 @@ def test_the_environment_names_a_folder_or_another_id(
         (WEIGHTS, True),
         ("unet/diffusion_pytorch_model.fp16.safetensors", False),
         ("unet/diffusion_pytorch_model.bin", False),
+        ("unet/diffusion_pytorch_model-00001-of-00002.safetensors", True),
+        ("unet/diffusion_pytorch_model.safetensors.index.json", True),
+        ("unet/model.fp16-00001-of-00002.safetensors", False),
         ("v2-1_512-ema-pruned.safetensors", False),
         ("vae_decoder/model.safetensors", False),
         ("tokenizer/merges.txt", True),
