@@ -58,16 +58,18 @@ def run_notebook(
         profile: the parameter of a figure; None for a notebook without one.
         output: where it goes.
         folder: where its kernel runs, by default its own.
-        extra: cells to put behind its first one.
+        extra: cells to put behind its first one; with some, an error ends its own cell only.
 
     Raises:
-        PapermillExecutionError: if a cell fails; what ran before it is kept, but not in place.
+        PapermillExecutionError: if a cell fails; what ran is kept, but not in place.
     """
     kept = output not in (None, path)
     with tempfile.TemporaryDirectory() as place:
         done, source = Path(place) / path.name, Path(place) / f"source-{path.name}"
         notebook = nbformat.read(path, as_version=4)
         notebook.cells[1:1] = extra
+        for cell in notebook.cells if extra else ():
+            cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "raises-exception"]
         nbformat.write(notebook, source)
         try:
             papermill.execute_notebook(

@@ -155,16 +155,22 @@ def test_a_page_that_stops_keeps_what_it_made(tmp_path: Path, monkeypatch) -> No
     assert chosen.pack().exists()
 
 
+def notebook(sources: list[str]) -> nbformat.NotebookNode:
+    """A page: its title, its parameter, and cells."""
+    title = nbformat.v4.new_markdown_cell("# Title")
+    parameter = nbformat.v4.new_code_cell('profile = "tiny"', metadata={"tags": ["parameters"]})
+    cells = [title, parameter, *map(nbformat.v4.new_code_cell, sources)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+
+
 def test_a_full_size_page_says_what_it_is_and_keeps_what_is_false(
     tmp_path: Path, monkeypatch
 ) -> None:
     page = tmp_path / "page.ipynb"
-    sources = ("# Title", 'profile = "tiny"', "from invlib.claims import claim")
-    sources += ('claim("it is small", 2.0, below=1)\nclaim("it is large", 2.0, above=1)',)
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    cells[0], cells[1].metadata["tags"] = nbformat.v4.new_markdown_cell("# Title"), ["parameters"]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), page)
+    sources = ["from invlib.claims import claim", 'claim("it is small", 2.0, below=1)']
+    sources += ['claim("it is large", 2.0, above=1)']
+    nbformat.write(notebook(sources), page)
     monkeypatch.setattr(drawing, "source", lambda figure: page)
     models = [{"name": "model", "place": "someone/model", "commit": "1234", "sha256": {}}]
     folder = tmp_path / "folder"
@@ -174,6 +180,11 @@ def test_a_full_size_page_says_what_it_is_and_keeps_what_is_false(
     (folder / "results/paper-rehearsal/models.json").write_text(json.dumps(record))
     assert draw(chosen) == {"fig4": "drawn; 1 of 2 claims do not hold here"}
     written = chosen.page(FIGURES["fig4"]).read_text()
+    sources[1:1] = ["1 / 0"]
+    nbformat.write(notebook(sources), page)
+    assert draw(chosen) == {"fig4": "ZeroDivisionError: division by zero"}
+    again = chosen.page(FIGURES["fig4"]).read_text()
+    assert "does not hold here: it is small" in again  # the other cells were run
     for word in ("random weights: rehearsal", "someone/model", "does not hold here: it is small"):
         assert word in written
 
