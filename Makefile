@@ -15,7 +15,8 @@ NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help environment figures test lint unit lowest notebooks book slides offline pdf browser
+.PHONY: help environment figures test lint unit lowest notebooks rehearsal book slides offline pdf
+.PHONY: browser
 .PHONY: chromium colab bench results train clean distclean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -83,6 +84,9 @@ slides: $(STAMP) ## build the slides of three lectures in _build/slides
 
 offline: book ## the book as a zip file that opens from a disk
 	$(BIN)/python -m invlib.reproduce.book.offline
+
+rehearsal: $(STAMP) ## rehearse the full-size profiles to their end, on random weights from loopback
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/rehearsal
 
 pdf: book ## the pages as PDF files, printed by Chromium
 	$(BIN)/python -m invlib.reproduce.book.pdf

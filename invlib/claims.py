@@ -9,10 +9,12 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 RECORD = "INVLIB_CLAIMS"  # environment variable: file that collects the values
+NOT_HERE = "does not hold here: "  # begins the line of a false claim on other models
 WIDE = 10.0  # a bound that is further from its value than this factor needs a reason
 ROUNDOFF = 1000 * 2.0**-52  # what is less may be that much on another machine
 DECIBELS = re.compile(r"\bdB\b")  # in a sentence whose number is a level
@@ -46,28 +48,26 @@ def claim(
         why: why the bound is more than a factor of 10 away from the value, where it is.
 
     Raises:
-        ClaimError: if the claim is false or the value is not a number.
+        ClaimError: if the claim is false or the value is not a number; after :func:`elsewhere` a
+            line says so instead.
         ValueError: if no bound is given.
     """
     if below is None and above is None and equals is None:
         raise ValueError(f"the claim {name!r} has no bound; give below=, above= or equals=")
     values = [value] if isinstance(value, int | float | str) else value.flatten().tolist()
-    if not values:
-        raise ClaimError(f"false: {name}: there is no value")
+    wrong = _wrong(values, below, above, equals)
+    if wrong and not _elsewhere:
+        raise ClaimError(f"false: {name}: {wrong}")
     parts = []
-    for v in values:
-        if isinstance(v, float) and math.isnan(v):
-            raise ClaimError(f"false: {name}: the value is not a number")
-        if below is not None and not v < below:
-            raise ClaimError(f"false: {name}: {v:.4g} is not below {below:g}")
-        if above is not None and not v > above:
-            raise ClaimError(f"false: {name}: {v:.4g} is not above {above:g}")
-        if equals is not None and v != equals:
-            raise ClaimError(f"false: {name}: {v!r} is not {equals!r}")
     parts += [f"< {below:g}"] if below is not None else []
     parts += [f"> {above:g}"] if above is not None else []
     parts += [f"= {equals}"] if equals is not None else []
     line = f"{name} {' and '.join(parts)}"
+    if wrong:
+        print(f"{NOT_HERE}{name}: {wrong}")
+        if path := os.environ.get(RECORD):
+            _record(Path(path), line, {"holds": False, "found": wrong})
+        return
     if path := os.environ.get(RECORD):
         room = slack(values, below, above, level=bool(DECIBELS.search(name)))
         frame = sys._getframe(1)
@@ -79,6 +79,40 @@ def claim(
         }
         _record(Path(path), line, {name: value for name, value in entry.items() if value != ""})
     print(f"ok  {line}")
+
+
+_elsewhere: list[Path] = []  # the record of a process whose models are not the embedded ones
+
+
+def elsewhere(record: str | Path) -> None:
+    """Say that what follows is measured on other models than the sentences were written for.
+
+    A claim that does not hold is then printed and recorded, and nothing stops.
+
+    Args:
+        record: JSON file that collects all claims, those that do not hold with ``holds: false``.
+    """
+    _elsewhere.append(Path(record))
+    os.environ[RECORD] = str(record)
+
+
+def _wrong(
+    values: Sequence[Any],
+    below: float | None,
+    above: float | None,
+    equals: object,
+) -> str:
+    """What is false about some values; empty if nothing is."""
+    for v in values:
+        if isinstance(v, float) and math.isnan(v):
+            return "the value is not a number"
+        if below is not None and not v < below:
+            return f"{v:.4g} is not below {below:g}"
+        if above is not None and not v > above:
+            return f"{v:.4g} is not above {above:g}"
+        if equals is not None and v != equals:
+            return f"{v!r} is not {equals!r}"
+    return "" if values else "there is no value"
 
 
 def slack(

@@ -64,6 +64,19 @@ def style() -> None:
     )
 
 
+def stamp(text: str) -> None:
+    """Write a mark across every picture that the cells of this notebook draw from now on."""
+    from IPython import get_ipython
+
+    def mark() -> None:
+        for figure in map(plt.figure, plt.get_fignums()):
+            place: Any = {"ha": "center", "va": "center", "rotation": 20, "fontsize": 16}
+            figure.text(0.5, 0.5, text, alpha=0.5, color="black", **place)
+
+    shell: Any = get_ipython()
+    shell.events.register("post_execute", mark)  # before the one that shows pictures
+
+
 def look(method: str) -> dict[str, Any]:
     """Colour, marker, line and label of a method, as keywords of ``plot``.
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from invlib.claims import RECORD, ROUNDOFF, ClaimError, claim, slack
+from invlib import claims
+from invlib.claims import NOT_HERE, RECORD, ROUNDOFF, ClaimError, claim, elsewhere, slack
 
 
 @pytest.fixture(autouse=True)
@@ -133,3 +134,25 @@ def test_slack_is_the_factor_to_the_bound(
     values: list[float], bounds: dict[str, float], level: bool, room: float
 ) -> None:
     assert slack(values, **bounds, level=level) == pytest.approx(room, rel=1e-2)
+
+
+def test_on_other_models_a_false_claim_is_shown_and_recorded_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(claims, "_elsewhere", [])
+    monkeypatch.setenv(RECORD, "")  # put back behind the test
+    record = tmp_path / "claims.json"
+    elsewhere(record)
+    claim("it is small", 2.0, below=1)
+    claim("it is a number", math.nan, below=1)
+    claim("it is there", torch.empty(0), below=1)
+    claim("it is large", 7, above=5)
+    first, second, third, last = capsys.readouterr().out.splitlines()
+    assert first == f"{NOT_HERE}it is small: 2 is not below 1"
+    assert second.endswith("the value is not a number") and third.endswith("there is no value")
+    assert last == "ok  it is large > 5"
+    known = json.loads(record.read_text())
+    assert known["it is small < 1"] == {"holds": False, "found": "2 is not below 1"}
+    assert known["it is large > 5"]["value"] == 7
+    with pytest.raises(ValueError, match="has no bound"):
+        claim("it has none", 1.0)

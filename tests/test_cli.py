@@ -826,7 +826,7 @@ def test_figures_are_those_of_the_module(monkeypatch: pytest.MonkeyPatch) -> Non
     asked: list[Any] = []
     monkeypatch.setattr(reproduce, "main", lambda *a: asked.append(a))
     assert run("figures", "--only", "fig2", "--engine", "ray", "--address", "auto").exit_code == 0
-    assert asked == [("tiny", ["fig2"], "ray", 2, "auto")]
+    assert asked == [("tiny", ["fig2"], "ray", None, "auto")]
     monkeypatch.undo()
     assert "unknown figure 'fig99'" in refused("figures", "--only", "fig99")
 

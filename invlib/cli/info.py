@@ -47,7 +47,9 @@ def figures(
     profile: Annotated[str, typer.Option(help="tiny (embedded models) or paper (GPU)")] = "tiny",
     only: Annotated[list[str] | None, typer.Option(help="figures to make, default all")] = None,
     engine: Annotated[str, typer.Option(help="serial, processes, ray or slurm")] = "processes",
-    workers: Annotated[int, typer.Option(help="processes, of one thread each", min=1)] = 2,
+    workers: Annotated[
+        int | None, typer.Option(help="processes; 2, or 1 for full-size models", min=1)
+    ] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster, such as auto")] = None,
 ) -> None:
     """Regenerate the paper's figures; needs a checkout of the repository."""

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -153,7 +154,7 @@ def missing(work: Work, sites: set[Site]) -> list[Site]:
     lines: dict[str, set[int]] = {}
     for unit in present().from_function(work.__module__, work.__qualname__):
         start = min([unit.node, *getattr(unit.node, "decorator_list", [])], key=lambda n: n.lineno)
-        file = Path(sys.modules[unit.module.name].__file__ or "")
+        file = Path(import_module(unit.module.name).__file__ or "")
         assert unit.node.end_lineno is not None
         lines.setdefault(str(file), set()).update(range(start.lineno, unit.node.end_lineno + 1))
     return [(file, line) for file, line in sites if line not in lines.get(file, ())]

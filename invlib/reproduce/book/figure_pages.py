@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -42,26 +43,40 @@ def refresh(figure: Figure, profile: str, folder: Path = ROOT / FOLDER) -> State
     return "written"
 
 
-def run_notebook(path: Path, profile: str | None = None, output: Path | None = None) -> None:
+def run_notebook(
+    path: Path,
+    profile: str | None = None,
+    output: Path | None = None,
+    *,
+    folder: Path | None = None,
+    extra: Sequence[nbformat.NotebookNode] = (),
+) -> None:
     """Execute a notebook with papermill and keep its outputs, by default in place.
 
     Args:
         path: the notebook.
         profile: the parameter of a figure; None for a notebook without one.
         output: where it goes.
+        folder: where its kernel runs, by default its own.
+        extra: cells to put behind its first one; with some, an error ends its own cell only.
 
     Raises:
-        PapermillExecutionError: if a cell fails; what ran before it is kept, but not in place.
+        PapermillExecutionError: if a cell fails; what ran is kept, but not in place.
     """
     kept = output not in (None, path)
-    with tempfile.TemporaryDirectory() as folder:
-        done = Path(folder) / path.name
+    with tempfile.TemporaryDirectory() as place:
+        done, source = Path(place) / path.name, Path(place) / f"source-{path.name}"
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[1:1] = extra
+        for cell in notebook.cells if extra else ():
+            cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "raises-exception"]
+        nbformat.write(notebook, source)
         try:
             papermill.execute_notebook(
-                path,
+                source,
                 done,
                 {} if profile is None else {"profile": profile},
-                cwd=path.parent,
+                cwd=folder or path.parent,
                 kernel_name="python3",
                 progress_bar=False,
                 shutdown_kernel="immediate",  # a polite one complains of an interrupt

@@ -14,8 +14,9 @@ from ...markdown import table
 from ...measured import results
 from ...memory import in_use, reset_peak
 from ...rehearsal import units
+from ..figures.figure2.cells import SPACES
 from ..figures.registry import Figure
-from ..models import paper_models
+from ..models.checking import needs
 from ..models.profiles import Space, device_name, spaces
 from .plan import Plan
 
@@ -88,12 +89,14 @@ def costs(plan: Plan) -> str:
         plan: figures, profile and folder.
     """
     counts = {figure: evaluations(figure) for figure in plan.figures}
-    measured = measure(plan.profile) if any(v != {} for v in counts.values()) else {}
+    plan.fetch()
+    measurable = {space for counted in counts.values() for space in counted or ()} & {*SPACES}
+    measured = measure(plan.profile) if measurable else {}
     lines = []
     for figure, counted in counts.items():
         pieces, left = len(plan.cells(figure)), plan.left(figure)
         cells = [figure.name, f"{left} of {pieces}"]
-        if counted is None:
+        if counted is None or not counted.keys() <= measured.keys():
             lines.append([*cells, NOT_COUNTED, NOT_COUNTED])
             continue
         seconds = sum(number * measured[space].seconds for space, number in counted.items())
@@ -116,11 +119,12 @@ def _machine(plan: Plan, measured: dict[str, Evaluation]) -> str:
             f"One evaluation on one sample, measured here on {device_name()}: {each}. Each process "
             "needs such memory, and more where a decoder is inverted."
         ]
+    if plan.profile != "tiny":
+        words += [needs(plan.profile).replace("\n  * ", "\n* ")]
     if plan.profile == "paper":
         network = results("costs")["networks"]["sd21"]
         weights, active = 4 * network["numbers"], network["activations"]
         words += [
-            paper_models.NEEDS.replace("\n    ", " ").replace("\n  * ", "\n* "),
             f"Of that memory, computed: {units.size(weights)} are the weights of the text model's "
             f"network, and {units.size(active)} an evaluation.",
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import shutil
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,14 @@ from typing import Any
 import nbformat
 from tqdm import tqdm
 
-from ..figures.registry import FIGURES, Figure
+from ...claims import NOT_HERE
+from ..figures.registry import FIGURES, Figure, provenance
 from .plan import Plan
 
 INSTALLED = Path(__file__).parents[2] / "figure_pages"  # in a wheel: see setup.py
+
+
+DRAWN = "drawn"
 
 
 def source(figure: Figure) -> Path:
@@ -30,8 +34,8 @@ def draw(plan: Plan) -> dict[str, str]:
         plan: its work has to be stored.
 
     Returns:
-        For each figure ``drawn``, or what stopped its page, such as a claim that does not hold
-        with these models; what the page made until then is kept.
+        For each figure ``drawn``, with the number of claims that do not hold with these models; or
+        what stopped its page, and what the page made until then is kept.
     """
     from papermill import PapermillExecutionError  # late: costs are shown without it
 
@@ -39,17 +43,48 @@ def draw(plan: Plan) -> dict[str, str]:
 
     words = {}
     for figure in tqdm(plan.figures, "pages", unit="page"):
-        place = plan.folder / "book" / "figures" / f"{figure.name}.ipynb"  # as in the repository
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source(figure), place)
+        kernel = plan.folder / "book" / "figures"  # as in the repository
         page = plan.page(figure)
-        page.parent.mkdir(parents=True, exist_ok=True)
+        for place in (kernel, page.parent):
+            place.mkdir(parents=True, exist_ok=True)
+        record = page.with_suffix(".claims.json")
+        record.unlink(missing_ok=True)
+        extra = opening(provenance(plan.profile, plan.folder), plan.profile, record)
         try:
-            run_notebook(place, plan.profile, page)
-            words[figure.name] = "drawn"
+            run_notebook(source(figure), plan.profile, page, folder=kernel, extra=extra)
+            words[figure.name] = DRAWN + held(record)
         except PapermillExecutionError as error:
             words[figure.name] = f"{error.ename}: {error.evalue}"
     return words
+
+
+def opening(models: dict[str, Any], profile: str, record: Path) -> list[Any]:
+    """The cells that a page of a full-size profile begins with; none for the embedded models.
+
+    They say what the models are, mark pictures of a rehearsal, and let claims that do not hold be
+    shown.
+    """
+    if profile == "tiny":
+        return []
+    lines = [f"**{models['mark']}**"] if models["mark"] else []
+    lines += [
+        f"Profile `{profile}`. The claims below were written for the embedded models; those that "
+        f"are false with these begin with *{NOT_HERE.strip(': ')}*."
+    ]
+    lines += [f"* {row['name']}: `{row['place']}` {row['commit'][:12]}" for row in models["models"]]
+    code = ["from invlib.claims import elsewhere", f"elsewhere({str(record)!r})"]
+    if models["mark"]:
+        code += ["from invlib.plotting import stamp", f"stamp({models['mark']!r})"]
+    said = nbformat.v4.new_markdown_cell("\n\n".join(lines))
+    done = nbformat.v4.new_code_cell("\n".join(code), metadata={"tags": ["remove-cell"]})
+    return [said, done]
+
+
+def held(record: Path) -> str:
+    """How many of the claims of a page do not hold here, where some do not."""
+    entries = json.loads(record.read_text()).values() if record.exists() else ()
+    false = sum(not entry.get("holds", True) for entry in entries)
+    return f"; {false} of {len(entries)} claims do not hold here" if false else ""
 
 
 def pictures(plan: Plan) -> Iterator[Any]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from ..engine.runner import processes, run
+from ..engine.runner import Engine, processes, run
 from ..engine.work import FOLDER, Cell
-from ..figures.registry import FIGURES, Figure, results
-from ..models import paper_models
-from ..models.profiles import known
+from ..figures.registry import FIGURES, MODELS, Figure, results
+from ..models.checking import check
+from ..models.fetching import fetch_all
+from ..models.full_size import known, rehearsed
+
+BUDGET = 40  # evaluations that the searches of a piece of work get in a rehearsal
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Plan:
     """Figures, and the folder that keeps their work, numbers and pages.
 
     Attributes:
-        profile: ``tiny`` or ``paper``.
+        profile: ``tiny``, or a full-size one.
         figures: what is to be made.
         folder: laid out as the repository is; what is stored there is not done again.
         workers: processes that work side by side.
@@ -35,20 +38,37 @@ class Plan:
 
     def cells(self, figure: Figure) -> list[Cell]:
         """The work of a figure."""
-        return figure.cells(self.profile)
+        cells = figure.cells(self.profile)
+        if rehearsed(self.profile) and not figure.whole:
+            return [replace(cell, budget=BUDGET) for cell in cells]
+        return cells
 
     def left(self, figure: Figure) -> int:
         """How many pieces of that work are not stored yet."""
         return sum(cell.load(self.folder / FOLDER) is None for cell in self.cells(figure))
 
-    def work(self) -> None:
+    def fetch(self) -> None:
+        """Fetch the models of a full-size profile, and note in the folder what they are.
+
+        Raises:
+            RuntimeError: in one sentence, if something cannot be had, or is damaged.
+        """
+        if self.profile != "tiny":
+            fetch_all(self.profile, self.folder / results(MODELS, self.profile))
+
+    def work(self, engine: Engine | None = None) -> None:
         """Do what is left, with a progress bar; every piece is stored as soon as it is done.
+
+        Args:
+            engine: where; by default in processes, of which one alone holds a full-size model.
 
         Raises:
             RuntimeError: after all other work, if a piece failed; it names the first.
         """
+        self.fetch()
         cells = [cell for figure in self.figures for cell in self.cells(figure)]
-        run(cells, partial(processes, workers=self.workers), self.folder / FOLDER)
+        place = engine or partial(processes, workers=self.workers)
+        run(cells, place, self.folder / FOLDER)
 
     def page(self, figure: Figure) -> Path:
         """Where the drawn page of a figure goes, beside its numbers."""
@@ -77,26 +97,27 @@ def plan(profile: str, names: Sequence[str] | None = None, folder: str | Path = 
     """Plan to make some figures in a folder, or to go on with them.
 
     Args:
-        profile: ``tiny``, the embedded models, or ``paper``, those of the paper, on a GPU.
+        profile: ``tiny``, the embedded models; ``paper``, those of the paper, on a GPU; another
+            one of full size; or a full-size one with ``-rehearsal`` behind it.
         names: names of figures; by default all that the profile has.
         folder: it is made if it is not there; an empty name stands for a new temporary one.
 
     Raises:
         ValueError: for an unknown profile or figure, or one that the profile has not.
-        RuntimeError: if profile ``paper`` cannot run here.
+        RuntimeError: if a full-size profile cannot run here.
     """
     known(profile)
-    of_profile = {name: fig for name, fig in FIGURES.items() if profile in fig.profiles}
+    of_profile = {name: fig for name, fig in FIGURES.items() if fig.has(profile)}
     wrong = [name for name in names or () if name not in of_profile]
     if wrong:
         raise ValueError(
             f"profile {profile!r} has no figure {', '.join(wrong)}; "
             f"use some of {', '.join(of_profile)}"
         )
-    if profile == "paper":
-        paper_models.check()
+    if profile != "tiny":
+        check(profile)
     place = Path(folder).expanduser() if folder else Path(tempfile.mkdtemp(prefix="invlib-"))
     place.mkdir(parents=True, exist_ok=True)
     figures = tuple(of_profile[name] for name in names or of_profile)
-    workers = 1 if profile == "paper" else os.cpu_count() or 1  # one GPU, or all cores
+    workers = os.cpu_count() or 1 if profile == "tiny" else 1  # all cores, or one GPU
     return Plan(profile, figures, place.resolve(), workers)

@@ -14,6 +14,6 @@ ATTEMPTS = 3
 def attempt(cell: Cell) -> Result | Exception:
     """The result of a cell, or why there is none."""
     try:
-        return {name: value.cpu() for name, value in cell.work(**cell.options).items()}
+        return {name: value.cpu() for name, value in cell.result().items()}
     except Exception as error:  # the others go on
         return RuntimeError(f"{type(error).__name__}: {error}")

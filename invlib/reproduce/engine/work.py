@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from ...watch import Budget, Watch, watching
 from .reached import code_of
 from .store import cell, stored
 
@@ -25,12 +26,14 @@ class Cell:
         work: function on the top level of a module, ``work(**options) -> tensors by name``.
         options: its arguments; values that JSON knows.
         depends: what else it depends on, apart from code; values that JSON knows.
+        budget: most evaluations that its searches may take, in a rehearsal; by default any number.
     """
 
     figure: str
     work: Callable[..., dict[str, Tensor]]
     options: Mapping[str, Any] = field(default_factory=dict)
     depends: Mapping[str, Any] = field(default_factory=dict)
+    budget: int | None = None
 
     @property
     def label(self) -> str:
@@ -50,6 +53,13 @@ class Cell:
             "code": code_of(self.work),
             **self.depends,
         }
+
+    def result(self) -> dict[str, Tensor]:
+        """Do the work, within the budget."""
+        if self.budget is None:
+            return self.work(**self.options)
+        with watching(Watch(budget=Budget(self.budget))):
+            return self.work(**self.options)
 
     def load(self, folder: Path = FOLDER) -> dict[str, Tensor] | None:
         """Its result if it is stored for the present code, else None."""

@@ -15,6 +15,7 @@ from ..editing import table as editing_table
 from ..engine.reached import code_of_text
 from ..engine.store import ROOT, write_json
 from ..engine.work import Cell
+from ..models.full_size import FULL_SIZE, real
 from ..watermark import table as watermarks
 from .abstract import cells as abstract
 from .comparison import cells as comparison
@@ -24,8 +25,12 @@ from .figure3 import cells as figure3
 from .figure4 import cells as figure4
 from .figure5 import cells as figure5
 from .figure6 import cells as figure6
+from .own_sampler import cells as own_sampler
 from .reconstruction import cells as reconstruction
 from .runtime import cells as runtime
+
+PAPERS = ("tiny", *(name for name, model in FULL_SIZE.items() if model.figures))
+MODELS = "models"  # name of the file that tells where the models came from
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,17 @@ class Figure:
         cells: ``profile -> the work that it needs``.
         profiles: the profiles that it can be made with; editing needs the renderer of the
             embedded data.
+        whole: whether its searches run to their ends even in a rehearsal, for they are looked into.
     """
 
     name: str
     cells: Callable[[str], list[Cell]]
-    profiles: tuple[str, ...] = ("tiny", "paper")
+    profiles: tuple[str, ...] = PAPERS
+    whole: bool = False
+
+    def has(self, profile: str) -> bool:
+        """Whether it can be made with a profile, or rehearsed."""
+        return real(profile) in self.profiles
 
     @property
     def notebook(self) -> Path:
@@ -75,17 +86,26 @@ def results(name: str, profile: str, ending: str = ".json") -> Path:
     return folder / f"{name}{ending}"
 
 
+def provenance(profile: str, root: Path = ROOT) -> dict[str, Any]:
+    """What is noted of the models of a full-size profile, and the mark of a rehearsal."""
+    file = root / results(MODELS, profile)
+    found: dict[str, Any] = {}
+    if profile != "tiny":
+        found = json.loads(file.read_text())
+    return found
+
+
 def write(name: str, profile: str, values: dict[str, Any], root: Path = ROOT) -> None:
     """Write the numbers of a figure, with a fingerprint of all that they were made with."""
     configs = [cell.config for cell in FIGURES[name].cells(profile)]
-    write_json(root / results(name, profile), values, configs)
+    write_json(root / results(name, profile), {**values, **provenance(profile, root)}, configs)
 
 
 FIGURES = {
     figure.name: figure
     for figure in (
-        Figure("abstract", abstract.cells),
-        Figure("fig1", figure1.cells),
+        Figure("abstract", abstract.cells, whole=True),
+        Figure("fig1", figure1.cells, whole=True),
         Figure("fig2", figure2.cells),
         Figure("fig3", figure3.cells),
         Figure("fig4", figure4.cells),
@@ -95,6 +115,7 @@ FIGURES = {
         Figure("reconstruction", reconstruction.cells),
         Figure("runtime", runtime.cells),
         Figure("watermark", watermarks.cells),
+        Figure("own_sampler", own_sampler.cells, ("tiny", *FULL_SIZE), whole=True),
         Figure("editing", editing_table.cells, ("tiny",)),
     )
 }

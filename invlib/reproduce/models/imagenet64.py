@@ -15,11 +15,7 @@ from ...schedule import Schedule
 
 HEADS = 4
 TIMES = 4000  # training steps; the network is told t * 1000 / 4000
-LEVELS: dict[str, Any] = {
-    "block_out_channels": (128, 256, 384, 512),
-    "layers_per_block": 3,
-    "sample_size": 64,
-}
+PUBLISHED = ((128, 256, 384, 512), 3)  # channels of the levels, blocks in each
 
 
 @dataclass(frozen=True)
@@ -44,27 +40,44 @@ class ImageNet64:
         return cast(Tensor, self.module(x.to(self.dtype), rescaled).sample[:, :3])
 
 
+def side(small: bool) -> int:
+    """Side of its pictures: 64; of small ones, that it can make as well, 32."""
+    return 32 if small else 64
+
+
 def schedule() -> Schedule:
     """Its noise levels: the cosine schedule in 4000 steps."""
     return Schedule.cosine(TIMES)
 
 
-def build(state: Mapping[str, Tensor], **sizes: Any) -> Any:
-    """The network with the weights of a checkpoint of improved-diffusion.
+def sizes_of(state: Mapping[str, Tensor]) -> tuple[tuple[int, ...], int]:
+    """Channels of each level and blocks in a level, by what stands between the levels.
+
+    Returns:
+        Those of ``imagenet64_uncond_100M_1500K.pt`` for weights that do not tell.
+    """
+    ends = sorted(int(name.split(".")[1]) for name in state if name.endswith(".0.op.weight"))
+    if not ends:
+        return PUBLISHED
+    between = [len(state[f"input_blocks.{end}.0.op.weight"]) for end in ends]
+    last = [value for name, value in state.items() if name.startswith("middle_block.0.in_layers.0")]
+    return (*between, len(last[0]) if last else PUBLISHED[0][-1]), ends[0] - 1
+
+
+def build(state: Mapping[str, Tensor]) -> Any:
+    """The network with the weights of a checkpoint of improved-diffusion, whatever its widths.
 
     Args:
         state: its state dict, with the names of the original code.
-        sizes: ``block_out_channels``, ``layers_per_block`` and ``sample_size``; by default those
-            of ``imagenet64_uncond_100M_1500K.pt``.
 
     Raises:
         ValueError: if names or shapes are not those of that network.
     """
     from diffusers import UNet2DModel
 
-    sizes = LEVELS | sizes
+    channels, layers = sizes_of(state)
     plain, attention = "DownBlock2D", "AttnDownBlock2D"
-    downs = (plain,) * (len(sizes["block_out_channels"]) - 2) + (attention,) * 2
+    downs = (plain,) * (len(channels) - 2) + (attention,) * 2
     module = UNet2DModel(
         in_channels=3,
         out_channels=6,
@@ -73,14 +86,15 @@ def build(state: Mapping[str, Tensor], **sizes: Any) -> Any:
         resnet_time_scale_shift="scale_shift",
         attention_head_dim=None,
         attn_norm_num_groups=32,
-        **sizes,
+        block_out_channels=channels,
+        layers_per_block=layers,
     )
     for layer in module.modules():
         if hasattr(layer, "to_q"):  # diffusers fixes the size of a head, this network their number
             layer.heads = HEADS
             layer.scale = (layer.to_q.out_features // HEADS) ** -0.5
     wanted = module.state_dict()
-    found = renamed(state, len(sizes["block_out_channels"]), sizes["layers_per_block"])
+    found = renamed(state, len(channels), layers)
     wrong = {
         name for name in wanted if name not in found or found[name].shape != wanted[name].shape
     }

@@ -1,4 +1,4 @@
-"""The two profiles: embedded models on a CPU, or the paper's models on a GPU; one code path."""
+"""What profiles are made of: embedded models on a CPU, or full-size ones; one code path."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ...portraits.load import verify
 from ...portraits.quality import noise_for
 from ...schedule import Grid, Schedule
 from . import imagenet64, paper_models
+from .full_size import full_size, known, rehearsed
 
 
 @dataclass(frozen=True)
@@ -80,18 +81,8 @@ def spaces(profile: str, count: int, *, guidance: float = 3.0) -> list[Space]:
     return [pixel(profile, count), latent(profile, count, guidance)]
 
 
-def known(profile: str) -> None:
-    """Check the name of a profile.
-
-    Raises:
-        ValueError: for an unknown profile.
-    """
-    if profile not in ("tiny", "paper"):
-        raise ValueError(f"unknown profile {profile!r}; use tiny or paper")
-
-
 def text_model(profile: str) -> TextModel:
-    """The text-to-image model of a profile: the embedded one, or Stable Diffusion 2.1.
+    """The text-to-image model of a profile: the embedded one, or one of full size.
 
     Raises:
         ValueError: for an unknown profile.
@@ -106,13 +97,15 @@ def text_model(profile: str) -> TextModel:
             denoiser=portraits_denoiser,
             model=verify("portraits"),
         )
+    pipe = paper_models.pipeline(profile)
+    config = pipe.unet.config
     return TextModel(
-        pipe=paper_models.pipeline(),
-        prompts=paper_models.prompts,
-        shape=(4, 64, 64),
-        device=paper_models.DEVICE,
+        pipe=pipe,
+        prompts=partial(paper_models.prompts, profile),
+        shape=(config.in_channels, config.sample_size, config.sample_size),
+        device=paper_models.device(profile),
         denoiser=text_denoiser,
-        model=paper_models.TEXT_MODEL,
+        model=full_size(profile).label,
     )
 
 
@@ -122,7 +115,7 @@ def latent(profile: str, count: int, guidance: float) -> Space:
     side = text.pipe.vae_scale_factor * text.shape[-1]
     return Space(
         name="latent",
-        label=f"latent model, {side} x {side}, CFG {guidance:g}",
+        label=label("latent", side, guidance),
         guidance=guidance,
         grid=Schedule.scaled_linear().grid,
         denoiser=text.denoiser(text.pipe, text.prompts(count), guidance),
@@ -146,11 +139,12 @@ def pixel(profile: str, count: int) -> Space:
         denoiser: Denoiser = predicting(network, "v_prediction")
         model = verify("portraits-pixel")
     else:
-        schedule, side, device = imagenet64.schedule(), 64, paper_models.DEVICE
-        denoiser, model = paper_models.pixel_network(), paper_models.PIXEL_MODEL
+        denoiser = paper_models.pixel_network(profile)
+        schedule, side = imagenet64.schedule(), imagenet64.side(rehearsed(profile))
+        device, model = paper_models.device(profile), "imagenet64_uncond_100M_1500K"
     return Space(
         name="pixel",
-        label=f"pixel-space model, {side} x {side}, unconditional",
+        label=label("pixel", side, 1.0),
         guidance=1.0,
         grid=partial(schedule.grid, spacing="logsnr", t_max=0.9946 * (schedule.times - 1)),
         denoiser=denoiser,
@@ -159,6 +153,13 @@ def pixel(profile: str, count: int) -> Space:
         noise_picture=lambda x: (x / 6 + 0.5).clamp(0, 1),
         model=model,
     )
+
+
+def label(space: str, side: int, guidance: float) -> str:
+    """What to call a space with pictures of some side."""
+    if space == "pixel":
+        return f"pixel-space model, {side} x {side}, unconditional"
+    return f"latent model, {side} x {side}, CFG {guidance:g}"
 
 
 def device_name() -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...metrics import decibel
 from ..engine.rounding import short
 from ..engine.work import FOLDER, Cell, load_all
+from ..models.full_size import few
 from ..models.profiles import device_name
 from .marked import BITS, GUIDANCE, KEYS, RADIUS, SAMPLER, recover
 from .scores import ALARM, Scores, correct, read, student, together, wilson
@@ -66,7 +67,7 @@ def pictures(
                 "profile": profile,
             },
         )
-        for prompt in range(prompts)
+        for prompt in range(few(profile, prompts))
     ]
 
 
@@ -112,9 +113,9 @@ def summary(results: Results, profile: str) -> dict[str, Any]:
         "profile": profile,
         "sampler": SAMPLER,
         "guidance": GUIDANCE,
-        "prompts": PROMPTS,
+        "prompts": few(profile, PROMPTS),
         "keys": KEYS,
-        "seeds": [*range(KEYS * PROMPTS)],
+        "seeds": [*range(KEYS * few(profile, PROMPTS))],
         "device": device_name(),
         "radius": RADIUS,
         "payload_bits": BITS,

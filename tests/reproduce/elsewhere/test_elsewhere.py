@@ -14,11 +14,11 @@ import setuptools
 from chapters import ROOT
 
 from invlib.reproduce.book.kernel import ENCRYPTED
-from invlib.reproduce.elsewhere import costs, draw, drawing, pictures, plan
+from invlib.reproduce.elsewhere import Plan, costs, draw, drawing, pictures, plan
 from invlib.reproduce.elsewhere.costs import Evaluation, evaluations
+from invlib.reproduce.elsewhere.plan import BUDGET
 from invlib.reproduce.engine.work import FOLDER
 from invlib.reproduce.figures.registry import FIGURES
-from invlib.reproduce.models import paper_models
 
 PAGE = ROOT / "book/run_on_a_gpu.ipynb"
 COSTS = costs.__globals__  # of the module
@@ -90,12 +90,13 @@ def test_costs_count_what_is_left_and_say_what_is_not_known(
 def test_the_paper_says_what_its_owner_has_to_know(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paper_models, "check", lambda: None)
+    monkeypatch.setitem(plan.__globals__, "check", lambda profile: None)
+    monkeypatch.setattr(Plan, "fetch", lambda self: None)
     monkeypatch.setitem(COSTS, "measure", lambda profile: {"latent": Evaluation(0.1, 1e10)})
     chosen = plan("paper", ["abstract"], tmp_path)
     text = costs(chosen)
     assert chosen.workers == 1 and "* a CUDA GPU with about 20 GB of memory" in text
-    assert "nobody has run this profile yet" in text
+    assert "nobody has run it yet on its real models" in text
     assert "3.5 GB are the weights" in text
 
 
@@ -152,6 +153,49 @@ def test_a_page_that_stops_keeps_what_it_made(tmp_path: Path, monkeypatch) -> No
     assert "tiny" in chosen.page(chosen.figures[0]).read_text()
     assert [*pictures(chosen)] == []
     assert chosen.pack().exists()
+
+
+def notebook(sources: list[str]) -> nbformat.NotebookNode:
+    """A page: its title, its parameter, and cells."""
+    title = nbformat.v4.new_markdown_cell("# Title")
+    parameter = nbformat.v4.new_code_cell('profile = "tiny"', metadata={"tags": ["parameters"]})
+    cells = [title, parameter, *map(nbformat.v4.new_code_cell, sources)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+
+
+def test_a_full_size_page_says_what_it_is_and_keeps_what_is_false(
+    tmp_path: Path, monkeypatch
+) -> None:
+    page = tmp_path / "page.ipynb"
+    sources = ["from invlib.claims import claim", 'claim("it is small", 2.0, below=1)']
+    sources += ['claim("it is large", 2.0, above=1)']
+    nbformat.write(notebook(sources), page)
+    monkeypatch.setattr(drawing, "source", lambda figure: page)
+    models = [{"name": "model", "place": "someone/model", "commit": "1234", "sha256": {}}]
+    folder = tmp_path / "folder"
+    chosen = Plan("paper-rehearsal", (FIGURES["fig4"],), folder, 1)
+    (folder / "results/paper-rehearsal").mkdir(parents=True)
+    record = {"models": models, "mark": "random weights: rehearsal"}
+    (folder / "results/paper-rehearsal/models.json").write_text(json.dumps(record))
+    assert draw(chosen) == {"fig4": "drawn; 1 of 2 claims do not hold here"}
+    written = chosen.page(FIGURES["fig4"]).read_text()
+    sources[1:1] = ["1 / 0"]
+    nbformat.write(notebook(sources), page)
+    assert draw(chosen) == {"fig4": "ZeroDivisionError: division by zero"}
+    again = chosen.page(FIGURES["fig4"]).read_text()
+    assert "does not hold here: it is small" in again  # the other cells were run
+    for word in ("random weights: rehearsal", "someone/model", "does not hold here: it is small"):
+        assert word in written
+
+
+def test_a_rehearsal_cuts_searches_short_unless_they_are_looked_into(tmp_path: Path) -> None:
+    chosen = Plan("paper-rehearsal", (FIGURES["fig1"], FIGURES["fig4"]), tmp_path, 1)
+    first, fourth = (chosen.cells(figure)[0] for figure in chosen.figures)
+    assert first.budget is None and fourth.budget == BUDGET
+    assert all(
+        cell.budget is None for cell in Plan("paper", (), tmp_path, 1).cells(FIGURES["fig4"])
+    )
 
 
 def test_without_numbers_there_is_nothing_to_pack(tmp_path: Path) -> None:

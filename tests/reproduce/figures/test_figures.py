@@ -102,3 +102,21 @@ def test_a_profile_that_cannot_make_a_figure_is_refused(monkeypatch: pytest.Monk
 def test_an_unknown_figure_is_refused() -> None:
     with pytest.raises(SystemExit, match="unknown figure 'fig99'"):
         reproduce.main(only=["fig99"])
+
+
+def test_pages_whose_work_is_done_are_drawn_even_if_other_work_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    one, two = Figure("fig1", lambda profile: []), Figure("fig4", lambda profile: [])
+    plan = reproduce.Plan("paper", (one, two), tmp_path, 1)
+
+    def work(self: Any, engine: Any) -> None:
+        raise RuntimeError("1 cells failed")
+
+    monkeypatch.setattr(reproduce.Plan, "fetch", lambda self: None)
+    monkeypatch.setattr(reproduce.Plan, "work", work)
+    monkeypatch.setattr(reproduce.Plan, "left", lambda self, figure: int(figure is two))
+    monkeypatch.setattr(reproduce, "draw", lambda plan: {f.name: "drawn" for f in plan.figures})
+    with pytest.raises(SystemExit, match="1 cells failed; pages that failed: fig4"):
+        reproduce.apart(plan, lambda cells: iter(()))
+    assert "fig1: drawn" in capsys.readouterr().out

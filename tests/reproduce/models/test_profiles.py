@@ -1,4 +1,4 @@
-"""The two profiles: what each is made of, and what the paper's one says before it starts."""
+"""Profiles: what each is made of, and what a full-size one says before it starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from invlib.reproduce import __main__ as reproduce
-from invlib.reproduce.models import paper_models, profiles
+from invlib.reproduce.models import checking, paper_models, places, profiles
+from invlib.reproduce.models.full_size import FULL_SIZE, few, known, real, short
 from invlib.reproduce.models.problem import Problem
 from invlib.sampling import sample
 
@@ -24,8 +25,17 @@ def test_the_tiny_profile_has_the_embedded_models() -> None:
 
 
 def test_an_unknown_profile_is_refused() -> None:
-    with pytest.raises(ValueError, match="tiny or paper"):
-        profiles.spaces("huge", 1)
+    for name in ("huge", "tiny-rehearsal"):
+        with pytest.raises(ValueError, match="use one of tiny, paper, sd15"):
+            profiles.spaces(name, 1)
+
+
+def test_a_rehearsal_has_the_smallest_counts_of_its_profile() -> None:
+    for name in (*FULL_SIZE, *(f"{name}-rehearsal" for name in FULL_SIZE), "tiny"):
+        known(name)
+    assert real("paper-rehearsal") == "paper" == real("paper")
+    assert (few("paper-rehearsal", 6), few("paper-rehearsal", 0), few("paper", 6)) == (1, 0, 6)
+    assert (short("paper-rehearsal", 1000), short("tiny", 1000)) == (100, 1000)
 
 
 @pytest.fixture
@@ -34,6 +44,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("nothing must start")
 
     monkeypatch.setattr(reproduce, "run", never)
+    monkeypatch.setattr(reproduce, "apart", never)
 
 
 def test_the_paper_profile_says_what_it_needs_and_stops_without_a_gpu(
@@ -43,19 +54,28 @@ def test_the_paper_profile_says_what_it_needs_and_stops_without_a_gpu(
     with pytest.raises(SystemExit, match="needs a CUDA GPU"):
         reproduce.main(profile="paper")
     told = capsys.readouterr().out
-    for need in (paper_models.TEXT_MODEL, "GB to fetch", "GB of memory", "hours", "estimates"):
+    for need in (
+        places.text_source("paper").places[0],
+        "GB to fetch",
+        "GB of memory",
+        "hours",
+        "estimates",
+    ):
         assert need in told
 
 
 def test_the_paper_profile_stops_at_once_when_the_hub_cannot_be_reached(
     no_work: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreachable(*args: Any) -> None:
+    def unreachable(*args: Any, **options: Any) -> None:
         raise ConnectionError("no route\nto the host")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
-    with pytest.raises(SystemExit, match=r"cannot fetch .* \(ConnectionError\)") as stop:
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", unreachable)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **options: None)
+    monkeypatch.setattr(checking, "check_packages", lambda packages: None)
+    with pytest.raises(SystemExit, match=r"cannot fetch .* cannot be reached") as stop:
         reproduce.main(profile="paper")
     assert "\n" not in str(stop.value)
 
@@ -66,13 +86,21 @@ def test_without_the_extra_the_prompts_say_what_to_install(
     paper_models.prompts.cache_clear()
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ImportError, match=r"invlib\[paper\]"):
-        paper_models.prompts(2)
+        paper_models.prompts("paper", 2)
+
+
+def test_another_model_in_the_same_place_is_refused() -> None:
+    pipe = SimpleNamespace(unet=SimpleNamespace(config=SimpleNamespace(in_channels=9)))
+    paper_models.unlike(pipe, {"unet": {"in_channels": 9}})
+    with pytest.raises(ValueError, match="unet has in_channels 9 and not 4"):
+        paper_models.unlike(pipe, {"unet": {"in_channels": 4}})
 
 
 class Still(nn.Module):
     """A network of the right shape that predicts its input; it stands for the real ones."""
 
     dtype = torch.float32
+    config = SimpleNamespace(in_channels=4, sample_size=64)
 
     def forward(self, x: Any, t: Any, encoder_hidden_states: Any = None) -> SimpleNamespace:
         out = x if encoder_hidden_states is not None else torch.cat([x, x], 1)
@@ -89,10 +117,10 @@ def test_the_paper_profile_asks_its_models_in_the_same_way(
     pipe = load("portraits")
     pipe.unet = Still()
     pipe.vae_scale_factor = 8
-    monkeypatch.setattr(paper_models, "DEVICE", "cpu")
-    monkeypatch.setattr(paper_models, "pipeline", lambda: pipe)
-    monkeypatch.setattr(paper_models, "prompts", lambda count: ["a person"] * count)
-    monkeypatch.setattr(paper_models, "pixel_network", lambda: ImageNet64(Still()))
+    monkeypatch.setenv("INVLIB_DEVICE", "cpu")
+    monkeypatch.setattr(paper_models, "pipeline", lambda profile: pipe)
+    monkeypatch.setattr(paper_models, "prompts", lambda profile, count: ["a person"] * count)
+    monkeypatch.setattr(paper_models, "pixel_network", lambda profile: ImageNet64(Still()))
     for problem in (
         Problem.of("2M-10", 3.0, 1, 2, "paper"),
         Problem.pixels("2M-10", 1, 2, "paper"),

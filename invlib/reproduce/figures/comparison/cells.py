@@ -12,6 +12,7 @@ from torch import Tensor
 from ....metrics import decibel
 from ...engine.rounding import rounded
 from ...engine.work import FOLDER, Cell, load_rows
+from ...models.full_size import few
 from ...models.profiles import device_name
 from .comparing import REVERSIBLE, Measured, own, standard
 
@@ -73,7 +74,7 @@ class Entry:
             "sampler": self.column.sampler,
             "guidance": self.column.guidance,
             "first": 0,
-            "count": self.count,
+            "count": few(profile, self.count),
             "profile": profile,
         }
         return Cell("comparison", own if self.images == OWN else standard, options)
@@ -125,7 +126,7 @@ def row(entry: Entry, measured: Measured) -> dict[str, Any]:
         "column": column.label,
         "sampler": column.sampler,
         "guidance": column.guidance,
-        "images": entry.count,
+        "images": len(measured["round_trip"]),
         "mark": mark(level),
         "paper": told(entry),
         "round_trip_db": rounded(level),
@@ -158,7 +159,7 @@ def summary(results: list[tuple[Entry, Measured]], profile: str) -> dict[str, An
         "limit_db": LIMIT,
         "near_db": NEAR,
         "share": SHARE,
-        "seeds": [*range(max(entry.count for entry, _ in results))],
+        "seeds": [*range(max(len(measured["round_trip"]) for _, measured in results))],
         "device": device_name(),
         "rows": [row(entry, measured) for entry, measured in results],
     }

@@ -19,7 +19,8 @@ from ....solvers import Solver, ddim, dpm_solver_pp_2m
 from ...engine.rounding import level
 from ...engine.work import FOLDER, Cell, load_rows
 from ...models import published
-from ...models.profiles import Space, device_name, spaces
+from ...models.full_size import few, short
+from ...models.profiles import Space, device_name, label, spaces
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,22 @@ ROWS = (
     Row("DPM-Solver++(2M)", 10, "exact", 10),
 )
 COUNT = 3
-SPACES = 2
+SPACES = ("pixel", "latent")
+GUIDANCE = {"pixel": 1.0, "latent": 3.0}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the figure says of a space; the model itself is not loaded to draw."""
+
+    name: str
+    guidance: float
+    side: int
+
+    @property
+    def label(self) -> str:
+        """What to call it."""
+        return label(self.name, self.side, self.guidance)
 
 
 def cells(profile: str) -> list[Cell]:
@@ -62,9 +78,9 @@ def cells(profile: str) -> list[Cell]:
         Cell(
             "fig2",
             measure,
-            {"space": number, **asdict(row), "count": COUNT, "profile": profile},
+            {"space": number, **asdict(row), "count": few(profile, COUNT), "profile": profile},
         )
-        for number in range(SPACES)
+        for number in range(len(SPACES))
         for row in ROWS
     ]
 
@@ -77,15 +93,15 @@ def load(profile: str, folder: Path = FOLDER) -> list[dict[str, Any]]:
         folder: where finished cells are stored.
 
     Returns:
-        One dictionary per space and row: ``space``, ``row``, pictures of sample 0, and NMSE
-        values per sample.
+        One dictionary per space and row: the ``space`` as it is shown, ``row``, pictures of sample
+        0, and NMSE values per sample.
 
     Raises:
         FileNotFoundError: if the work is not done.
     """
-    at = [(space, row) for space in rooms(profile, COUNT) for row in ROWS]
+    at = [(space, row) for space in SPACES for row in ROWS]
     return [
-        {"space": space, "row": row, **result}
+        {"space": Shown(space, GUIDANCE[space], result["image"].shape[-1]), "row": row, **result}
         for (space, row), result in load_rows(at, cells(profile), folder)
     ]
 
@@ -111,7 +127,7 @@ def measure(
     with torch.no_grad():
         image = sample(room.denoiser, room.noise, solver).image
         began = time.process_time()
-        inversion = _invert(room, row, image, solver)
+        inversion = _invert(room, row, image, solver, short(profile, inversion_steps))
         seconds = time.process_time() - began
         again = sample(room.denoiser, inversion.noise, solver).image
         pictures = {
@@ -130,11 +146,11 @@ def measure(
     return {**first, **errors, "nfe": inversion.nfe, "seconds": torch.tensor(seconds / count)}
 
 
-def _invert(space: Space, row: Row, image: Tensor, solver: Solver) -> Inversion:
+def _invert(space: Space, row: Row, image: Tensor, solver: Solver, steps: int) -> Inversion:
     if row.method == "naive":
-        return naive(space.denoiser, image, solver, steps=row.inversion_steps)
+        return naive(space.denoiser, image, solver, steps=steps)
     if row.method == "algorithm1":
-        fine = ddim(space.grid(row.inversion_steps))
+        fine = ddim(space.grid(steps))
         return invert(space.denoiser, image, fine, method=published.algorithm1)
     method = published.METHODS.get(row.method, row.method)
     return invert(space.denoiser, image, solver, method=method)
@@ -161,8 +177,8 @@ def summary(results: list[dict[str, Any]], profile: str) -> dict[str, Any]:
     return {
         "figure": 2,
         "profile": profile,
-        "images": COUNT,
-        "seeds": [*range(COUNT)],
+        "images": few(profile, COUNT),
+        "seeds": [*range(few(profile, COUNT))],
         "device": device_name(),
         "rows": rows,
     }

@@ -18,6 +18,7 @@ from ....sampling import sample
 from ....solvers import Solver, ddim
 from ...engine.work import FOLDER, Cell, load_rows
 from ...models import published
+from ...models.full_size import few, short
 from ...models.profiles import Space, device_name, spaces
 from ..figure2 import cells as figure2
 from ..figure2.cells import SAMPLERS
@@ -76,7 +77,16 @@ def runs(space: int) -> tuple[Run, ...]:
 def cells(profile: str) -> list[Cell]:
     """The work of the figure; the runs that Figure 2 has are its cells, made once for both."""
     own = [
-        Cell("fig3", measure, {"space": number, **asdict(run), "profile": profile})
+        Cell(
+            "fig3",
+            measure,
+            {
+                "space": number,
+                **asdict(run),
+                "count": few(profile, run.count),
+                "profile": profile,
+            },
+        )
         for number in range(len(SPACES))
         for run in runs(number)
     ]
@@ -132,7 +142,7 @@ def measure(
     with torch.no_grad():
         image = sample(here.denoiser, here.noise, solver).image
         began = time.process_time()
-        inversion = inverted(here, image, solver, method, inversion_steps)
+        inversion = inverted(here, image, solver, method, short(profile, inversion_steps))
         seconds = time.process_time() - began
         again = sample(here.denoiser, inversion.noise, solver).image
         image_nmse = nmse(here.picture(again), here.picture(image))
@@ -178,8 +188,8 @@ def summary(points: list[dict[str, Any]], profile: str) -> dict[str, Any]:
     return {
         "figure": 3,
         "profile": profile,
-        "images": IMAGES,
-        "seeds": [*range(IMAGES)],
+        "images": few(profile, IMAGES),
+        "seeds": [*range(few(profile, IMAGES))],
         "device": device_name(),
         "tight_tolerance": TIGHT,
         "spread": "least and greatest over the images",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ....watermark import confusion
 from ...engine.work import FOLDER, Cell, load_all
+from ...models.full_size import few
 from ...models.profiles import device_name
 from ...watermark.marked import CHANNEL, GUIDANCE, KEYS, RADIUS, SAMPLER, noises
 from ...watermark.scores import Scores, correct, read, together, wilson
@@ -90,9 +91,13 @@ def summary(results: Results, profile: str) -> dict[str, Any]:
     return {
         "figure": 5,
         "profile": profile,
-        "prompts": {MASKS["released"]: PROMPTS, MASKS["official"]: OFFICIAL, PERFECT: DRAWS},
+        "prompts": {
+            MASKS["released"]: few(profile, PROMPTS),
+            MASKS["official"]: few(profile, OFFICIAL),
+            PERFECT: DRAWS,
+        },
         "keys": KEYS,
-        "seeds": [*range(KEYS * PROMPTS)],
+        "seeds": [*range(KEYS * few(profile, PROMPTS))],
         "device": device_name(),
         "sampler": SAMPLER,
         "guidance": GUIDANCE,

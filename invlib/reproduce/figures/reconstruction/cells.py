@@ -11,6 +11,7 @@ from torch import Tensor
 from ....metrics import nmse
 from ...engine.rounding import level, short
 from ...engine.work import FOLDER, Cell, load_rows
+from ...models.full_size import few
 from ...models.problem import SAMPLERS
 from ...models.profiles import device_name
 from .recovering import FINE, Measured, measure
@@ -76,7 +77,7 @@ def rows() -> list[Row]:
 
 def cell(row: Row, profile: str) -> Cell:
     """The work of a row."""
-    options = {**asdict(row), "first": 0, "count": row.images, "profile": profile}
+    options = {**asdict(row), "first": 0, "count": few(profile, row.images), "profile": profile}
     return Cell("reconstruction", measure, options)
 
 
@@ -95,8 +96,11 @@ def summary(results: list[tuple[Row, Measured]], profile: str) -> dict[str, Any]
     return {
         "figure": "reconstruction",
         "profile": profile,
-        "images": {"rows": IMAGES, "costly rows and rows from a picture": FEWER},
-        "seeds": [*range(IMAGES)],
+        "images": {
+            "rows": few(profile, IMAGES),
+            "costly rows and rows from a picture": few(profile, FEWER),
+        },
+        "seeds": [*range(few(profile, IMAGES))],
         "device": device_name(),
         "spread": "sample standard deviation over the images; lowest and highest level",
         "rows": [numbers(row, measured) for row, measured in results],
@@ -114,7 +118,7 @@ def numbers(row: Row, measured: Measured) -> dict[str, Any]:
     return {
         **asdict(row),
         "inversion_steps": row.inversion_steps,
-        "images": row.images,
+        "images": len(measured["noise"]),
         **spread("noise", measured["noise"]),
         **spread("image", image),
         "state_db_median": level(measured["state"].median()),

@@ -91,7 +91,10 @@ def lines(values: dict[str, Any], title: str) -> list[dict[str, str]]:
 
 
 def _mean(row: dict[str, Any], name: str) -> str:
-    return f"{row[f'{name}_mean']:.2g} ± {row[f'{name}_std']:.1g}"
+    mean, std = row[f"{name}_mean"], row[f"{name}_std"]
+    if mean is None:
+        return "not finite"
+    return f"{mean:.2g}" if std is None else f"{mean:.2g} ± {std:.1g}"
 
 
 def _level(value: float | None) -> str:

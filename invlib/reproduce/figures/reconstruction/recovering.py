@@ -33,6 +33,7 @@ from ....metrics import nmse
 from ....rivals import fpi
 from ....sampling import sample
 from ....solvers import Solver
+from ...models.full_size import short
 from ...models.problem import Problem
 
 FINE = "DDIM-50"  # whose steps all methods but Algorithm 2 and ours invert, whatever the sampler
@@ -62,7 +63,8 @@ def measure(
     given = decoded(decoder, sampler, first, count, profile) if decoder else image
     fine = problem_of(space, FINE, first, count, profile).solver
     tol = PIXEL_TOL if space == "pixel" else LATENT_TOL
-    work = partial(inverted, problem, given, fine, method, tol, rough=bool(decoder))
+    walk = short(profile, 1000)
+    work = partial(inverted, problem, given, fine, method, tol, rough=bool(decoder), walk=walk)
     found, seconds = timed(work)
     with torch.no_grad():
         again = sample(problem.denoiser, found.noise, problem.solver).image
@@ -111,7 +113,14 @@ def shown(space: str, problem: Problem, state: Tensor) -> Tensor:
 
 
 def inverted(
-    problem: Problem, image: Tensor, fine: Solver, method: str, tol: float, *, rough: bool
+    problem: Problem,
+    image: Tensor,
+    fine: Solver,
+    method: str,
+    tol: float,
+    *,
+    rough: bool,
+    walk: int = 1000,
 ) -> Inversion:
     """Invert by one of the methods.
 
@@ -122,12 +131,13 @@ def inverted(
         method: its name.
         tol: tolerance of Algorithm 1.
         rough: whether the image is known roughly only; our method then makes one search.
+        walk: steps of the long naive walk.
     """
     own = problem.solver
     high = multisecant if not own.order_one else stepwise
     inverters: dict[str, tuple[Inverter, Solver]] = {
         "naive": (naive, fine),
-        "naive_1000": (partial(naive, steps=1000), fine),
+        "naive_1000": (partial(naive, steps=walk), fine),
         "fpi": (fpi, fine),
         "algorithm1": (partial(algorithm1, tol=tol), fine),
         "algorithm2": (algorithm2, own),

@@ -60,7 +60,7 @@ def summary(results: list[tuple[Row, Measured]], profile: str) -> dict[str, Any]
     return {
         "figure": "runtime",
         "profile": profile,
-        "seeds": [*range(max(row.images for row, _ in found))],
+        "seeds": [*range(max(values["images"] for _, values in found))],
         "device": device_name(),
         "clock": "CPU seconds of one thread, an image",
         "rows": [

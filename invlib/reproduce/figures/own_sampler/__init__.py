@@ -1,0 +1,1 @@
+"""Every model as its makers run it: its own sampler, steps and guidance."""
