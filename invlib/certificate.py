@@ -14,6 +14,7 @@ from .evaluator import Evaluator, sampled
 from .inversion import Inversion
 from .metrics import decibel, nmse
 from .precision import LOOSE, MOST, apart, raised, repetition, roundoff
+from .shapes import column
 from .singular import singular_values
 from .solvers import Solver
 from .words import Uniqueness, Verdict
@@ -258,7 +259,9 @@ def _faults(
     if not len(rows):
         return {}
     evaluator = Evaluator(denoiser, solver, [0] * len(inversion.noise))
-    states, once, _ = sampled(evaluator, inversion.noise[rows] * solver.scale, rows)
+    first, image = inversion.noise[rows] * solver.scale, inversion.states[-1][rows]
+    found = column(first.flatten(1).isfinite().all(1), first)  # else the image does as well
+    states, once, _ = sampled(evaluator, torch.where(found, first, image), rows)
     worst, where = torch.zeros(len(rows), dtype=torch.float64, device=rows.device), [""] * len(rows)
     for i in range(solver.steps - 1, -1, -1):
         twice = evaluator.output(states[:, i], i, rows)

@@ -194,7 +194,7 @@ def roundoff(
         both = torch.cat([states * (1 + h), states * (1 - h)])
         after, before = evaluator.output(both, places.repeat(2), whose.repeat(2)).chunk(2)
         found = second_difference(after, at, before).nan_to_num(0, 0)
-        if found.max() > HOPELESS:
+        if found.max() > (SURE if h <= CHANGES[1] else HOPELESS):
             check_repetition(partial(evaluate, at=found.argmax()), states[found.argmax()])
         relative = found.clamp(min=torch.finfo(torch.float64).eps).view(k, len(some))[:, nearest]
     else:
