@@ -110,10 +110,14 @@ def tried(names: list[str], seed: str, workers: int) -> Iterator[tuple[str, dict
         yield name, line
 
 
-def write(lines: Mapping[str, Any]) -> None:
-    """Write the results whole or not at all."""
-    unfinished = RESULTS.with_suffix(".part")
-    unfinished.write_text(json.dumps({"modules": dict(sorted(lines.items()))}, indent=1) + "\n")
+def write(name: str, line: Mapping[str, Any]) -> None:
+    """Put the line of one module into the results, which are written whole or not at all."""
+    before = json.loads(RESULTS.read_text())["modules"] if RESULTS.exists() else {}
+    lines = {old: what for old, what in before.items() if (HERE / f"{old}.py").exists()}
+    unfinished = RESULTS.with_suffix(f".{os.getpid()}.part")
+    unfinished.write_text(
+        json.dumps({"modules": dict(sorted({**lines, name: line}.items()))}, indent=1) + "\n"
+    )
     unfinished.replace(RESULTS)
 
 
@@ -140,12 +144,10 @@ def main() -> None:
         "--seed", default=datetime.now(UTC).strftime("%Y%m%d"), help="of hypothesis"
     )
     options = parser.parse_args()
-    before = json.loads(RESULTS.read_text())["modules"] if RESULTS.exists() else {}
-    lines = {name: line for name, line in before.items() if (HERE / f"{name}.py").exists()}
     now = {}
     for name, line in tried(modules(options.module), options.seed, options.workers):
         now[name] = line
-        write({**lines, **now})  # after each, so that nothing is lost
+        write(name, line)  # after each, so that nothing is lost
     print(said(now))
     sys.exit(any(line["failed"] for line in now.values()))
 
