@@ -154,7 +154,7 @@ def certify(
         ),
         verdict=verdict,
         flags=tuple(
-            _flags(v, *numbers, *faults.get(row, (0.0, "")))
+            _flags(faults.get(row, (0.0, "")), v, *numbers)
             for row, (v, *numbers) in enumerate(
                 zip(verdict, score.tolist(), error.tolist(), roots, strict=True)
             )
@@ -279,8 +279,9 @@ def _verdict(trip: float, limit: float) -> Verdict:
 
 
 def _flags(
-    verdict: Verdict, score: float, error: float, root: bool, restless: float, broken: str
+    fault: tuple[float, str], verdict: Verdict, score: float, error: float, root: bool
 ) -> str:
+    restless, broken = fault
     reasons = []
     if broken:
         reasons.append(f"the network returned NaN or infinity ({broken})")

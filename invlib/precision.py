@@ -185,11 +185,10 @@ def roundoff(
             here = places[at].expand(len(x)), whose[at].expand(len(x))
             return evaluator.call(partial(evaluator.solver.raw, evaluator.denoiser), x, *here)
 
-        levels = (
-            v.to(y)[places[best]][None] for v in (evaluator.solver.alpha, evaluator.solver.sigma)
-        )
-        kinds = evaluator.solver.prediction, prediction_of(evaluator.denoiser)
-        before = convert(at[best][None], states[best][None], *levels, *kinds)[0]
+        solver, place = evaluator.solver, places[best]
+        alpha, sigma = (v.to(y)[place][None] for v in (solver.alpha, solver.sigma))
+        kinds = solver.prediction, prediction_of(evaluator.denoiser)
+        before = convert(at[best][None], states[best][None], alpha, sigma, *kinds)[0]
         smallest, h = rough_changes(partial(evaluate, at=best), states[best], before)
         both = torch.cat([states * (1 + h), states * (1 - h)])
         after, before = evaluator.output(both, places.repeat(2), whose.repeat(2)).chunk(2)
