@@ -94,10 +94,11 @@ def tried(names: list[str], seed: str, workers: int) -> Iterator[tuple[str, dict
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             log, report, start = Path(folder, "log.jsonl"), Path(folder, "junit.xml"), monotonic()
+            at = commit()
             code = pytest(name, log, report, seed, workers)
             line = {
                 "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-                "commit": commit(),
+                "commit": at,
                 "scale": float(os.environ.get(SCALE, "1")),
                 "seed": seed,
                 "seconds": round(monotonic() - start),
