@@ -91,7 +91,7 @@ def test_the_page_says_what_nobody_measured() -> None:
     assert "2,400" in rows["**in all**"] and "2026-01-02, abc" in rows["soak"]
     assert "10%" in rows["soak"] and "not measured" not in rows["soak"]
     said = torture.listed({"modules": {"test_soak": line}})
-    assert "* It lied; it is mended" in said and "not mended**\n\nNone." in said
+    assert "* It lied; it is mended." in said and "not mended**\n\nNone." in said
 
 
 def test_every_module_is_a_part_of_the_page() -> None:

@@ -54,7 +54,7 @@ def row(name: str, lines: Lines) -> list[str]:
         mutants,
         number(sum(len(line["found"]) for line in lines)),
         number(sum(len(line["failed"]) for line in lines)),
-        ", ".join(sorted({f"{line['scale']:.0%}" for line in lines})),
+        ", ".join(f"{scale:.0%}" for scale in sorted({line["scale"] for line in lines})),
         ", ".join(sorted({f"{line['date']}, {line['commit']}" for line in lines})),
     ]
 
@@ -75,6 +75,6 @@ def listed(values: Mapping[str, Any]) -> str:
     parts = []
     for key, title in kinds:
         said = [text for line in modules for text in line[key]]
-        body = "\n".join(f"* {text}" for text in said) if said else "None."
-        parts.append(f"**{title}**\n\n{body}")
+        body = "\n".join(f"* {text[0].upper()}{text[1:].rstrip('.')}." for text in said)
+        parts.append(f"**{title}**\n\n{body or 'None.'}")
     return "\n\n".join(parts)
