@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help environment figures test lint unit lowest notebooks rehearsal book slides offline pdf
 .PHONY: browser
-.PHONY: chromium colab bench results train clean distclean
+.PHONY: chromium colab bench results train torture clean distclean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -120,6 +120,10 @@ results: figures bench ## fill all of results/ again; what is stored is not comp
 	$(BIN)/python -m invlib.reproduce.tables
 	$(BIN)/python -m invlib.reproduce.front
 	$(BIN)/python -m invlib.reproduce.book.pages
+
+torture: $(STAMP) ## try to make it lie or lose; counts in results/torture.json
+	OMP_NUM_THREADS=1 $(BIN)/python tests/torture/run.py; code=$$?; \
+	  $(BIN)/python -m invlib.reproduce.book.pages; exit $$code
 
 train: $(STAMP) ## train the embedded models again
 	$(BIN)/python -m invlib.portraits.train

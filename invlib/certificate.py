@@ -14,7 +14,7 @@ from .devices import on_device
 from .evaluator import Evaluator, sampled
 from .inversion import Inversion
 from .metrics import decibel, nmse
-from .precision import MOST, STEP, raised, repetition, roundoff
+from .precision import LOOSE, MOST, STEP, apart, raised, repetition, roundoff
 from .rootfind import relative_size
 from .shapes import column
 from .singular import singular_values
@@ -51,8 +51,8 @@ class Certificate:
             start that found a noise found this one), ``nothing else found`` (they found none), or
             ``another noise makes the same image``.
         verdict: ``exact``, ``approximate`` or ``failed``; :mod:`invlib.words` says what to do.
-        flags: why an exact noise may not be the original one; empty where nothing speaks
-            against it.
+        flags: why an exact noise may not be the original one, or what is wrong with the network
+            where none is exact; empty where nothing speaks against either.
     """
 
     round_trip: Tensor
@@ -89,6 +89,9 @@ def certify(
     .. math:: \frac{\|\delta y_0\|}{\|y_0\|} \lesssim
               \frac{\|\Phi(y_0) - y_n\|}{\sigma_{\min}(\Phi')\,\|y_0\|}
 
+    Where a sample is not exact, its run is made once more, state by state from the last to the
+    first: a network that does not repeat itself, or returns NaN, is named in ``flags``.
+
     Args:
         denoiser: the network that was inverted.
         inversion: what to certify; its last state is the image.
@@ -119,6 +122,8 @@ def certify(
     denoiser = on_device(denoiser, inversion.device) if inversion.device else denoiser
     with torch.no_grad():
         trip, limit = _round_trip(denoiser, inversion, solver, again, moved, gap)
+        missed = (~(trip < limit) & (again is None)).nonzero().flatten()
+        faults = _faults(denoiser, inversion, solver, missed)
     rows = trip.isfinite().nonzero().flatten()
     size = noise[0].numel()
     score = (noise.flatten(1).square().sum(1) - size) / (2 * size) ** 0.5
@@ -151,8 +156,10 @@ def certify(
         ),
         verdict=verdict,
         flags=tuple(
-            _flags(v, *numbers)
-            for v, *numbers in zip(verdict, score.tolist(), error.tolist(), roots, strict=True)
+            _flags(faults.get(row, (0.0, "")), v, *numbers)
+            for row, (v, *numbers) in enumerate(
+                zip(verdict, score.tolist(), error.tolist(), roots, strict=True)
+            )
         ),
     )
 
@@ -267,14 +274,46 @@ def _same(evaluator: Evaluator, inversion: Inversion, rows: Tensor) -> Tensor:
     return gap <= 2 * inversion.residuals[:, 0].to(gap) + 8 * rough + STEP
 
 
+def _faults(
+    denoiser: Denoiser, inversion: Inversion, solver: Solver, rows: Tensor
+) -> dict[int, tuple[float, str]]:
+    """What the network does wrong on the way from the noises of some samples.
+
+    Returns:
+        For each of ``rows`` how far its outputs, relative, are from those at the same states when
+        they are evaluated from the last to the first; and where they are not finite.
+    """
+    if not len(rows):
+        return {}
+    evaluator = Evaluator(denoiser, solver, [0] * len(inversion.noise))
+    first, image = inversion.noise[rows] * solver.scale, inversion.states[-1][rows]
+    found = column(first.flatten(1).isfinite().all(1), first)  # else the image does as well
+    states, once, _ = sampled(evaluator, torch.where(found, first, image), rows)
+    worst, where = torch.zeros(len(rows), dtype=torch.float64, device=rows.device), [""] * len(rows)
+    for i in range(solver.steps - 1, -1, -1):
+        twice = evaluator.output(states[:, i], i, rows)
+        worst = torch.maximum(worst, apart(once[:, i], twice))
+        sound = once[:, i].isfinite() & twice.isfinite() | ~states[:, i].isfinite()
+        for k in (~sound.flatten(1).all(1)).nonzero().flatten().tolist():
+            where[k] = f"step {i + 1}, t = {solver.t[i]:g}"
+    return dict(zip(rows.tolist(), zip(worst.tolist(), where, strict=True), strict=True))
+
+
 def _verdict(trip: float, limit: float) -> Verdict:
     if not trip < FAILED:
         return "failed"
     return "exact" if trip < limit else "approximate"
 
 
-def _flags(verdict: Verdict, score: float, error: float, root: bool) -> str:
+def _flags(
+    fault: tuple[float, str], verdict: Verdict, score: float, error: float, root: bool
+) -> str:
+    restless, broken = fault
     reasons = []
+    if broken:
+        reasons.append(f"the network returned NaN or infinity ({broken})")
+    if restless > LOOSE:
+        reasons.append(f"the network does not repeat itself (up to {restless:.0e}, relative)")
     if abs(score) > 5:
         reasons.append(f"the noise is not Gaussian (norm off by {score:+.0f} standard deviations)")
     if verdict == "exact" and error > 1e-2:  # else the error is not the conditioning's fault

@@ -119,6 +119,14 @@ UNIQUENESS: dict[Uniqueness, Word] = {
 }
 
 FLAGS: dict[str, Word] = {
+    "the network returned NaN or infinity": Word(
+        "at the step that is named, on the way from the noise that was found",
+        "load the network with the dtype float32: half precision overflows",
+    ),
+    "the network does not repeat itself": Word(
+        "at the same states it gave other outputs, so that there is nothing to invert",
+        "call its eval(), and switch off what draws or keeps something from call to call",
+    ),
     "the noise is not Gaussian": Word(
         "the norm of the noise is more than five standard deviations off",
         "doubt the call: another prompt, scale or scheduler may have made the image",

@@ -33,7 +33,7 @@ from ..tables import (
     who,
 )
 from ..watermark import whose
-from . import landing, teaching, versus
+from . import landing, teaching, torture, versus
 from .marks import put
 
 
@@ -85,6 +85,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "whose_reliability": of(whose.reliability, "whose"),
     "whose_alarms": of(whose.alarms, "whose"),
     "landing": of(landing.markdown, "exactness", "identical"),
+    "torture": of(torture.markdown, "torture"),
+    "torture_found": of(torture.listed, "torture"),
     "versus": versus.markdown,
 }
 PAGES = (
@@ -96,6 +98,7 @@ PAGES = (
     "book/reference/versus.md",
     "book/reference/pipelines.md",
     "book/reference/costs.md",
+    "book/reference/torture.md",
     teaching.PAGE,
 )
 

@@ -1,0 +1,157 @@
+"""Run the torture, and write what it tried: ``python tests/torture/run.py [MODULE ...]``.
+
+Every module of tests/torture has its own line in results/torture.json, with its date and commit, so
+that a run of some modules leaves the lines of the others as they are. The number of random cases is
+that of INVLIB_TORTURE_SCALE times all, and hypothesis draws from a new seed every day.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from amount import LOG, SCALE
+from conftest import KINDS
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+RESULTS = ROOT / "results/torture.json"
+
+
+def modules(names: list[str]) -> list[str]:
+    """The modules to run: all, or those whose names are given."""
+    known = sorted(path.stem for path in HERE.glob("test_*.py"))
+    wrong = sorted({*names} - {*known})
+    if wrong:
+        sys.exit(f"no module {', '.join(wrong)}; there are: {', '.join(known)}")
+    return names or known
+
+
+def pytest(module: str, log: Path, report: Path, seed: str, workers: int) -> int:
+    """Run one module in processes of its own; the exit code."""
+    command = [sys.executable, "-m", "pytest", "-q", f"{HERE / module}.py", f"--junitxml={report}"]
+    command += [f"--hypothesis-seed={seed}", "-n", str(workers), "--dist", "worksteal"]
+    environment = {**os.environ, LOG: str(log), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+
+
+def counts(log: Path) -> dict[str, int]:
+    """How many things of every kind were tried, by the lines of a log."""
+    found: Counter[str] = Counter()
+    for line in log.read_text().splitlines() if log.exists() else []:
+        entry = json.loads(line)
+        found[entry["kind"]] += entry["n"]
+    return {kind: found[kind] for kind in KINDS if found[kind]}
+
+
+def outcomes(report: Path) -> dict[str, Any]:
+    """What became of the tests: numbers, and the names of those that failed."""
+    cases = [*ET.parse(report).getroot().iter("testcase")] if report.exists() else []
+    failed = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
+    known = [s for c in cases for s in c.iter("skipped") if s.get("type") == "pytest.xfail"]
+    return {
+        "tests": len(cases),
+        "failed": sorted(str(case.get("name")) for case in failed),
+        "known": sorted(str(skip.get("message")) for skip in known),
+    }
+
+
+def found(module: str) -> list[str]:
+    """The failures that torture found and that were mended, for which a test stands."""
+    tree = ast.parse((HERE / f"{module}.py").read_text())
+    marks = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [
+        ast.literal_eval(mark.args[0])
+        for mark in marks
+        if ast.unparse(mark.func) == "pytest.mark.found"
+    ]
+
+
+def commit() -> str:
+    """The commit, with a + where files differ from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout
+
+    changed = git("status", "--porcelain", "--", ".", ":!results", ":!book").strip()
+    return git("rev-parse", "--short=10", "HEAD").strip() + ("+" if changed else "")
+
+
+def tried(names: list[str], seed: str, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Run modules one after the other; a line of results for each."""
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            log, report, start = Path(folder, "log.jsonl"), Path(folder, "junit.xml"), monotonic()
+            at = commit()
+            code = pytest(name, log, report, seed, workers)
+            line = {
+                "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+                "commit": at,
+                "scale": float(os.environ.get(SCALE, "1")),
+                "seed": seed,
+                "seconds": round(monotonic() - start),
+                "counts": counts(log),
+                **outcomes(report),
+                "found": found(name),
+            }
+        if code and not line["failed"]:
+            line["failed"] = [f"pytest ended with code {code}"]
+        yield name, line
+
+
+def write(name: str, line: Mapping[str, Any]) -> None:
+    """Put the line of one module into the results, which are written whole or not at all."""
+    before = json.loads(RESULTS.read_text())["modules"] if RESULTS.exists() else {}
+    lines = {old: what for old, what in before.items() if (HERE / f"{old}.py").exists()}
+    unfinished = RESULTS.with_suffix(f".{os.getpid()}.part")
+    unfinished.write_text(
+        json.dumps({"modules": dict(sorted({**lines, name: line}.items()))}, indent=1) + "\n"
+    )
+    unfinished.replace(RESULTS)
+
+
+def said(lines: Mapping[str, Any]) -> str:
+    """The totals in one line."""
+    total: Counter[str] = Counter()
+    for line in lines.values():
+        total.update(line["counts"])
+    failed = sum(len(line["failed"]) for line in lines.values())
+    mended = sum(len(line["found"]) for line in lines.values())
+    return (
+        f"cases tried {total['cases']}, faults injected {total['faults']}, inputs fuzzed "
+        f"{total['inputs']}, mutants killed {total['killed']} of {total['mutants']}, failures "
+        f"found and mended {mended}, failures left {failed}"
+    )
+
+
+def main() -> None:
+    """Run what is asked for; exit code 1 if anything fails."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("module", nargs="*", help="such as test_soak; all by default")
+    parser.add_argument("--workers", type=int, default=2, help="processes (2)")
+    parser.add_argument(
+        "--seed", default=datetime.now(UTC).strftime("%Y%m%d"), help="of hypothesis"
+    )
+    options = parser.parse_args()
+    now = {}
+    for name, line in tried(modules(options.module), options.seed, options.workers):
+        now[name] = line
+        write(name, line)  # after each, so that nothing is lost
+    print(said(now))
+    sys.exit(any(line["failed"] for line in now.values()))
+
+
+if __name__ == "__main__":
+    main()
