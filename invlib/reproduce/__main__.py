@@ -43,7 +43,7 @@ def main(
             paper_models.check()
         place = engine_named(engine, workers=workers, address=address)
         run([cell for figure in wanted for cell in figure.cells(profile)], place)
-    except (ImportError, RuntimeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
         sys.exit(str(error))
     with ThreadPoolExecutor(workers) as pool:  # papermill moves to book/figures: only full paths
         states = [*pool.map(partial(refreshed, profile=profile), wanted)]
