@@ -39,7 +39,7 @@ def read_keys(path: Path) -> dict[str, Mapping[str, Any]]:
         raise ValueError(f"--keys {path} must hold keys by the names of their owners, as {FORM}")
     for name, told in values.items():
         kind = told.get("kind") if isinstance(told, dict) else None
-        if kind not in FIELDS:
+        if not isinstance(kind, str) or kind not in FIELDS:
             raise ValueError(f"--keys {path}: {name!r} has kind {kind!r}; use {', '.join(FIELDS)}")
         wrong = sorted(set(told) - FIELDS[kind] - {"kind"})
         if wrong:

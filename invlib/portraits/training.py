@@ -118,13 +118,21 @@ def _resumed(
             states.setdefault(int(i), {})[entry] = value
         optimizer.load_state_dict({"state": states, "param_groups": numbers["groups"]})
         average = _part(tensors, "average.")
-        found = [average[str(i)] for i in range(len(average))], numbers["step"], numbers["seconds"]
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        means = [average[str(i)] for i in range(len(average))]
+        found = means, int(numbers["step"]), float(numbers["seconds"])
+        torch.manual_seed(found[1])
+    except (
+        SafetensorError,
+        LookupError,
+        ArithmeticError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise ValueError(
             f"{checkpoint} is damaged, or of another network or version: move it away to begin "
             f"anew ({error})"
         ) from error
-    torch.manual_seed(found[1])
     return found
 
 

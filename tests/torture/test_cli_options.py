@@ -1,0 +1,297 @@
+"""Every command under combinations of bad options, made from what typer knows of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import typer
+from amount import amount
+from readers import KEYS, image, noises
+from typer.testing import CliRunner
+
+import invlib
+from invlib.cli import app
+from invlib.cli.errors import TRACE
+from invlib.cli.model import Model, open_model
+from invlib.portraits import MODELS
+
+REACHED = "all options were taken"
+HEAVY = (  # what would compute, once the options are taken
+    "invlib.round_trip.compare",
+    "invlib.cli.sample.read",
+    "invlib.cli.invert.invert_image",
+    "invlib.repetition.NoiseFile.repeat",
+    "invlib.cli.edit.edit_image",
+    "invlib.cli.identify.identify",
+    "invlib.cli.watermark.measure_errors",
+    "invlib.cli.watermark.scene",
+    "invlib.cli.info.rehearse",
+    "invlib.reproduce.__main__.run",
+)
+TEXTS = ("", "a person", "x" * 3000, "\0", "\udcff", "😀" * 50, "\x1b[31m", "-1", "../..", "a\nb")
+NUMBERS = ("-1", "0", "1", "2", "999", "1000", str(2**63), str(2**64), "9" * 40, "1.5", "x", "")
+FLOATS = ("-1", "0", "1", "nan", "inf", "-inf", "1e308", "1e-320", "x", "", "0x10", "1_0")
+NAMES = ("portraits", "portraits-pixel", ".", "", "no/such", "stabilityai/x", "\0", "x" * 3000)
+DEVICES = ("cpu", "cuda:99", "toaster", "", "meta", "cpu:7", "mps", "xpu", "\0")
+SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "ddim", "UNet2DModel", "", "__dict__", "Scheduler")
+FILES = ("no.png", "good.png", "good.safetensors", "keys.json", "call.json", "folder", "empty.png")
+FILES += (
+    "x" * 300 + ".png",
+    "folder/x.png",
+    "",
+    "no/such.png",
+    "\0.png",
+    "broken.json",
+    "/dev/zero",
+)
+OUTPUTS = ("new.png", "new.safetensors", "good.png", "good.safetensors", "folder", "no/new.png")
+OUTPUTS += ("", "x" * 300 + ".png", "new.json", "new.txt", "/proc/new.png", "keys.json", "new.PNG")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, and what typer knows of its options."""
+
+    words: tuple[str, ...]
+    parameters: tuple[Any, ...]
+
+
+def commands(group: Any = None, words: tuple[str, ...] = ()) -> Iterator[Command]:
+    """All commands of the command line."""
+    group = typer.main.get_command(app) if group is None else group
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
+        else:
+            yield Command((*words, name), tuple(command.params))
+
+
+COMMANDS = {" ".join(command.words): command for command in commands()}
+
+
+def value(parameter: Any, rng: random.Random) -> str:
+    """Something to give to an option: good, bad or mad."""
+    kind, name = parameter.type.name, parameter.name
+    if rng.random() < 0.03:
+        return rng.choice((*TEXTS, *NUMBERS))
+    if name in ("output", "overlay") or (name == "noise" and parameter.param_type_name == "option"):
+        return rng.choice(OUTPUTS)
+    for names, some in (
+        (("model",), NAMES),
+        (("device",), DEVICES),
+        (("scheduler",), SCHEDULERS),
+        (("call", "keys", "mask", "errors", "picture", "noise"), FILES),
+    ):
+        if name in names:
+            return rng.choice(some)
+    if kind == "choice":
+        return rng.choice((*map(str, parameter.type.choices), "magic"))
+    if "integer" in kind:
+        return rng.choice(NUMBERS)
+    if "float" in kind:
+        return rng.choice(FLOATS)
+    return rng.choice(TEXTS if kind != "path" else FILES)
+
+
+def arguments(command: Command, rng: random.Random) -> list[str]:
+    """The words of one call."""
+    words = [*command.words]
+    for parameter in command.parameters:
+        if parameter.name == "help" or rng.random() > (0.95 if parameter.required else 0.25):
+            continue
+        if parameter.param_type_name == "argument":
+            words.append(value(parameter, rng))
+        elif parameter.is_flag:
+            words.append(parameter.opts[0])
+        else:
+            for _ in range(1 + (parameter.multiple and rng.random() < 0.5)):
+                words += [parameter.opts[0], value(parameter, rng)]
+    if rng.random() < 0.05:
+        words.insert(rng.randrange(len(words) + 1), rng.choice(("--nonsense", "extra", "--", "-")))
+    return words
+
+
+@pytest.fixture(scope="module")
+def pipes() -> dict[str, Model]:
+    return {name: open_model(name) for name in MODELS}
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipes: dict[str, Model]) -> Path:
+    """A folder to work in, where nothing that computes long does so."""
+
+    def reached(*_: object, **__: object) -> None:
+        raise ValueError(REACHED)
+
+    for place in HEAVY:
+        monkeypatch.setattr(place, reached)
+    monkeypatch.setattr("invlib.cli.seeds.find_seed", checked_seeds)
+    schedulers = {name: model.pipe.scheduler for name, model in pipes.items()}
+
+    def opened(name: str, *, device: str = "cpu", **more: Any) -> Model:
+        if name in pipes and device == "cpu":
+            pipes[name].pipe.scheduler = schedulers[name]
+            return pipes[name]
+        return open_model(name, device=device, **more)
+
+    monkeypatch.setattr("invlib.cli.opening.open_model", opened)
+    monkeypatch.setattr("invlib.cli.regenerate.open_model", opened)
+    monkeypatch.setenv(TRACE, "1")  # what nobody has thought of is a failure here
+    monkeypatch.chdir(tmp_path)
+    Path("good.png").write_bytes(image("PNG"))
+    Path("good.safetensors").write_bytes(noises()[0])
+    Path("keys.json").write_text(json.dumps(KEYS))
+    Path("call.json").write_text(json.dumps({"prompt": "a person"}))
+    Path("broken.json").write_text('{"prompt": ')
+    Path("empty.png").touch()
+    Path("folder").mkdir()
+    return tmp_path
+
+
+def checked_seeds(noise: Any, seeds: Any, **options: Any) -> None:
+    """The search for a seed as far as its options are looked at."""
+    search = invlib.find_seed
+    if len(seeds) > 1000 or options["threads"] is not None:
+        raise ValueError(REACHED)
+    search(noise, seeds, **options | {"seconds": 0.01})
+    raise ValueError(REACHED)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """All files in a folder and below it."""
+    return {str(f): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def check(words: list[str], room: Path) -> int:
+    """Run a command that must end in words; return its exit code."""
+    before = listing(room)
+    result = CliRunner().invoke(app, words)
+    said = [line for line in result.stderr.splitlines() if not line.startswith("... ")]
+    assert result.exception is None or isinstance(result.exception, SystemExit), words
+    assert result.exit_code in (0, 1, 2, 3), words
+    if result.exit_code in (1, 2):
+        assert len(said) == 1 and said[0].startswith("error: "), (words, said)
+        assert said[0].isprintable() and not result.stdout, (words, said)
+        assert len(said[0]) > len("error: x"), words
+        assert listing(room) == before, words
+    return result.exit_code
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_bad_options_end_in_one_line_and_leave_no_file(
+    name: str, room: Path, counted: Callable[..., None]
+) -> None:
+    count = amount(12, 700)
+    for seed in range(count):
+        words = arguments(COMMANDS[name], random.Random(f"{name} {seed}"))
+        try:
+            check(words, room)
+        except BaseException as error:
+            raise AssertionError(f"{words}: {type(error).__name__}: {error}") from error
+    counted("cases", count)
+
+
+def test_there_are_commands_and_their_options_are_known() -> None:
+    assert {"demo", "sample", "invert", "watermark embed", "watermark identify"} <= {*COMMANDS}
+    kinds = {p.type.name for command in COMMANDS.values() for p in command.parameters}
+    assert {"choice", "path", "integer range", "float range"} & kinds >= {"choice", "path"}
+
+
+@pytest.mark.parametrize("columns", ["40", "1"])
+def test_help_of_every_command_fits_a_narrow_terminal(
+    columns: str, monkeypatch: pytest.MonkeyPatch, counted: Callable[..., None]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERMINAL_WIDTH", columns)
+    monkeypatch.setenv("NO_COLOR", "1")
+    for command in COMMANDS.values():
+        result = CliRunner().invoke(app, [*command.words, "--help"])
+        assert result.exit_code == 0 and "\x1b" not in result.stdout
+        if columns == "40":
+            assert max(map(len, result.stdout.splitlines())) <= 40
+    counted("cases", len(COMMANDS))
+
+
+def test_two_outputs_with_one_name_are_refused(room: Path) -> None:
+    words = ["edit", "good.png", "--to", "a person", "-o", "new.png", "--overlay", "./new.png"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1 and "give them two names" in result.stderr
+
+
+def test_a_file_that_comes_meanwhile_is_not_overwritten_and_nothing_is_lost(room: Path) -> None:
+    from invlib.cli.outputs import outputs
+
+    with outputs(Path("a.png"), Path("b.png"), force=False) as made:
+        for part in made.parts:
+            part.write_text("new")
+        Path("a.png").write_text("of another")
+    assert [str(file) for file in made.files] == ["a-1.png", "b.png"]
+    assert Path("a.png").read_text() == "of another"
+    assert Path("a-1.png").read_text() == Path("b.png").read_text() == "new"
+    with outputs(Path("a.png"), force=True) as made:
+        made.parts[0].write_text("newer")
+    assert Path("a.png").read_text() == "newer"
+    assert not [*room.glob(".*")]
+
+
+def test_if_one_of_two_outputs_fails_none_is_left(
+    room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture is written first, then the disk is full."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    noise = torch.zeros(1, 4, 8, 8)
+    entrance = invlib.pipelines.entrance.Entrance.argument(noise)
+    reading = SimpleNamespace(entrance=entrance, stage=None)
+    picture = next(iter(pictures_of(Path("good.png"))))
+    monkeypatch.setattr("invlib.cli.sample.read", lambda *_: reading)
+    monkeypatch.setattr("invlib.cli.sample.draw", lambda *_: noise)
+    monkeypatch.setattr("invlib.cli.sample.regenerate", lambda *_, **__: [picture])
+    monkeypatch.setattr("invlib.cli.sample.write_noise", full)
+    before = listing(room)
+    words = ["sample", "-o", "new.png", "--noise", "new.safetensors", "--steps", "2"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1 and "No space left" in result.stderr
+    assert listing(room) == before
+
+
+def pictures_of(path: Path) -> list[Any]:
+    from invlib.cli.files import read_pictures
+
+    return read_pictures(path)[0]
+
+
+def test_text_of_strangers_gives_the_terminal_no_orders() -> None:
+    from invlib.cli.errors import one_line
+    from invlib.cli.report import _text
+
+    assert "\x1b" not in one_line("\x1b[2J\x07 boo\r\n") + _text("\x1b]0;title\x07")
+    assert _text("two\nlines") == "two\nlines"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_a_folder_that_may_not_be_written_to_is_refused_before_the_work(room: Path) -> None:
+    words = ["sample", "-o", "folder/new.png"]
+    Path("folder").chmod(0o555)
+    room.chmod(0o755)
+    parent = room
+    while parent != parent.parent and parent.owner() == "root" and str(parent) != "/tmp":
+        parent.chmod(parent.stat().st_mode | 0o055)
+        parent = parent.parent
+    os.seteuid(65534)
+    try:
+        result = CliRunner().invoke(app, words)
+    finally:
+        os.seteuid(0)
+    assert result.exit_code == 1 and "may not be written to" in result.stderr
