@@ -76,8 +76,8 @@ def _read_file(path: Path, among: int = 1) -> tuple[list[Image.Image], list[str]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is said of it stands in the sentence below
             with Image.open(path, formats=kinds) as picture:
+                turned = picture.getexif().get(ORIENTATION, 1)  # Pillow forgets that of a TIFF
                 frames, note = [*_frames(picture, MOST // among)], lossy_note(picture)
-                turned = picture.getexif().get(ORIENTATION, 1)
     except TooLarge as error:
         raise ValueError(f"{path} {error}") from error
     except Exception as error:  # Pillow's readers raise anything on files that are made for it
