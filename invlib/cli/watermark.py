@@ -145,6 +145,7 @@ def identify(
             raise ValueError(f"--{name} must be above 0 and below 1, got {value:g}")
     frames, notes = read_pictures(picture)
     told = read_keys(keys)
+    _check_passages(passages)
     if errors is not None and not errors.exists():
         free(errors, force=False, suffix=".safetensors")
     opened, given = open_call(
@@ -159,6 +160,8 @@ def identify(
         steps=steps,
     )
     pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
+    with scene(pipe, None, asked) as read:
+        made(told, read.planes.shape[1:])  # before errors are measured, not after
     with counting(pipe, "measuring errors"):
         measured = _measured(pipe, asked, errors, passages, pictures)
     with counting(pipe, "inverting the picture"), scene(pipe, None, asked) as read:
@@ -180,14 +183,20 @@ def _measured(
     """The errors in a file, or measured now and written to it."""
     if path is not None and path.exists():
         return ErrorModel.load(path)
-    names = [name.strip() for name in passages.split(",")]
-    unknown = [name for name in names if name not in PASSAGES]
-    if unknown:
-        raise ValueError(f"--passages {unknown[0]!r} is none of {', '.join(PASSAGES)}")
+    names = _check_passages(passages)
     found = measure_errors(pipe, passages=names, pictures=pictures, progress=False, **asked)
     if path is not None:
         found.save(path)
     return found
+
+
+def _check_passages(passages: str) -> list[str]:
+    """The names in ``--passages``."""
+    names = [name.strip() for name in passages.split(",")]
+    unknown = [name for name in names if name not in PASSAGES]
+    if unknown:
+        raise ValueError(f"--passages {unknown[0]!r} is none of {', '.join(PASSAGES)}")
+    return names
 
 
 def _facts(found: Identification) -> dict[str, Any]:

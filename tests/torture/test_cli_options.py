@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import os
@@ -182,7 +183,7 @@ def put(monkeypatch: pytest.MonkeyPatch, place: str, what: Any) -> None:
 def checked_seeds(noise: Any, seeds: Any, **options: Any) -> None:
     """The search for a seed as far as its options are looked at."""
     search = invlib.find_seed
-    if len(seeds) > 1000 or options["threads"] is not None:
+    if len(seeds) > 1000 or not isinstance(options["generator"], str):
         raise ValueError(REACHED)
     search(noise, seeds, **options | {"seconds": 0.01})
     raise ValueError(REACHED)
@@ -289,6 +290,53 @@ def test_if_one_of_two_outputs_fails_none_is_left(
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 1 and "No space left" in result.stderr
     assert listing(room) == before
+
+
+PROMPTS: tuple[Any, ...] = (
+    *("", " ", "\n", "a person", "a person" * 2000, "é" * 5000, "\0", "\ud800", "\x1b[2J"),
+    *(5, True, None, [], [[]], [""], ["a person", 5], {"a": 1}, [None], "a" * 10**6, "\u202e"),
+)
+COMMANDS_WITH_CALLS = (
+    ("sample", "-o", "new.png"),
+    ("invert", "good.png", "-o", "new.safetensors"),
+    ("edit", "good.png", "--to", "a person", "-o", "new.png"),
+    ("identify", "good.png", "--prompt", "a person"),
+    ("watermark", "embed", "--keys", "keys.json", "--owner", "Ann", "-o", "new.png"),
+    ("watermark", "identify", "good.png", "--keys", "keys.json"),
+)
+
+
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
+def test_odd_prompts_and_arguments_of_a_call_are_data(
+    name: str, room: Path, counted: Callable[..., None]
+) -> None:
+    """Whatever stands there: it is refused in a line, or handed to the pipeline as it is."""
+    for prompt in PROMPTS:
+        Path("call.json").write_text(json.dumps({name: prompt}))
+        for words in COMMANDS_WITH_CALLS:
+            check([*words, "--call", "call.json"], room)
+    counted("inputs", len(PROMPTS) * len(COMMANDS_WITH_CALLS))
+
+
+@pytest.mark.parametrize(
+    "profile", ["../..", "tiny'); import os; ('", '"\n1/0', "\0", "tiny\\", ""]
+)
+def test_parameters_of_notebooks_are_data(profile: str, counted: Callable[..., None]) -> None:
+    """The cell that papermill puts into a notebook holds a value and runs nothing."""
+    import nbformat
+    from papermill.parameterize import parameterize_notebook
+
+    from invlib.reproduce.models.profiles import known
+
+    page = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "python3", "language": "python"}}
+    )
+    made = parameterize_notebook(page, {"profile": profile})
+    (line,) = ast.parse(made.cells[0].source).body
+    assert isinstance(line, ast.Assign) and ast.literal_eval(line.value) == profile
+    with pytest.raises(ValueError, match="profile"):
+        known(profile)
+    counted("inputs")
 
 
 def pictures_of(path: Path) -> list[Any]:
