@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from types import UnionType
@@ -235,7 +236,7 @@ def _checked(path: Path, latents: Tensor, values: dict[str, Any]) -> NoiseFile:
 
 def _unfit(noise: NoiseFile) -> str:
     """What an entry of a file cannot be, or nothing."""
-    for name, hint in get_type_hints(NoiseFile).items():
+    for name, hint in _hints().items():
         if not _is(getattr(noise, name), hint):
             return f"{name} is {str(getattr(noise, name))[:40]!r}"
     if not isinstance(getattr(torch, noise.dtype, None), torch.dtype):
@@ -248,6 +249,12 @@ def _unfit(noise: NoiseFile) -> str:
     if noise.number < 0 or (noise.seed is not None and noise.seed not in SEEDS):
         return f"number {noise.number}, seed {noise.seed}"
     return ""
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    """The types of the entries."""
+    return get_type_hints(NoiseFile)
 
 
 def _is(value: Any, hint: Any) -> bool:

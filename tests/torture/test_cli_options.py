@@ -328,9 +328,8 @@ def test_parameters_of_notebooks_are_data(profile: str, counted: Callable[..., N
 
     from invlib.reproduce.models.profiles import known
 
-    page = nbformat.v4.new_notebook(
-        metadata={"kernelspec": {"name": "python3", "language": "python"}}
-    )
+    kernel = {"name": "python3", "language": "python", "display_name": "Python"}
+    page = nbformat.v4.new_notebook(metadata={"kernelspec": kernel, "papermill": {}})
     made = parameterize_notebook(page, {"profile": profile})
     (line,) = ast.parse(made.cells[0].source).body
     assert isinstance(line, ast.Assign) and ast.literal_eval(line.value) == profile

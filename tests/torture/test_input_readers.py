@@ -22,7 +22,7 @@ READERS = readers()
 SLOW = 60.0  # seconds that no file takes, on a busy machine
 ATHERIS = Path(__file__).with_name("fuzzing.py")
 opened: list[str] | None = None  # what the audit hook has seen since it was emptied
-FORBIDDEN = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "exec", "compile"}
+FORBIDDEN = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"}
 FORBIDDEN |= {
     "socket.connect",
     "socket.getaddrinfo",
@@ -34,7 +34,12 @@ FORBIDDEN |= {
 
 def watch(event: str, arguments: tuple[Any, ...]) -> None:
     if opened is not None:
-        if event in FORBIDDEN:
+        if event in ("exec", "compile"):
+            code = arguments[0] if event == "exec" else arguments[1]
+            name = str(getattr(code, "co_filename", code))
+            if not name.endswith(".py"):  # else a module is imported
+                opened.append(f"{event} {name}")
+        elif event in FORBIDDEN:
             opened.append(event)
         elif event == "open" and isinstance(arguments[0], str | bytes):
             name = arguments[0]
