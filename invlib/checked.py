@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from .whole import write_text
+
 MANIFEST = "SHA256SUMS"
 
 
@@ -36,7 +38,7 @@ def check(folder: Path, prefix: str) -> str:
 def write_sums(folder: Path, files: Iterable[Path]) -> None:
     """Write the manifest of a folder: the SHA-256 of each of the files."""
     lines = [f"{_digest(f)}  {f.relative_to(folder).as_posix()}" for f in sorted(files)]
-    (folder / MANIFEST).write_text("\n".join(lines) + "\n")
+    write_text(folder / MANIFEST, "\n".join(lines) + "\n")
 
 
 def _digest(file: Path) -> str:
