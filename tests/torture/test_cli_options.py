@@ -209,6 +209,7 @@ def check(words: list[str], room: Path) -> int:
     return result.exit_code
 
 
+@pytest.mark.found("Seeds of more than 64 bits and other unforeseen errors ended in tracebacks.")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_bad_options_end_in_one_line_and_leave_no_file(
     name: str, room: Path, counted: Callable[..., None]
@@ -247,12 +248,14 @@ def test_help_of_every_command_fits_a_narrow_terminal(
     counted("cases", len(COMMANDS))
 
 
+@pytest.mark.found("Two outputs of one name were written over each other.")
 def test_two_outputs_with_one_name_are_refused(room: Path) -> None:
     words = ["edit", "good.png", "--to", "a person", "-o", "new.png", "--overlay", "./new.png"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 1 and "give them two names" in result.stderr
 
 
+@pytest.mark.found("A file that came while a command ran was overwritten.")
 def test_a_file_that_comes_meanwhile_is_not_overwritten_and_nothing_is_lost(room: Path) -> None:
     from invlib.cli.outputs import outputs
 
@@ -269,6 +272,7 @@ def test_a_file_that_comes_meanwhile_is_not_overwritten_and_nothing_is_lost(room
     assert not [*room.glob(".*")]
 
 
+@pytest.mark.found("A command whose second file could not be written left the first.")
 def test_if_one_of_two_outputs_fails_none_is_left(
     room: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,6 +348,7 @@ def pictures_of(path: Path) -> list[Any]:
     return read_pictures(path)[0]
 
 
+@pytest.mark.found("Text in a noise file could give orders to the terminal.")
 def test_text_of_strangers_gives_the_terminal_no_orders() -> None:
     from invlib.cli.errors import one_line
     from invlib.cli.report import _text

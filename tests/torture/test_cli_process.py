@@ -74,6 +74,7 @@ STREAMS = {  # how a shell says it, the words, and the exit code
 }
 
 
+@pytest.mark.found("A standard output or error that is closed or full ended in a traceback.")
 @pytest.mark.parametrize(
     "name",
     [
@@ -134,6 +135,7 @@ def read(master: int) -> Iterator[bytes]:
         yield part
 
 
+@pytest.mark.found("The line of progress was longer than a narrow terminal.")
 @pytest.mark.torture
 @pytest.mark.parametrize("colour", [{}, {"NO_COLOR": "1"}])
 def test_a_terminal_of_40_columns(
@@ -170,6 +172,7 @@ def interrupted(words: list[str], folder: Path, seconds: float, number: int) -> 
     return child.returncode, said
 
 
+@pytest.mark.found("Ctrl-C while the library loads ended in a traceback.")
 @pytest.mark.torture
 def test_interrupted_at_any_moment(tmp_path: Path, counted: Callable[..., None]) -> None:
     """Nothing but a line is said, and what is there is whole, or there is nothing."""

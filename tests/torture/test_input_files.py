@@ -71,6 +71,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.found("A picture could start Ghostscript, or take memory without an end.")
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_are_refused_before_they_go_off(
     name: str, tmp_path: Path, counted: Callable[..., None]
@@ -87,6 +88,7 @@ def test_bombs_are_refused_before_they_go_off(
     counted("inputs")
 
 
+@pytest.mark.found("All frames of a clip were unpacked, however many there were.")
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF", "WEBP"])
 def test_frames_are_counted_before_they_are_unpacked(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: Callable[..., None]
@@ -106,6 +108,7 @@ def test_frames_are_counted_before_they_are_unpacked(
     counted("inputs", 2)
 
 
+@pytest.mark.found("A mask or photograph that EXIF turns was taken as it lies.")
 @pytest.mark.parametrize("orientation", range(2, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_what_exif_turns_is_not_taken_as_it_lies(
@@ -213,6 +216,9 @@ def noise_with(folder: Path, **changes: Any) -> Path:
     return path
 
 
+@pytest.mark.found(
+    "A noise file could name anything of torch and diffusers as its dtype or scheduler."
+)
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -250,6 +256,7 @@ def test_a_noise_file_whose_entries_cannot_be_is_damaged(
 # --- calls
 
 
+@pytest.mark.found("A call could read outside of its folder, and seeds end in tracebacks.")
 @pytest.mark.parametrize(
     ("told", "said"),
     [
@@ -289,6 +296,7 @@ def test_a_call_reads_its_own_folder_and_is_only_data(
     counted("inputs")
 
 
+@pytest.mark.found("A call with many names took time with their square.")
 def test_many_names_are_read_in_no_time(tmp_path: Path) -> None:
     path = tmp_path / "call.json"
     path.write_text(json.dumps({str(n): n for n in range(200_000)}))
@@ -315,6 +323,9 @@ def folder_with(tmp_path: Path, **changes: Any) -> Path:
     return tmp_path / "model"
 
 
+@pytest.mark.found(
+    "The folder of a pipeline could name modules that older versions of diffusers import."
+)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -351,6 +362,7 @@ class Evil:
         return (Path.touch, (self.flag,))
 
 
+@pytest.mark.found("Pickled weights of a folder were loaded, and before its hash was compared.")
 def test_pickled_weights_are_refused_and_do_not_run(
     tmp_path: Path, counted: Callable[..., None]
 ) -> None:

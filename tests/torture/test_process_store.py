@@ -86,6 +86,7 @@ def test_two_runs_at_once_on_one_store(tmp_path: Path, counted: Callable[..., No
         counted("faults")
 
 
+@pytest.mark.found("Two runs that wrote one results file could put half of it into place.")
 def test_two_writers_of_one_results_file(tmp_path: Path, counted: Callable[..., None]) -> None:
     """With one name for what is not finished, one would put the other's half into place."""
     path, rounds = tmp_path / "a.json", amount(20, 300)
@@ -103,6 +104,7 @@ def test_two_writers_of_one_results_file(tmp_path: Path, counted: Callable[..., 
     counted("faults", 2 * rounds)
 
 
+@pytest.mark.found("Who found a damaged result could put aside the one that another had made.")
 def test_one_that_is_late_does_not_put_a_good_result_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: Callable[..., None]
 ) -> None:
@@ -128,6 +130,7 @@ def test_one_that_is_late_does_not_put_a_good_result_aside(
     counted("faults")
 
 
+@pytest.mark.found("A result under the name of another, or with a changed value, was taken.")
 @pytest.mark.parametrize("damage", ["swapped", "a value", "a name", "cut", "empty", "of another"])
 def test_damaged_and_swapped_results_are_made_again(
     tmp_path: Path, damage: str, counted: Callable[..., None]
@@ -213,6 +216,7 @@ def train(path: Path, steps: int, save_every: float = 0.0) -> None:
     )
 
 
+@pytest.mark.found("A full disk left unfinished files in the store and half error models.")
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("most", [0, 100, 4000])
 def test_a_full_disk_is_said_and_leaves_what_was_there(
@@ -248,6 +252,7 @@ def test_a_writer_that_is_interrupted_leaves_what_was_there(
     counted("faults")
 
 
+@pytest.mark.found("Checkpoints of training were written and read with pickle.")
 def test_killed_while_training_it_goes_on_where_it_was(
     tmp_path: Path, counted: Callable[..., None]
 ) -> None:
