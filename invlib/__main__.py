@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from .extras import explained
 
-FAILED, INTERRUPTED = 1, 130
+INTERRUPTED = 130
 
 
 def main() -> None:
@@ -17,12 +17,7 @@ def main() -> None:
         sys.stdout.flush()
     except OSError as error:
         _let_go(sys.stdout)
-        if not code:
-            code = f"error: cannot write the answer: {error.strerror}"
-    if isinstance(code, str):
-        with suppress(OSError):
-            print(code, file=sys.stderr)
-        code = FAILED
+        code = code or f"error: cannot write the answer: {error.strerror}"
     sys.exit(code)
 
 
