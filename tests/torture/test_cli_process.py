@@ -218,7 +218,7 @@ def test_killed_at_any_moment(tmp_path: Path, counted: Callable[..., None]) -> N
 @pytest.mark.torture
 def test_a_full_disk_leaves_no_file(tmp_path: Path, counted: Callable[..., None]) -> None:
     """The shell's limit on the length of files: the picture fits, its noise does not."""
-    for most in (0, 1, 4, 12):  # of 1024 bytes
+    for most in (1, 4, 12):  # of 1024 bytes; with none PyTorch itself cannot be imported
         words = " ".join(SAMPLE)
         script = f"trap '' XFSZ; ulimit -f {most}; exec '{sys.executable}' -m invlib {words}"
         done = subprocess.run(
