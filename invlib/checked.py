@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from .whole import write_text
+
 MANIFEST = "SHA256SUMS"
 
 
@@ -17,13 +19,17 @@ def check(folder: Path, prefix: str) -> str:
 
     Raises:
         FileNotFoundError: if the manifest or a file is missing.
-        OSError: if a file is not the one that was published.
+        OSError: if a file is not the one that was published, or the manifest does not name it.
     """
     manifest = folder / MANIFEST
     if not manifest.exists():
         raise FileNotFoundError(f"no weights in {folder.name}; run 'make train' to make them")
-    lines = [line.split(maxsplit=1) for line in manifest.read_text().splitlines()]
-    wanted = {path: digest for digest, path in lines if path.startswith(prefix)}
+    lines = [line.partition("  ") for line in manifest.read_text().splitlines()]
+    wanted = {path: digest for digest, _, path in lines if path.startswith(prefix)}
+    here = {f.relative_to(folder).as_posix() for f in folder.rglob("[!.]*") if f.is_file()}
+    if not wanted or (unnamed := {p for p in here if p.startswith(prefix)} - {*wanted}):
+        told = f"does not name {min(unnamed)}" if wanted else f"names nothing of {prefix}"
+        raise OSError(f"the manifest {MANIFEST} of weights {told}; install invlib again")
     for path, digest in wanted.items():
         file = folder / path
         if not file.exists():
@@ -36,7 +42,7 @@ def check(folder: Path, prefix: str) -> str:
 def write_sums(folder: Path, files: Iterable[Path]) -> None:
     """Write the manifest of a folder: the SHA-256 of each of the files."""
     lines = [f"{_digest(f)}  {f.relative_to(folder).as_posix()}" for f in sorted(files)]
-    (folder / MANIFEST).write_text("\n".join(lines) + "\n")
+    write_text(folder / MANIFEST, "\n".join(lines) + "\n")
 
 
 def _digest(file: Path) -> str:

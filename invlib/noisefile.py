@@ -6,9 +6,11 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 KEY = "invlib"  # of the one JSON text in the metadata
+MOST_TIMES = 100_000  # of a scheduler; those of diffusers have 1000
+SEEDS = range(2**64)
 
 
 def save_noise(
@@ -193,7 +197,15 @@ class Foreign(ValueError):  # noqa: N818 - it names the fact
     """The file was not written by this version of invlib."""
 
 
-DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+DAMAGES = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+)
 
 
 def _other_format(path: Path, written: Any) -> str:
@@ -213,11 +225,61 @@ def _checked(path: Path, latents: Tensor, values: dict[str, Any]) -> NoiseFile:
         raise ValueError(f"the metadata of {path} are damaged ({error})") from error
     if noise.kind not in get_args(Kind) or type(noise.number) is not int:
         raise ValueError(f"the metadata of {path} are damaged (entrance {noise.kind!r})")
+    if problem := _unfit(noise):
+        raise ValueError(f"the metadata of {path} are damaged ({problem})")
     if not latents.is_floating_point() or latents.ndim < 2 or not len(latents):
         raise ValueError(f"{path} holds no noise: {latents.dtype} {tuple(latents.shape)}")
     if not torch.isfinite(latents).all():
         raise ValueError(f"the noise in {path} contains NaN or infinity")
     return noise
+
+
+def _unfit(noise: NoiseFile) -> str:
+    """What an entry of a file cannot be, or nothing."""
+    for name, hint in _hints().items():
+        if not _is(getattr(noise, name), hint):
+            return f"{name} is {str(getattr(noise, name))[:40]!r}"
+    if not isinstance(getattr(torch, noise.dtype, None), torch.dtype):
+        return f"{noise.dtype[:40]!r} is no dtype"
+    if not noise.scheduler.isidentifier() or _is_other(noise.scheduler):
+        return f"{noise.scheduler[:40]!r} is no scheduler"
+    times = noise.scheduler_config.get("num_train_timesteps", 1)
+    if not isinstance(times, int | None) or (times or 0) > MOST_TIMES:
+        return f"a scheduler of {times!r} times"
+    if noise.number < 0 or (noise.seed is not None and noise.seed not in SEEDS):
+        return f"number {noise.number}, seed {noise.seed}"
+    return ""
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    """The types of the entries."""
+    return get_type_hints(NoiseFile)
+
+
+def _is(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type that an entry of a noise file has."""
+    if hint is Any or isinstance(value, Tensor):
+        return True
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in inner
+    if origin in (Union, UnionType):
+        return any(_is(value, one) for one in inner)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_is(part, inner[0]) for part in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint
+
+
+def _is_other(name: str) -> bool:
+    """Whether diffusers knows a name that is not one of a scheduler."""
+    import diffusers
+
+    return not name.endswith("Scheduler") and hasattr(diffusers, name)
 
 
 def _restored(value: Any) -> Any:

@@ -109,7 +109,10 @@ def _unpack(value: Any, tensor: Callable[[str], Tensor], device: Any) -> Any:
             need("diffusers", "PIL")
             from PIL import Image
 
-            return Image.frombytes(mode, (width, height), tensor(name).numpy().tobytes())
+            pixels = tensor(name).numpy().tobytes()
+            if min(width, height) < 1 or width * height > 8 * len(pixels):  # mode "1": 8 a byte
+                raise ValueError(f"a picture of {width} x {height} in {len(pixels)} bytes")
+            return Image.frombytes(mode, (width, height), pixels)
         case {"generator": str(name), "device": str(where)}:
             return _generator(tensor(name), where)
     raise ValueError(f"an argument of an unknown kind: {', '.join(value)}")

@@ -14,9 +14,9 @@ import typer
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..pipelines.images import picture_kind
 from ..pipelines.options import OPTIONS
 from .files import read_picture
+from .json_file import read_json
 
 CallOption = Annotated[
     Path | None,
@@ -29,6 +29,7 @@ StepsOption = Annotated[
     int | None, typer.Option(help="number of steps; default the pipeline's own")
 ]
 
+SEEDS = range(2**64)
 FILES = 'a picture {"picture": FILE} or a tensor {"tensors": FILE, "name": NAME}'
 
 
@@ -102,8 +103,9 @@ def unguided(pipe: Any, call: Mapping[str, Any]) -> dict[str, Any]:
 def read_call(path: Path, *, device: Any = "cpu") -> dict[str, Any]:
     """The arguments in a JSON file.
 
-    A value may be a picture or a tensor in another file, whose name is relative to this one, or
-    the random generator of a seed: ``{"seed": 7}``.
+    A value may be a picture or a tensor in another file, in the folder of this one or below, by
+    its name relative to it, or the random generator of a seed: ``{"seed": 7}``. Nothing else is
+    read, and nothing is run.
 
     Args:
         path: the file.
@@ -113,33 +115,13 @@ def read_call(path: Path, *, device: Any = "cpu") -> dict[str, Any]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not a JSON object, or refers to what is no picture or tensor.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    if kind := picture_kind(path):
-        raise ValueError(f"{path} is a picture ({kind}), no JSON file with the arguments of a call")
-    try:
-        values = json.loads(
-            path.read_text(encoding="utf-8"),
-            object_pairs_hook=_once,
-            parse_constant=_no_constant,
-        )
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON file that can be read ({error})") from error
+    values = read_json(path, "JSON file with the arguments of a call")
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold a JSON object: the arguments of the pipeline's call")
-    return {name: _value(value, path, name, device) for name, value in values.items()}
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{twice[0]!r} is given twice")
-    return dict(pairs)
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
+    try:
+        return {name: _value(value, path, name, device) for name, value in values.items()}
+    except RecursionError as error:
+        raise ValueError(f"{path} is no call: its values are too deep in each other") from error
 
 
 def _value(value: Any, path: Path, name: str, device: Any) -> Any:
@@ -153,7 +135,7 @@ def _value(value: Any, path: Path, name: str, device: Any) -> Any:
             return read_picture(_beside(path, name, file))
         case {"tensors": str(file), "name": str(entry), **rest} if not rest:
             return _read_tensor(_beside(path, name, file), entry).to(device)
-        case {"seed": int(seed), **rest} if not rest:
+        case {"seed": int(seed), **rest} if not rest and type(seed) is int and seed in SEEDS:
             return torch.Generator().manual_seed(seed)
     if {"picture", "tensors", "seed"} & set(value):
         raise ValueError(
@@ -164,9 +146,12 @@ def _value(value: Any, path: Path, name: str, device: Any) -> Any:
 
 
 def _beside(path: Path, name: str, file: str) -> Path:
-    """The file of a relative name, beside the one that names it."""
+    """The file of a relative name, in the folder of the one that names it, or below."""
     if Path(file).is_absolute():
         raise ValueError(f"{path}: {name} names {file}; give a path relative to {path.name}")
+    found, folder = (path.parent / file).resolve(), path.parent.resolve()
+    if not found.is_relative_to(folder):
+        raise ValueError(f"{path}: {name} names {file}, which is not in its folder: copy it there")
     return path.parent / file
 
 

@@ -12,7 +12,8 @@ import typer
 
 from ..watch import Watch, watching
 from .errors import NOT_EXACT
-from .files import free
+from .opening import SeedOption
+from .outputs import free, outputs
 from .report import show
 from .ticker import follow, say
 
@@ -41,7 +42,7 @@ def demo(
     sampler: Annotated[Sampler, typer.Option(help="DDIM or a DPM-Solver++")] = Sampler.dpm_2m,
     steps: Annotated[int, typer.Option(min=1, help="number of steps")] = 10,
     guidance_scale: Annotated[float, typer.Option(help="guidance scale")] = 3.0,
-    seed: Annotated[int, typer.Option(min=0, help="seed of the noise")] = 0,
+    seed: SeedOption = 0,
     force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
@@ -65,10 +66,11 @@ def demo(
     say("making the portrait, and inverting it naively and exactly")
     with watching(Watch(callback=follow)):
         shown = compare(setting)
-    save(draw(shown), caption(shown), output)
+    with outputs(output, force=force) as made:
+        save(draw(shown), caption(shown), made.parts[0])
     about = {"prompt": setting.prompt, "setting": str(setting)}
     found = {name: (_facts if as_json else _words)(trip) for name, trip in shown.trips.items()}
-    show(about | found | {"picture": str(output)}, as_json=as_json)
+    show(about | found | {"picture": str(made.files[0])}, as_json=as_json)
     verdict = shown.trips["exact"].certificate.verdict[0]
     if verdict != "exact":
         typer.echo(f"not certified exact: {verdict}; try a lower --guidance-scale", err=True)

@@ -18,10 +18,11 @@ from .call import (
     with_prompt,
 )
 from .errors import NOT_EXACT
-from .files import free, read_picture, write_picture
+from .files import read_picture
 from .invert import BatchOption, Method, MethodOption, SecondsOption
 from .model import Dtype, check_words
 from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
+from .outputs import different, free, write_pictures
 from .report import show
 from .ticker import follow, say
 
@@ -111,10 +112,10 @@ def edit(
     say("reading the pipeline")
     asked = with_prompt(opened.pipe, asked)
     done = edit_image(opened.pipe, given, where, to, options=options, **asked)
-    write_picture(output, done.picture)
-    if overlay is not None:
-        write_picture(overlay, done.overlay())
-    show(summary(done) | {"file": str(output)}, as_json=as_json)
+    names = [output] if overlay is None else [output, overlay]
+    drawn = [done.picture] if overlay is None else [done.picture, done.overlay()]
+    files = write_pictures(names, drawn, force=force)
+    show(summary(done) | {"file": str(files[0])}, as_json=as_json)
     _judged(done)
 
 
@@ -126,6 +127,7 @@ def _check(
         raise ValueError("give --mask or --words, not both")
     for file in (output, *([] if overlay is None else [overlay])):
         free(file, force=force, suffix=".png")
+    different(output, overlay)
 
 
 def _judged(done: ImageEdit) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,8 @@ from typer.core import TyperGroup
 from ..extras import explained
 from ..memory import is_full
 
-FAILED, USAGE, NOT_EXACT = 1, 2, 3
+FAILED, USAGE, NOT_EXACT, INTERRUPTED = 1, 2, 3, 130
+TRACE = "INVLIB_TRACEBACK"  # environment variable: let what is not expected end in a traceback
 UsageError: Any = typer.BadParameter.__bases__[0]  # of click, or of the copy that typer has
 EXPECTED = (ValueError, TypeError, OSError, NotImplementedError, OverflowError)
 FULL = "out of memory; give a lower --max-batch to invert, a smaller --dtype, or another --device"
@@ -72,12 +74,33 @@ class Reported(TyperGroup):
             problem = explained(error)
         except EXPECTED as error:
             problem = spelled(str(error) or type(error).__name__)
-        except (RuntimeError, MemoryError) as error:
-            if not is_full(error):
+        except (typer.Exit, typer.Abort):
+            raise
+        except KeyboardInterrupt:
+            typer.echo("error: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            if os.environ.get(TRACE):
                 raise
-            problem = FULL
-        typer.echo(f"error: {' '.join(problem.split())}", err=True)
+            problem = FULL if is_full(error) else _unexpected(error)
+        typer.echo(f"error: {one_line(problem)}", err=True)
         raise typer.Exit(FAILED)
+
+
+def harmless(text: str) -> str:
+    """A text without what a terminal would take as a command, or could not write."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def one_line(text: str) -> str:
+    """A harmless text without line breaks."""
+    return harmless(" ".join(text.split()))
+
+
+def _unexpected(error: Exception) -> str:
+    """What no one has thought of."""
+    said = f"{type(error).__name__}: {error}".rstrip(": .")
+    return f"{said} (this is not expected: {TRACE}=1 shows where it comes from; please report it)"
 
 
 def spelled(problem: str) -> str:
@@ -97,7 +120,7 @@ def _ended(error: Any) -> Exception:
     problem = problem[:1].lower() + re.sub(r" \(Possible options: .*\)$", "", problem[1:])
     name = "invlib" if context is None else context.command_path
     hint = "" if context is None else _near(error, problem, context.command.get_params(context))
-    typer.echo(f"error: {problem}{hint} (`{name} --help` lists all)", err=True)
+    typer.echo(f"error: {one_line(problem + hint)} (`{name} --help` lists all)", err=True)
     return typer.Exit(USAGE)
 
 

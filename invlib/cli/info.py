@@ -10,6 +10,7 @@ import typer
 from ..portraits import MODELS, words
 from ..portraits.load import WEIGHTS, verify
 from ..rehearsal import keep, rehearse
+from ..rehearsal.table import known
 from .model import check_device
 from .opening import DeviceOption
 from .report import show, table
@@ -81,6 +82,7 @@ def rehearsal(
 ) -> None:
     """Measure what inversion costs on a network of full size with random weights."""
     check_device(device)
+    known(output)  # before hours of work, not after
     rows = rehearse(
         arch,
         steps=steps,

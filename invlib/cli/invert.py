@@ -28,9 +28,10 @@ from .call import (
     with_prompt,
 )
 from .errors import NOT_EXACT
-from .files import free, read_pictures
+from .files import read_pictures
 from .model import Dtype
 from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
+from .outputs import free, outputs
 from .report import show
 from .ticker import follow, say
 
@@ -136,13 +137,14 @@ def invert(
     )
     began = time.perf_counter()
     result = _searched(pipe, frames, options, asked, [*notes, *assumed])
-    noise = save_noise(output, result, opened)
+    with outputs(output, force=force) as made:
+        noise = save_noise(made.parts[0], result, opened)
     values = summary(result) | {
         "seconds": time.perf_counter() - began,
         "notes": list(result.notes),
         "model": f"{noise.model} {noise.model_hash[:12]}",
         "scheduler": noise.scheduler,
-        "file": str(output),
+        "file": str(made.files[0]),
     }
     show(values, as_json=as_json)
     if values["verdict"] != "exact":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from ..watermark import GaussianShading, ShadingKey, TreeRing, bits_of
 from ..watermark.ratios import Key
+from .json_file import read_json
 
 FORM = (
     '{"Ann": {"kind": "random", "seed": 1}, "Ben": {"kind": "rings", "values": [1.2, -0.3]}, '
@@ -34,17 +34,12 @@ def read_keys(path: Path) -> dict[str, Mapping[str, Any]]:
         FileNotFoundError: if there is no such file.
         ValueError: if it holds no keys.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"--keys {path} is no JSON file that can be read ({error})") from error
+    values = read_json(path, "file of keys", "--keys")
     if not isinstance(values, dict) or not values:
         raise ValueError(f"--keys {path} must hold keys by the names of their owners, as {FORM}")
     for name, told in values.items():
         kind = told.get("kind") if isinstance(told, dict) else None
-        if kind not in FIELDS:
+        if not isinstance(kind, str) or kind not in FIELDS:
             raise ValueError(f"--keys {path}: {name!r} has kind {kind!r}; use {', '.join(FIELDS)}")
         wrong = sorted(set(told) - FIELDS[kind] - {"kind"})
         if wrong:
@@ -69,7 +64,7 @@ def made(told: Mapping[str, Mapping[str, Any]], shape: tuple[int, ...]) -> dict[
             keys[name] = MAKE[values["kind"]](values, shape)
         except KeyError as error:
             raise ValueError(f"the key {name!r} of --keys has no {error.args[0]!r}") from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise ValueError(f"the key {name!r} of --keys: {error}") from error
     return keys
 

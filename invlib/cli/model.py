@@ -10,9 +10,13 @@ from typing import Any
 
 import torch
 
-from ..identity import Model, folder_hash
+from ..identity import WEIGHTS, Model, folder_hash
 from ..portraits import MODELS, load, portraits_denoiser
 from ..portraits.load import quiet, verify
+from .json_file import read_json
+
+LIBRARIES = ("diffusers", "transformers")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 class Dtype(StrEnum):
@@ -24,16 +28,21 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
-def open_model(name: str, *, dtype: str = "float32", device: str = "cpu") -> Model:
+def open_model(
+    name: str, *, dtype: str = "float32", device: str = "cpu", wanted: str = ""
+) -> Model:
     """An embedded model, or the pipeline in a folder; nothing is ever downloaded.
+
+    Weights are read from safetensors alone, and code that a folder brings is never run.
 
     Args:
         name: ``portraits``, ``portraits-pixel`` or a folder.
         dtype: dtype of its networks.
         device: where to put it.
+        wanted: the hash that a folder must have, which is looked at before it is loaded.
 
     Raises:
-        ValueError: if it is neither, or the device is not there.
+        ValueError: if it is neither, another one than wanted, or the device is not there.
         OSError: if its files are missing or damaged.
     """
     check_device(device)
@@ -55,18 +64,53 @@ def open_model(name: str, *, dtype: str = "float32", device: str = "cpu") -> Mod
         )
     if not (folder / "model_index.json").is_file():
         raise ValueError(f"{name} is no diffusers pipeline: it has no model_index.json")
+    check_folder(folder)
     digest = folder_hash(folder)
+    if wanted and not wanted.startswith(WEIGHTS) and digest != wanted:
+        raise ValueError(
+            f"{name} is not the model that is wanted: its hash is {digest}, not {wanted}; give the "
+            "one it was made with"
+        )
     from diffusers import DiffusionPipeline
 
     try:
         with quiet():
             pipe = DiffusionPipeline.from_pretrained(
-                folder, local_files_only=True, torch_dtype=kind
+                folder, local_files_only=True, torch_dtype=kind, use_safetensors=True
             )
     except Exception as error:  # whatever diffusers makes of a damaged folder
         raise ValueError(f"diffusers cannot load {name}: {error}") from error
     pipe.set_progress_bar_config(disable=True)
     return Model(str(folder.resolve()), digest, pipe.to(device))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse the folder of a pipeline that is more than classes of diffusers and their weights.
+
+    Older versions of diffusers import whatever module ``model_index.json`` names.
+
+    Raises:
+        ValueError: if it names something else, or holds weights only that need pickle.
+    """
+    import diffusers
+
+    index = read_json(folder / "model_index.json", "index of a pipeline")
+    if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
+        raise ValueError(f"{folder} is no diffusers pipeline: its model_index.json names no class")
+    for part, named in index.items():
+        if isinstance(named, list) and len(named) == 2 and named != [None, None]:
+            library = str(named[0])
+            if library not in LIBRARIES and not hasattr(diffusers.pipelines, library):
+                raise ValueError(
+                    f"the {part} of {folder} is of {library}, which is not diffusers or "
+                    "transformers: code of others is not run; load it in Python"
+                )
+    pickled = [f for f in folder.rglob("*") if f.suffix in PICKLED]
+    if pickled and not any(folder.rglob("*.safetensors")):
+        raise ValueError(
+            f"{folder} has weights in {pickled[0].name} only, which could run code: save them as "
+            "safetensors, with pipe.save_pretrained"
+        )
 
 
 def check_device(device: str) -> None:

@@ -19,6 +19,7 @@ SchedulerOption = Annotated[
     str | None, typer.Option(help="scheduler class of diffusers; default the model's own")
 ]
 DtypeOption = Annotated[Dtype, typer.Option(help="dtype of the networks")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**64 - 1, help="seed of the noise")]
 DeviceOption = Annotated[str, typer.Option(help="where to run")]
 
 

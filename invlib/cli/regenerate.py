@@ -11,9 +11,10 @@ from ..identity import Model
 from ..noisefile import NoiseFile, load_noise
 from ..repetition import Repetition
 from .errors import NOT_EXACT
-from .files import flat, free, names_for, read_pictures, write_picture
+from .files import flat, read_pictures
 from .model import open_model
 from .opening import DeviceOption
+from .outputs import free, names_for, write_pictures
 from .report import described, show
 from .ticker import counting
 
@@ -44,9 +45,7 @@ def regenerate(
         pictures = flat(stored.repeat(opened).pictures)
     if len(pictures) != len(names):  # clips of several frames
         names = _free_names(output, len(pictures), force=force)
-    for name, picture in zip(names, pictures, strict=True):
-        write_picture(name, picture)
-    files = [str(name) for name in names]
+    files = [str(name) for name in write_pictures(names, pictures, force=force)]
     show({"files": files, **_facts(stored)}, as_json=as_json)
 
 
@@ -89,7 +88,9 @@ def _said(found: Repetition) -> str:
 
 def _opened(stored: NoiseFile, model: str | None, device: str) -> Model:
     """The model of a noise file, or the one that is given."""
-    return open_model(model or stored.model, dtype=stored.dtype, device=device)
+    return open_model(
+        model or stored.model, dtype=stored.dtype, device=device, wanted=stored.model_hash
+    )
 
 
 def _free_names(output: Path, count: int, *, force: bool) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from .errors import harmless
 from .ticker import fall_silent
 
 
@@ -56,7 +57,7 @@ def _described(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else harmless(str(value))
 
 
 def _entry(value: Any) -> str:

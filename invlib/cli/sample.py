@@ -24,9 +24,17 @@ from .call import (
     StepsOption,
     with_prompt,
 )
-from .files import as_bytes, flat, free, write_picture
+from .files import as_bytes, flat
 from .model import Dtype
-from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
+from .opening import (
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    SchedulerOption,
+    SeedOption,
+    open_call,
+)
+from .outputs import free, outputs
 from .report import described, show
 from .ticker import counting
 
@@ -40,7 +48,7 @@ def sample(
     guidance_scale: GuidanceOption = None,
     steps: StepsOption = None,
     scheduler: SchedulerOption = None,
-    seed: Annotated[int, typer.Option(help="seed of the noise")] = 0,
+    seed: SeedOption = 0,
     noise: Annotated[Path | None, typer.Option(help="noise file to write as well")] = None,
     dtype: DtypeOption = Dtype.float32,
     device: DeviceOption = "cpu",
@@ -74,15 +82,16 @@ def sample(
         pictures = flat(regenerate(pipe, latents, asked, entrance=reading.entrance))
     if len(pictures) != 1:
         raise ValueError(f"the call makes {len(pictures)} pictures; sample writes one at a time")
-    write_picture(output, pictures[0])
-    if noise is not None:
-        marks = fingerprint(as_bytes(pictures))
-        write_noise(
-            noise, describe(latents, asked, opened, entrance=reading.entrance, pictures=marks)
-        )
+    files = [output] if noise is None else [output, noise]
+    with outputs(*files, force=force) as made:
+        pictures[0].save(made.parts[0], format="PNG")
+        if noise is not None:
+            marks = fingerprint(as_bytes(pictures))
+            known = describe(latents, asked, opened, entrance=reading.entrance, pictures=marks)
+            write_noise(made.parts[1], known)
     values: dict[str, Any] = {
-        "file": str(output),
-        "noise": None if noise is None else str(noise),
+        "file": str(made.files[0]),
+        "noise": None if noise is None else str(made.files[1]),
         "model": f"{opened.name} {opened.hash[:12]}",
         "scheduler": type(pipe.scheduler).__name__,
         "steps": defaults(pipe, asked).get("num_inference_steps"),

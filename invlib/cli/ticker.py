@@ -7,9 +7,10 @@ time. A thread of its own draws it, so that it is there while a long step comput
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -40,9 +41,14 @@ class Ticker:
             if self._over.is_set():
                 return
             line = f"... {seconds} {self.words}"
-            self.stream.write(f"\r{line[:118]}\x1b[K" if self.terminal else f"{line}\n")
-            self.stream.flush()
-            self.drawn = True
+            if self.terminal:
+                line = f"\r{line[: _width(self.stream) - 1]}\x1b[K"
+            else:
+                line += "\n"
+            with suppress(OSError):  # nobody reads it any more
+                self.stream.write(line)
+                self.stream.flush()
+                self.drawn = True
 
     def _run(self) -> None:
         wait = AFTER
@@ -56,8 +62,9 @@ class Ticker:
             over = self._over.is_set()
             self._over.set()
             if self.terminal and self.drawn and not over:
-                self.stream.write("\r\x1b[K")
-                self.stream.flush()
+                with suppress(OSError):
+                    self.stream.write("\r\x1b[K")
+                    self.stream.flush()
 
     def __enter__(self) -> Ticker:
         self._thread.start()
@@ -66,6 +73,13 @@ class Ticker:
     def __exit__(self, *_: object) -> None:
         self.end()
         self._thread.join()
+
+
+def _width(stream: TextIO) -> int:
+    """Columns of a terminal; 119 if it does not say."""
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or 119
+    return 119
 
 
 _running: list[Ticker] = []

@@ -24,10 +24,18 @@ from .call import (
     with_prompt,
 )
 from .errors import NOT_EXACT
-from .files import as_bytes, flat, free, read_pictures, write_picture
+from .files import as_bytes, flat, read_pictures
 from .keys import made, read_keys
 from .model import Dtype
-from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
+from .opening import (
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    SchedulerOption,
+    SeedOption,
+    open_call,
+)
+from .outputs import free, outputs
 from .report import show
 from .ticker import counting, ticked
 
@@ -52,7 +60,7 @@ def embed(
     guidance_scale: GuidanceOption = None,
     steps: StepsOption = None,
     scheduler: SchedulerOption = None,
-    seed: Annotated[int, typer.Option(help="seed of the rest of the noise")] = 0,
+    seed: SeedOption = 0,
     noise: Annotated[Path | None, typer.Option(help="noise file to write as well")] = None,
     dtype: DtypeOption = Dtype.float32,
     device: DeviceOption = "cpu",
@@ -82,11 +90,14 @@ def embed(
         entrance, latents, pictures = _marked(pipe, asked, {owner: told[owner]}, seed)
     if len(pictures) != 1:
         raise ValueError(f"the call makes {len(pictures)} pictures; embed writes one at a time")
-    write_picture(output, pictures[0])
-    if noise is not None:
-        marks = fingerprint(as_bytes(pictures))
-        write_noise(noise, describe(latents, asked, opened, entrance=entrance, pictures=marks))
-    show({"file": str(output), "owner": owner, "seed": seed}, as_json=as_json)
+    files = [output] if noise is None else [output, noise]
+    with outputs(*files, force=force) as done:
+        pictures[0].save(done.parts[0], format="PNG")
+        if noise is not None:
+            marks = fingerprint(as_bytes(pictures))
+            known = describe(latents, asked, opened, entrance=entrance, pictures=marks)
+            write_noise(done.parts[1], known)
+    show({"file": str(done.files[0]), "owner": owner, "seed": seed}, as_json=as_json)
 
 
 def _marked(
@@ -134,6 +145,7 @@ def identify(
             raise ValueError(f"--{name} must be above 0 and below 1, got {value:g}")
     frames, notes = read_pictures(picture)
     told = read_keys(keys)
+    _check_passages(passages)
     if errors is not None and not errors.exists():
         free(errors, force=False, suffix=".safetensors")
     opened, given = open_call(
@@ -148,6 +160,8 @@ def identify(
         steps=steps,
     )
     pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
+    with scene(pipe, None, asked) as read:
+        made(told, read.planes.shape[1:])  # before errors are measured, not after
     with counting(pipe, "measuring errors"):
         measured = _measured(pipe, asked, errors, passages, pictures)
     with counting(pipe, "inverting the picture"), scene(pipe, None, asked) as read:
@@ -169,14 +183,20 @@ def _measured(
     """The errors in a file, or measured now and written to it."""
     if path is not None and path.exists():
         return ErrorModel.load(path)
-    names = [name.strip() for name in passages.split(",")]
-    unknown = [name for name in names if name not in PASSAGES]
-    if unknown:
-        raise ValueError(f"--passages {unknown[0]!r} is none of {', '.join(PASSAGES)}")
+    names = _check_passages(passages)
     found = measure_errors(pipe, passages=names, pictures=pictures, progress=False, **asked)
     if path is not None:
         found.save(path)
     return found
+
+
+def _check_passages(passages: str) -> list[str]:
+    """The names in ``--passages``."""
+    names = [name.strip() for name in passages.split(",")]
+    unknown = [name for name in names if name not in PASSAGES]
+    if unknown:
+        raise ValueError(f"--passages {unknown[0]!r} is none of {', '.join(PASSAGES)}")
+    return names
 
 
 def _facts(found: Identification) -> dict[str, Any]:

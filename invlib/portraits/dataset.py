@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ..whole import whole
 from .render import Portrait, caption, random_portrait, render
 
 TRAIN_SEED, HELD_OUT_SEED = 0, 1_000_003
@@ -38,9 +39,8 @@ def training_set(folder: Path, count: int = 12_000, size: int = 64) -> tuple[np.
         if size != 64:
             pixels = np.stack([shrink(p, size) for p in pixels])
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part.npz")
-        np.savez(temporary, pixels=pixels, captions=json.dumps([caption(p) for p in people]))
-        temporary.replace(path)
+        with whole(path) as part, part.open("wb") as file:
+            np.savez(file, pixels=pixels, captions=json.dumps([caption(p) for p in people]))
     stored = np.load(path)
     return stored["pixels"], json.loads(str(stored["captions"]))
 

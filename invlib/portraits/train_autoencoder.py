@@ -66,7 +66,7 @@ def train_autoencoder(
         loss,
         steps=steps,
         lr=2e-3,
-        checkpoint=folder / "autoencoder.pt",
+        checkpoint=folder / "autoencoder.safetensors",
         description="autoencoder",
     )
     return vae, {"seconds": seconds, "steps": steps, "batch": batch, "floor": weight.ratio}
@@ -126,7 +126,7 @@ def refine_autoencoder(
 
     name = "decoder" if decoder_only else "floor"
     seconds = fit(
-        vae, loss, steps=steps, lr=1e-3, checkpoint=folder / f"{name}.pt", description=name
+        vae, loss, steps=steps, lr=1e-3, checkpoint=folder / f"{name}.safetensors", description=name
     )
     for module in encoder:
         module.requires_grad_(True)

@@ -72,7 +72,7 @@ def train_latent(
         nn.ModuleList([unet, text]),
         loss,
         steps=steps,
-        checkpoint=folder / "latent.pt",
+        checkpoint=folder / "latent.safetensors",
         description="latent unet",
     )
     floor = (scale * stds.square().mean().sqrt()).item()

@@ -37,5 +37,7 @@ def train_pixel(
             v = unet(alpha * x0 + sigma * noise, t.float().to(device)).sample
         return (v.float() - (alpha * noise - sigma * x0)).square().mean()
 
-    seconds = fit(unet, loss, steps=steps, checkpoint=folder / "pixel.pt", description="pixel unet")
+    seconds = fit(
+        unet, loss, steps=steps, checkpoint=folder / "pixel.safetensors", description="pixel unet"
+    )
     return unet, {"seconds": seconds, "steps": steps, "batch": batch, "grain": GRAIN}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from ..whole import whole
 
 
 def fit(
@@ -39,6 +43,9 @@ def fit(
 
     Returns:
         Seconds of training, summed over all runs that resumed this checkpoint.
+
+    Raises:
+        ValueError: if the checkpoint is damaged, or none of this network.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr, weight_decay=0.01)
@@ -82,11 +89,17 @@ def fit(
 def _save(
     checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> None:
-    """Write where a training stands, at once."""
+    """Write where a training stands, whole or not at all, without pickle."""
+    known = optimizer.state_dict()
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"average.{i}": value for i, value in enumerate(state["average"])}
+    for i, values in known["state"].items():
+        tensors |= {f"optimizer.{i}.{name}": value for name, value in values.items()}
+    numbers = {"step": state["step"], "seconds": state["seconds"], "groups": known["param_groups"]}
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    parts = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save(parts | state, checkpoint.with_suffix(".part"))
-    os.replace(checkpoint.with_suffix(".part"), checkpoint)
+    with whole(checkpoint) as part:
+        copies = {name: value.detach().cpu().clone() for name, value in tensors.items()}
+        save_file(copies, part, {"training": json.dumps(numbers)})
 
 
 def _resumed(
@@ -94,11 +107,38 @@ def _resumed(
 ) -> tuple[list[Tensor], int, float]:
     """Go on where a training stood: the averaged weights, the step, and the seconds so far."""
     device = next(network.parameters()).device
-    state = torch.load(checkpoint, weights_only=True, map_location=device)
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.manual_seed(state["step"])
-    return state["average"], state["step"], state["seconds"]
+    try:
+        with safe_open(checkpoint, "pt", device=str(device)) as file:
+            numbers = json.loads(file.metadata()["training"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        network.load_state_dict(_part(tensors, "network."))
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in _part(tensors, "optimizer.").items():
+            i, entry = name.split(".", 1)
+            states.setdefault(int(i), {})[entry] = value
+        optimizer.load_state_dict({"state": states, "param_groups": numbers["groups"]})
+        average = _part(tensors, "average.")
+        means = [average[str(i)] for i in range(len(average))]
+        found = means, int(numbers["step"]), float(numbers["seconds"])
+        torch.manual_seed(found[1])
+    except (
+        SafetensorError,
+        LookupError,
+        ArithmeticError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
+        raise ValueError(
+            f"{checkpoint} is damaged, or of another network or version: move it away to begin "
+            f"anew ({error})"
+        ) from error
+    return found
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _decay(step: int, steps: int) -> float:

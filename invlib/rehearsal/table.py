@@ -50,16 +50,24 @@ def keep(path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     Raises:
         ValueError: if the file exists and is no results file of rehearsals.
     """
-    old: list[dict[str, Any]] = []
-    if path.exists():
-        try:
-            old = json.loads(path.read_text())["rows"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a results file of rehearsals") from error
-    new = {row_key(row): row for row in [*old, *rows]}
+    new = known(path) | {row_key(row): row for row in rows}
     values = {"table": "rehearsal", "weights": "random", "rows": [*new.values()]}
     write_json(path, values, [{"code": code_of(rehearse)}])
     return values
+
+
+def known(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The rows of a results file by their settings; none where there is no file.
+
+    Raises:
+        ValueError: if the file exists and is no results file of rehearsals.
+    """
+    if not path.exists():
+        return {}
+    try:
+        return {row_key(row): row for row in json.loads(path.read_text("utf-8"))["rows"]}
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is not a results file of rehearsals") from error
 
 
 def markdown(values: dict[str, Any]) -> str:

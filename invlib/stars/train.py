@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..portraits.training import fit
 from ..shapes import column
+from ..whole import whole
 from .architecture import StarScore
 from .load import MODEL, TRAINED, WEIGHTS, write_manifest
 from .render import star_fields
@@ -57,10 +58,11 @@ def main(
 ) -> None:
     """Train on one thread of a CPU and write the weights in half precision."""
     torch.set_num_threads(1)
-    network, info = train(folder / f"{MODEL}.pt", steps=steps)
+    network, info = train(folder / f"{MODEL}.safetensors", steps=steps)
     weights.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.half().contiguous() for k, v in network.state_dict().items()}
-    save_file(tensors, weights / f"{MODEL}.safetensors")
+    with whole(weights / f"{MODEL}.safetensors") as part:
+        save_file(tensors, part)
     info |= {"device": "cpu, one thread", "torch": torch.__version__}
     (weights / "training.json").write_text(json.dumps(info, indent=1) + "\n")
     if weights == WEIGHTS:

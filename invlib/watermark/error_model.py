@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..whole import whole
 from .ratios import Group
 from .transfer import TAUS, Belief, Transfer, fit_transfer, most_likely
 from .tree_ring import spectrum
@@ -124,11 +125,16 @@ class ErrorModel:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Write the model to a safetensors file."""
+        """Write the model to a safetensors file, whole or not at all.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
         names = list(self.recovered)
         tensors = {str(i): y.float().contiguous() for i, y in enumerate(self.recovered.values())}
         about = {"kind": KIND, "passages": json.dumps(names), "made": self.made}
-        save_file({"noise": self.noise.float().contiguous(), **tensors}, str(path), about)
+        with whole(path) as part:
+            save_file({"noise": self.noise.float().contiguous(), **tensors}, part, about)
 
     @classmethod
     def load(cls, path: str | Path) -> ErrorModel:
@@ -145,11 +151,26 @@ class ErrorModel:
                 about = file.metadata() or {}
                 if about.get("kind") != KIND:
                     raise ValueError(f"{path} is no error model: measure one again")
-                names = json.loads(about["passages"])
+                names = [str(name) for name in json.loads(about["passages"])]
                 recovered = {name: file.get_tensor(str(i)) for i, name in enumerate(names)}
-                return cls(file.get_tensor("noise"), recovered, about["made"])
+                found = cls(file.get_tensor("noise"), recovered, about["made"])
         except SafetensorError as error:
             raise ValueError(f"{path} is damaged or no safetensors file ({error})") from error
+        except (KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
+            raise ValueError(f"the metadata of {path} are damaged ({error})") from error
+        if problem := _unfit(found):
+            raise ValueError(f"{path} is damaged: {problem}")
+        return found
+
+
+def _unfit(model: ErrorModel) -> str:
+    """Why the tensors of a model cannot be pairs of noises, or nothing."""
+    for value in (model.noise, *model.recovered.values()):
+        if value.ndim != 4 or not value.numel() or value.shape != model.noise.shape:
+            return f"noises of shape {tuple(model.noise.shape)} beside {tuple(value.shape)}"
+        if not value.is_floating_point() or not torch.isfinite(value).all():
+            return "it contains what is no finite number"
+    return ""
 
 
 def joined(models: Sequence[ErrorModel]) -> ErrorModel:

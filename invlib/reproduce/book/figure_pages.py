@@ -12,6 +12,7 @@ from typing import Literal
 import nbformat
 import papermill
 
+from ...whole import write_text
 from ..engine.store import ROOT
 from ..engine.work import FOLDER
 from ..figures.registry import Figure
@@ -38,7 +39,7 @@ def refresh(figure: Figure, profile: str, folder: Path = ROOT / FOLDER) -> State
         print(f"{figure.name} is up to date", flush=True)
         return "up to date"
     run_notebook(figure.notebook, profile, figure.page(profile))
-    done.write_text(figure.stamp(profile))
+    write_text(done, figure.stamp(profile))
     print(f"wrote {figure.page(profile).relative_to(ROOT)}", flush=True)
     return "written"
 

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from ...whole import whole
 from ..engine.store import ROOT
 
 LENT = (
@@ -50,7 +51,8 @@ def main(root: Path = ROOT, lock: str = "book/web.json", into: str = "book/_stat
         sys.exit(f"the scripts that pages of the book load cannot be fetched: {error}")
     for path, content in (item for part in found for item in part.items()):
         (static / path).parent.mkdir(parents=True, exist_ok=True)
-        (static / path).write_bytes(content)
+        with whole(static / path) as part:
+            part.write_bytes(content)
     print(f"fetched {', '.join(new)}")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from ...whole import whole, write_text
 
 ROOT = Path(__file__).parents[3]  # of the repository
 
@@ -29,22 +30,24 @@ def cell(folder: Path, config: dict[str, Any], work: Callable[[], dict[str, Tens
 
     Returns:
         The tensors, by name.
+
+    Raises:
+        OSError: if they cannot be stored, as on a full disk.
     """
     path, text = _address(folder, config)
-    known = _read(path)
+    known = _read(path, text)
     if known is not None:
         return known
     result = {k: v.detach().cpu().contiguous() for k, v in work().items()}
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    save_file(result, temporary, metadata={"config": text})
-    os.replace(temporary, path)
+    with whole(path) as part:
+        save_file(result, part, metadata={"config": text, "sha256": _values_hash(result)})
     return result
 
 
 def stored(folder: Path, config: dict[str, Any]) -> dict[str, Tensor] | None:
     """The result of a cell if it is there, else None."""
-    return _read(_address(folder, config)[0])
+    return _read(*_address(folder, config))
 
 
 def _address(folder: Path, config: dict[str, Any]) -> tuple[Path, str]:
@@ -53,19 +56,54 @@ def _address(folder: Path, config: dict[str, Any]) -> tuple[Path, str]:
     return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.safetensors", text
 
 
-def _read(path: Path) -> dict[str, Tensor] | None:
-    """The stored tensors, or None if there are none; a damaged file is put aside, and said."""
+def _read(path: Path, text: str) -> dict[str, Tensor] | None:
+    """The stored tensors, or None if there are none; a damaged file is put aside, and said.
+
+    Args:
+        path: the file.
+        text: the configuration that it must be the result of.
+    """
     if not path.exists():
         return None
+    seen = path.stat().st_ino
     try:
-        return load_file(path)
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+        wrong = _wrong(tensors, about, text)
     except SafetensorError as error:
-        number = len([*path.parent.glob(f"{path.stem}.*.damaged")])
-        aside = path.with_suffix(f".{number}.damaged")
-        with suppress(FileNotFoundError):  # another process was faster
-            path.rename(aside)
-        warnings.warn(f"{path} is damaged ({error}); it is now {aside.name}", stacklevel=2)
-        return None
+        wrong = str(error)
+    if not wrong:
+        return tensors
+    number = len([*path.parent.glob(f"{path.stem}.*.damaged")])
+    aside = path.with_suffix(f".{number}.damaged")
+    with suppress(FileNotFoundError):  # another process was faster
+        path.rename(aside)
+        if aside.stat().st_ino != seen:  # it has made the result again
+            aside.rename(path)
+    warnings.warn(f"{path} is damaged ({wrong}); it is now {aside.name}", stacklevel=2)
+    return None
+
+
+def _wrong(tensors: dict[str, Tensor], about: dict[str, str], text: str) -> str:
+    """Why what a file holds is not the result that its name stands for, or nothing.
+
+    Files of earlier versions have no hash of their values.
+    """
+    if about.get("config") != text:
+        return "it is the result of another cell"
+    if about.get("sha256", known := _values_hash(tensors)) != known:
+        return "its values are not those that were stored"
+    return ""
+
+
+def _values_hash(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of the names and values of some tensors; a file has their kinds and shapes."""
+    total = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def fingerprint(configs: Iterable[dict[str, Any]]) -> str:
@@ -98,6 +136,4 @@ def write_json(path: Path, values: dict[str, Any], configs: Iterable[dict[str, A
     versions = {"torch": torch.__version__, "diffusers": diffusers.__version__}
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**values, "versions": versions, "code": fingerprint(configs)}, indent=1)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(text + "\n")
-    os.replace(temporary, path)
+    write_text(path, text + "\n")
