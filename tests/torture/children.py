@@ -5,8 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
+
+from tqdm import tqdm
 
 Work = Callable[[], Any]
 FORKED = multiprocessing.get_context("fork")  # a new Python would import for seconds
@@ -17,6 +20,7 @@ def child(work: Work) -> Any:
 
     def quiet() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        tqdm.set_lock(threading.RLock())  # a thread that is not here may have held the old one
         work()
         os._exit(0)
 
