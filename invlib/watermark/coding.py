@@ -32,7 +32,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class ReedSolomon:
-    r"""Bytes with parity bytes, as the payload of a :class:`GaussianShading`.
+    r"""Bytes with parity bytes, as the payload of Gaussian Shading.
 
     A word of d + p bytes is decoded if, beside e erased bytes, at most
 
@@ -72,7 +72,7 @@ class ReedSolomon:
 
     @property
     def bits(self) -> int:
-        """Bits of a word, the ``bits`` of a :class:`GaussianShading`."""
+        """Bits of a word, the ``bits`` of ``GaussianShading``."""
         return 8 * (self.data + self.parity)
 
     def encode(self, payload: bytes) -> Tensor:
