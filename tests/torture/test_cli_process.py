@@ -39,7 +39,8 @@ SAMPLE = [
 
 def environment(**more: str) -> dict[str, str]:
     """The one of this process, as far as a command is to know it."""
-    kept = {name: value for name, value in os.environ.items() if name != TRACE}
+    told = (TRACE, "COLUMNS", "LINES")  # xdist names a size of its own
+    kept = {name: value for name, value in os.environ.items() if name not in told}
     return kept | {"PYTHONFAULTHANDLER": "0", **more}
 
 

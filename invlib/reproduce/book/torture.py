@@ -45,24 +45,24 @@ def number(value: int) -> str:
 def row(name: str, lines: Lines) -> list[str]:
     """One part of the table."""
     if not lines:
-        return [name, *[NONE] * 8]
+        return [name, NONE, *[""] * 5]
     counts = total(lines)
-    mutants = f"{counts['killed']:,} of {counts['mutants']:,}" if counts["mutants"] else "-"
+    mutants = f"{counts['killed']:,} of {counts['mutants']:,} mutants" if counts["mutants"] else ""
+    tried = [f"{counts[kind]:,} {kind}" for kind in ("cases", "faults", "inputs") if counts[kind]]
     return [
         name,
-        *(number(counts[kind]) for kind in ("cases", "faults", "inputs")),
-        mutants,
+        ", ".join(filter(None, (*tried, mutants))) or "-",
         number(sum(len(line["found"]) for line in lines)),
         number(sum(len(line["failed"]) for line in lines)),
         ", ".join(f"{scale:.0%}" for scale in sorted({line["scale"] for line in lines})),
-        ", ".join(sorted({f"{line['date']}, {line['commit']}" for line in lines})),
+        ", ".join(sorted({line["date"] for line in lines})),
+        ", ".join(sorted({line["commit"] for line in lines})),
     ]
 
 
 def markdown(values: Mapping[str, Any]) -> str:
     """What was tried, part by part, and in all."""
-    head = ["part", "cases tried", "faults injected", "inputs fuzzed", "mutants killed"]
-    head += ["failures found and mended", "failures left", "share of all cases", "date, commit"]
+    head = ["part", "tried", "found and mended", "left", "share of all cases", "date", "commit"]
     lines = [row(name, of(values, starts)) for name, starts in PARTS.items()]
     every = [line for starts in PARTS.values() for line in of(values, starts)]
     return table(head, [*lines, row("**in all**", every)] if every else lines)

@@ -86,13 +86,10 @@ def _read(path: Path, text: str) -> dict[str, Tensor] | None:
 
 
 def _wrong(tensors: dict[str, Tensor], about: dict[str, str], text: str) -> str:
-    """Why what a file holds is not the result that its name stands for, or nothing.
-
-    Files of earlier versions have no hash of their values.
-    """
+    """Why what a file holds is not the result that its name stands for, or nothing."""
     if about.get("config") != text:
         return "it is the result of another cell"
-    if about.get("sha256", known := _values_hash(tensors)) != known:
+    if about.get("sha256") != _values_hash(tensors):
         return "its values are not those that were stored"
     return ""
 
