@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 
 environment: $(STAMP) ## install all that the other targets need in .venv
 
-figures: $(STAMP) ## regenerate the figures of the paper (PROFILE=tiny or paper)
+figures: $(STAMP) ## regenerate the figures of the paper (PROFILE=tiny, or one of full size)
 	$(BIN)/python -m invlib.reproduce --profile $(PROFILE)
 
 test: lint unit notebooks ## lint, types, unit tests, and the book's stored outputs

@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
+from .whole import write_text
+
 RECORD = "INVLIB_CLAIMS"  # environment variable: file that collects the values
 NOT_HERE = "does not hold here: "  # begins the line of a false claim on other models
 WIDE = 10.0  # a bound that is further from its value than this factor needs a reason
@@ -158,6 +160,4 @@ def _factor(value: float, bound: float, sign: int, level: bool) -> float:
 def _record(file: Path, line: str, entry: dict[str, object]) -> None:
     known = json.loads(file.read_text()) if file.exists() else {}
     known[line] = entry
-    part = file.with_name(file.name + ".part")  # so that no kill leaves half a file
-    part.write_text(json.dumps(known, indent=1))
-    part.replace(file)
+    write_text(file, json.dumps(known, indent=1))

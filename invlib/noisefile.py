@@ -25,6 +25,7 @@ from .pipelines.entrance import Entrance, Kind
 from .pipelines.images import picture_kind
 from .pipelines.running import configuration
 from .repetition import NoiseFile
+from .whole import whole
 
 if TYPE_CHECKING:
     from .pipelines.result import ImageInversion
@@ -146,14 +147,8 @@ def write_noise(path: str | PathLike[str], noise: NoiseFile) -> None:
     latents = fields.pop("latents")
     fields["call"], tensors = pack(noise.call)
     text = json.dumps({"format": FORMAT, **fields}, sort_keys=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file({"latents": latents, **tensors}, temporary, metadata={KEY: text})
-        os.replace(temporary, path)
-    except SafetensorError as error:  # what safetensors makes of a full or read-only disk
-        raise OSError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as part:
+        save_file({"latents": latents, **tensors}, part, metadata={KEY: text})
 
 
 def load_noise(path: str | PathLike[str], *, device: Any = "cpu") -> NoiseFile:

@@ -10,6 +10,7 @@ from typing import Annotated
 import nbformat
 import typer
 
+from ...whole import whole
 from .slack import keep, recorded
 from .tidy import tidied
 
@@ -45,9 +46,8 @@ def computed() -> float:
 
 def write(notebook: nbformat.NotebookNode, page: Path) -> None:
     """Put a notebook in the place of another one at once."""
-    part = page.with_suffix(".part")
-    nbformat.write(notebook, part)
-    part.replace(page)
+    with whole(page) as part:
+        nbformat.write(notebook, part)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import nbformat
 import typer
 
 from ...claims import RECORD, WIDE
+from ...whole import write_text
 from ..engine.store import ROOT
 from .kernel import execute
 
@@ -55,9 +56,7 @@ def keep(page: Path, entries: Entries, root: Path = ROOT) -> None:
     known = json.loads(file.read_text()) if file.exists() else {}
     short = {line: {key: _short(value) for key, value in e.items()} for line, e in entries.items()}
     known[page.resolve().relative_to(root.resolve()).as_posix()] = short
-    part = file.with_suffix(".part")
-    part.write_text(_laid_out(known))
-    part.replace(file)
+    write_text(file, _laid_out(known))
 
 
 def _short(value: Any) -> Any:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
+from ...whole import whole
 from ..engine.runner import Engine, processes, run
 from ..engine.work import FOLDER, Cell
 from ..figures.registry import FIGURES, MODELS, Figure, results
@@ -85,11 +86,9 @@ class Plan:
         if not files:
             raise FileNotFoundError(f"nothing to pack in {inside}: draw the figures first")
         archive = self.folder / f"invlib-figures-{self.profile}.zip"
-        unfinished = archive.with_suffix(".part")
-        with ZipFile(unfinished, "w", ZIP_DEFLATED) as out:
+        with whole(archive) as part, ZipFile(part, "w", ZIP_DEFLATED) as out:
             for file in files:
                 out.write(file, file.relative_to(self.folder))
-        unfinished.replace(archive)
         return archive
 
 
