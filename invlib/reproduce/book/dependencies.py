@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from ...markdown import table
@@ -106,4 +106,3 @@ def judged(root: Path) -> str:
         words = said.get(f"{name}=={each.version}") or "nothing"
         lines.append([f"{name} {each.version}", words, shown(each.licence), each.why])
     return table(["package", "says", "licence", "because of"], lines)
-

@@ -58,7 +58,9 @@ class Judged(NamedTuple):
 JUDGED: Mapping[str, Judged] = {
     "atheris": Judged("3.0.0", "Apache-2.0", "its licence file"),
     "cuda-toolkit": Judged(
-        "13.0.3.0", "LicenseRef-NVIDIA-Proprietary", "it holds metadata alone, and requires the rest"
+        "13.0.3.0",
+        "LicenseRef-NVIDIA-Proprietary",
+        "it holds metadata alone, and requires the rest",
     ),
     "dicebear-styles": Judged(
         "10.6.0",
@@ -98,5 +100,6 @@ def licence(name: str, version: str, declared: Mapping[str, str]) -> str:
 def allowed(expression: str) -> bool:
     """Whether all that an expression demands is allowed, or one of what it leaves to choose."""
     return all(
-        any(choice in ALLOWED for choice in part.split(" OR ")) for part in expression.split(" AND ")
+        any(choice in ALLOWED for choice in part.split(" OR "))
+        for part in expression.split(" AND ")
     )

@@ -69,7 +69,9 @@ def extras(project: Mapping[str, Any]) -> dict[str, tuple[set[str], set[str]]]:
     lines = {THE_PACKAGE: project["dependencies"], **project["optional-dependencies"]}
     for extra, wanted in lines.items():
         names = dict(named(wanted))
-        inner = {other for name, asked in names.items() if name == project["name"] for other in asked}
+        inner = {
+            other for name, asked in names.items() if name == project["name"] for other in asked
+        }
         found[extra] = ({*names} - {project["name"]}, inner - {extra})
     return found
 
