@@ -127,6 +127,7 @@ torture: $(STAMP) ## try to make it lie or lose; counts in results/torture.json
 	OMP_NUM_THREADS=1 $(BIN)/python tests/torture/run.py; code=$$?; \
 	  $(BIN)/python -m invlib.reproduce.book.pages; exit $$code
 
+# Tools of whoever maintains this; no other target needs them.
 $(TOOLS)/.installed: .ci/tools.lock
 	$(PYTHON) -m venv --clear $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --require-hashes -r $<

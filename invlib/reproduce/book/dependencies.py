@@ -1,4 +1,4 @@
-"""The page of all dependencies: its tables, from ``constraints.lock`` and ``book/licences.json``."""
+"""The page of all dependencies: tables of ``constraints.lock`` and ``book/licences.json``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Under which licence a dependency stands, and whether that one is allowed.
 
-What packages say of themselves is in ``book/licences.json``, from `make licences`. Only the standard
-library is needed: ``.ci/sbom`` reads it, too.
+What packages say of themselves is in ``book/licences.json``, from `make licences`. Only the
+standard library is needed: ``.ci/sbom`` reads it, too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-# What classifiers and old fields say, as SPDX identifiers. "BSD License" does not say which of them.
+# What classifiers and old fields say, as SPDX identifiers. "BSD License" does not say which one.
 WORDS: Mapping[str, str] = {
     "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2.0": "Apache-2.0",
@@ -30,7 +30,7 @@ WORDS: Mapping[str, str] = {
 NOTICE = "free; whoever passes it on keeps its notice"
 FREE = "free, and asks for nothing"
 CUDA = (
-    "not free software: NVIDIA's terms. Only with PyTorch's build for CUDA on Linux, never with the "
+    "not free software: NVIDIA's terms. Only with PyTorch's build for CUDA on Linux, not with the "
     "one for CPUs, and never passed on by us"
 )
 ALLOWED: Mapping[str, str] = {
@@ -65,7 +65,7 @@ JUDGED: Mapping[str, Judged] = {
     "dicebear-styles": Judged(
         "10.6.0",
         "MIT AND CC-BY-4.0 AND CC0-1.0",
-        "its licence file, for its code and the two styles that are drawn here; others have their own",
+        "its licence file, for its code and the two styles drawn here; others have their own",
     ),
     "docutils": Judged(
         "0.21.2",
