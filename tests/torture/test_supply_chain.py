@@ -16,26 +16,26 @@ from runpy import run_path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NAME = "made_up-1-py3-none-any.whl"
 
 
 # --- hashes
 
 
-def wheel(folder: Path, text: str, requires: str = "") -> str:
-    """Put a package of one module into a folder; its SHA-256."""
-    about = "Metadata-Version: 2.1\nName: made-up\nVersion: 1\n"
+def wheel(folder: Path, text: str, name: str = "made_up", requires: str = "") -> Path:
+    """Put a package of one module into a folder."""
+    about = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n"
     about += f"Requires-Dist: {requires}\n" if requires else ""
-    files = {"made_up.py": text, "made_up-1.dist-info/METADATA": about}
-    files["made_up-1.dist-info/WHEEL"] = (
+    files = {f"{name}.py": text, f"{name}-1.dist-info/METADATA": about}
+    files[f"{name}-1.dist-info/WHEEL"] = (
         "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     )
-    names = [*files, "made_up-1.dist-info/RECORD"]
-    files[names[-1]] = "".join(f"{name},,\n" for name in names)
-    with zipfile.ZipFile(folder / NAME, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
+    names = [*files, f"{name}-1.dist-info/RECORD"]
+    files[names[-1]] = "".join(f"{each},,\n" for each in names)
+    path = folder / f"{name}-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, content in files.items():
+            archive.writestr(each, content)
+    return path
 
 
 def pip(folder: Path, lock: str) -> subprocess.CompletedProcess[str]:
@@ -56,27 +56,27 @@ def pip(folder: Path, lock: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def locked(sha: str) -> str:
+def locked(file: Path) -> str:
     """A lock of the package."""
-    return f"made-up==1 --hash=sha256:{sha}\n"
+    return f"made-up==1 --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}\n"
 
 
 @pytest.mark.parametrize("fault", ["byte", "file", "requirement", "no hash"])
 def test_pip_refuses_what_is_not_locked(
     tmp_path: Path, fault: str, counted: Callable[..., None]
 ) -> None:
-    sha = wheel(tmp_path, "a = 1")
-    lock = locked(sha)
-    if fault == "byte":
-        content = bytearray((tmp_path / NAME).read_bytes())
-        content[40] ^= 1
-        (tmp_path / NAME).write_bytes(content)
-    if fault == "file":
-        wheel(tmp_path, "a = 2")
-    if fault == "requirement":
-        lock = locked(wheel(tmp_path, "a = 1", "tqdm"))
-    if fault == "no hash":
-        lock = "made-up==1\n"
+    wheel(tmp_path, "b = 1", "other")
+    file = wheel(tmp_path, "a = 1", requires="other" * (fault == "requirement"))
+    lock = locked(file)
+    match fault:
+        case "byte":
+            content = bytearray(file.read_bytes())
+            content[40] ^= 1
+            file.write_bytes(content)
+        case "file":
+            wheel(tmp_path, "a = 2")
+        case "no hash":
+            lock = "made-up==1\n"
     done = pip(tmp_path, lock)
     assert done.returncode != 0 and not (tmp_path / "there/made_up.py").exists()
     assert "hash" in done.stderr.lower(), done.stderr
