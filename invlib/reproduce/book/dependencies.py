@@ -77,8 +77,8 @@ def scripts(root: Path) -> str:
     """The packages of npm of which single files are loaded."""
     said = declared(root, "npm")
     lines = [
-        [*package.rsplit("@", 1), shown(said[package]), where]
-        for file, where in WEB.items()
+        [*package.rsplit("@", 1), shown(said[package]), loader]
+        for file, loader in WEB.items()
         for package in json.loads((root / file).read_text())
     ]
     return table(["package", "version", "licence", "loaded by"], lines)

@@ -96,7 +96,8 @@ def bringing(project: Mapping[str, Any], packages: Mapping[str, Package]) -> dic
     parts = extras(project)
     all_of: dict[str, set[str]] = {}
     for extra in parts:
-        inner, new = set(), {extra}
+        inner: set[str] = set()
+        new = {extra}
         while new:
             inner |= new
             new = {other for each in new for other in parts[each][1]} - inner
