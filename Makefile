@@ -8,6 +8,7 @@ INSTALLING := $(VENV)/.installing
 BROWSER := $(VENV)/.browser
 COLAB := .venv-colab
 LOWEST := .venv-lowest
+TOOLS := .venv-tools
 # Tests of the library that need the extra `all`, and nothing newer.
 CORE := $(addprefix tests/test_,$(addsuffix .py,solvers schedule denoisers rootfind inversion \
   certificate exact docstrings))
@@ -18,6 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help environment figures test lint unit lowest notebooks rehearsal book slides offline pdf
 .PHONY: browser
 .PHONY: chromium colab bench results train torture clean distclean
+.PHONY: lock licences audit sbom dist
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -125,6 +127,28 @@ torture: $(STAMP) ## try to make it lie or lose; counts in results/torture.json
 	OMP_NUM_THREADS=1 $(BIN)/python tests/torture/run.py; code=$$?; \
 	  $(BIN)/python -m invlib.reproduce.book.pages; exit $$code
 
+# Tools of whoever maintains this; no other target needs them.
+$(TOOLS)/.installed: .ci/tools.lock
+	$(PYTHON) -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --require-hashes -r $<
+	@touch $@
+
+lock: $(TOOLS)/.installed ## pin every dependency by the hashes of its files, as constraints.txt says
+	.ci/lock $(TOOLS)/bin/uv
+
+licences: $(TOOLS)/.installed $(STAMP) ## ask again for the licence of every dependency, and list them
+	$(TOOLS)/bin/python .ci/licences
+	$(BIN)/python -m invlib.reproduce.book.pages
+
+audit: $(TOOLS)/.installed ## look all dependencies up in a database of known vulnerabilities
+	$(TOOLS)/bin/python .ci/audit
+
+sbom: $(TOOLS)/.installed ## list all dependencies in dist/invlib.cdx.json, as CycloneDX
+	$(TOOLS)/bin/python .ci/sbom dist/invlib.cdx.json
+
+dist: $(TOOLS)/.installed ## source distribution and wheel; the same bytes from the same commit
+	$(TOOLS)/bin/python .ci/dist
+
 train: $(STAMP) ## train the embedded models again
 	$(BIN)/python -m invlib.portraits.train
 	$(BIN)/python -m invlib.stars.train
@@ -135,4 +159,4 @@ clean: ## remove the book and every cache; the environment and training checkpoi
 	find invlib tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments and what was fetched for the book as well
-	rm -rf $(VENV) $(COLAB) $(LOWEST) invlib.egg-info book/_static/html-manager book/_static/tippy tests/browser/axe
+	rm -rf $(VENV) $(COLAB) $(LOWEST) $(TOOLS) invlib.egg-info book/_static/html-manager book/_static/tippy tests/browser/axe

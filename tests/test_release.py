@@ -113,17 +113,15 @@ def test_every_python_is_tested() -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
 def test_a_job_may_do_no_more_than_it_says(path: Path) -> None:
-    """Reading is all that a workflow may do; writing is given to single jobs."""
+    """A workflow may do nothing; reading and writing are given to single jobs."""
     values = workflow(path)
-    assert values["permissions"] in ({}, {"contents": "read"})
+    assert values["permissions"] == {}
     for job in values["jobs"].values():
         given = job.get("permissions", {})
         writes = {name for name, what in given.items() if what == "write"}
         assert len(writes) <= 1 or writes == {"pages", "id-token"}
         steps = [step.get("run", "") for step in job["steps"]]
         assert not writes or not any("make" in step or ".ci/run" in step for step in steps)
-    for action in re.findall(r"uses: (\S+)", path.read_text()):
-        assert re.fullmatch(r"[\w/-]+@(v\d+|release/v1|[0-9a-f]{40})", action)
 
 
 def test_the_notes_of_a_version_are_those_of_the_changelog() -> None:

@@ -33,7 +33,7 @@ from ..tables import (
     who,
 )
 from ..watermark import whose
-from . import landing, teaching, torture, versus
+from . import dependencies, landing, teaching, torture, versus
 from .marks import put
 
 
@@ -88,6 +88,10 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "torture": of(torture.markdown, "torture"),
     "torture_found": of(torture.listed, "torture"),
     "versus": versus.markdown,
+    "dependencies": dependencies.markdown,
+    "scripts": dependencies.scripts,
+    "licences": dependencies.reasons,
+    "licences_judged": dependencies.judged,
 }
 PAGES = (
     "README.md",
@@ -99,6 +103,7 @@ PAGES = (
     "book/reference/pipelines.md",
     "book/reference/costs.md",
     "book/reference/torture.md",
+    dependencies.PAGE,
     teaching.PAGE,
 )
 
