@@ -11,6 +11,7 @@ from .bridge import bridged
 from .certificate import Certificate, certify
 from .continuous import ContinuousSchedule
 from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
+from .fixed_rows import compiled
 from .inversion import Inversion
 from .inverters import (
     algorithm1,
@@ -38,6 +39,7 @@ from .solvers import (
     dpm_solver_pp_2m,
     dpm_solver_pp_3m,
 )
+from .split import BatchTimes, batch_times
 from .version import __version__ as __version__
 from .watch import Budget, Progress, Watch, watching
 
@@ -55,6 +57,7 @@ LAZY = {  # rooms that need an extra: imported when a name of theirs is first us
 }
 
 __all__ = [
+    "BatchTimes",
     "Budget",
     "Certificate",
     "ContinuousSchedule",
@@ -79,8 +82,10 @@ __all__ = [
     "Watch",
     "algorithm1",
     "algorithm2",
+    "batch_times",
     "bridged",
     "certify",
+    "compiled",
     "ddim",
     "decibel",
     "dpm_solver_1",

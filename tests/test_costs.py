@@ -21,6 +21,7 @@ from invlib.evaluator import Evaluator
 from invlib.inverters import rounds
 from invlib.pipelines import read
 from invlib.rehearsal import costs, costs_sizes, costs_time
+from invlib.rehearsal.algebra import algebra
 from invlib.rehearsal.formulas import (
     MEMORY,
     STATE,
@@ -170,3 +171,24 @@ def test_the_page_gives_the_numbers_of_the_search() -> None:
     assert f"K is {MEMORY}, or ${rounds.UNKNOWNS} / N$" in page
     assert f"at least {rounds.LEAST}" in page
     assert f"{costs_sizes.MACHINE / 1e9:.0f} GB" in page
+
+
+@pytest.mark.parametrize(("steps", "numbers"), [(200, 7), (500, 5)])
+def test_the_algebra_of_a_round_is_what_its_products_are(steps: int, numbers: int) -> None:
+    count = pairs_at_most(steps, numbers).count
+    n, k, d = steps, count, numbers
+    inner = 2 * n * k * d + 2 * n * n * k * d + 2 * n * n * (k - 1) * d  # of the new pair with all
+    to_step = 2 * (2 * n * k * d) + 2 * n * n * d  # right-hand side, change, its coupling
+    bases = 2 * (2 * n * n * k**3) + 2 * (2 * n * k * k)  # of the cross products, two vectors
+    # of row j of Gram-Schmidt: with the inner products, the rows before twice, and again
+    gram = sum(
+        n * (2 * (j + 1) ** 2 + 2 * (j + 1) * j + 2 * j * (j + 1) + 2 * (j + 1) ** 2 + 2 * (j + 1))
+        for j in range(k)
+    )
+    system = 2 * (n * k) ** 3 // 3
+    assert algebra(steps, numbers) == inner + to_step + bases + gram + system
+
+
+def test_the_algebra_grows_with_the_state_as_its_products_do() -> None:
+    one, two, three = (algebra(500, numbers) for numbers in (100, 200, 300))
+    assert three - two == two - one > 0

@@ -20,6 +20,7 @@ from ..inverters import Inverter, invert, inverter
 from ..memory import is_full
 from ..sampling import as_state
 from ..watch import watching
+from .batches import check_batch, in_batches
 from .comparison import Comparison, compare, eight_bits, fingerprint
 from .decoding import is_changed, read_decoder
 from .images import Pictures, lossy_note
@@ -95,6 +96,7 @@ def invert_image(
             last = decoding.latents
             notes.append("the certificate is about the latents; how they decode is in decoding")
         target = reading.as_samples(last)
+        reading, search = in_batches(reading, target, search, own.max_batch)
         if own.refine and (decoding is None or target.shape != decoding.latents.shape):
             raise ValueError(f"refine=True is not possible for {type(pipe).__name__}: give False")
         found = invert(reading.network, target, reading.solver, method=search)
@@ -139,6 +141,7 @@ def invert_latents(
     with _quietly(pipe, own):
         reading, notes = _read_sized(pipe, latents, asked)
         target = reading.target(latents.clone())
+        reading, search = in_batches(reading, target, search, own.max_batch)
         found = invert(reading.network, target, reading.solver, method=search)
         return _result(reading, found, None, own, notes)
 
@@ -205,15 +208,14 @@ def _method(options: Options) -> Inverter:
     """The search that the options ask for.
 
     Raises:
-        ValueError: if the method cannot look again from other starts.
+        ValueError: if the method cannot look again from other starts, or max_batch is no number.
     """
     search: Any = inverter(options.method)
     takes = inspect.signature(search).parameters
     if options.others and "others" not in takes:
         raise ValueError(f"method {options.method!r} has no option others: leave it out, or exact")
-    asked = {"max_batch": options.max_batch, "others": options.others or None}
-    given = {name: v for name, v in asked.items() if v is not None and name in takes}
-    return cast(Inverter, partial(search, **given) if given else search)
+    check_batch(options.max_batch)
+    return cast(Inverter, partial(search, others=options.others) if options.others else search)
 
 
 def _decoder(decoder: str | DecoderInverter) -> DecoderInverter:

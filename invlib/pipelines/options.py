@@ -7,12 +7,14 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 from ..autoencoder import DecoderInverter
 from ..inverters import Inverter
 from ..watch import Budget, Callback, Watch
 from .running import same_again
+
+MaxBatch = int | Literal["fastest"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,8 @@ class Options:
             only to calls that draw more than their noise from the global generator, as some do to
             encode a control image.
         max_batch: most states in one call of the network; by default as many as have the size of
-            one latent of 512 x 512 pixels.
+            one latent of 512 x 512 pixels, which suits a CPU. ``"fastest"`` measures first, on the
+            device of the pipeline, as :func:`invlib.batch_times` does; those evaluations count.
         save: noise file to write in the end, as ``result.save`` does; whether it can be
             written is looked at before the search begins.
     """
@@ -53,7 +56,7 @@ class Options:
     callback: Callback | None = None
     budget: Budget | None = None
     seed: int | None = None
-    max_batch: int | None = None
+    max_batch: MaxBatch = None
     save: str | PathLike[str] | None = None
 
     def watch(self, pipe: Any) -> Watch:

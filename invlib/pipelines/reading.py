@@ -83,6 +83,13 @@ class Reading:
         """The pipeline's batch as samples."""
         return state[None] if self.network.joint else state
 
+    def in_batches(self, most: int) -> Reading:
+        """The same with up to ``most`` states in one call of a network that is called directly."""
+        replay = self.network.replay
+        if replay is None:
+            return self
+        return replace(self, network=replace(self.network, replay=replay.at_most(most)))
+
     def noise(self, first: Tensor) -> Tensor:
         """The pipeline's noise of first network inputs ``[samples, ...]``, float64."""
         state = first[0] if self.network.joint else first

@@ -112,6 +112,10 @@ class Replay:
         calls = tuple({path: lift(leaf) for path, leaf in call.items()} for call in self.calls)
         return replace(self, module=copy.deepcopy(self.module).double(), calls=calls)
 
+    def at_most(self, states: int) -> Replay:
+        """The same with up to so many states in one call; one node at a time stays so."""
+        return replace(self, most=states) if self.together else self
+
     def _one(self, y: Tensor, nodes: Tensor, rows: Tensor, times: Tensor | None) -> Tensor:
         """One call of the network for each call in a step."""
         weights, total, place = self.weights.to(y.device), None, 0

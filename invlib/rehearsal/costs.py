@@ -19,11 +19,13 @@ import typer
 from ..memory import in_use, peak, reset_peak
 from ..reproduce.engine.reached import code_of
 from ..reproduce.engine.store import write_json
+from .algebra import algebra
 from .architectures import random_module
 from .full_size import FULL_SIZE
 from .live import flops, peak_bytes
 
 RESULTS = Path("results/costs.json")
+ROUND = 20  # steps of the sampler whose rounds are counted
 
 
 def count(arch: str) -> dict[str, Any]:
@@ -35,7 +37,8 @@ def count(arch: str) -> dict[str, Any]:
     Returns:
         ``parameters``; ``numbers``, those and what else its weights hold; ``state``, numbers in a
         state; ``flops`` of one row; bytes of ``activations`` of an evaluation, which has ``rows``
-        rows, and of ``activations_of_a_row``; bytes of the weights of its largest ``convolution``.
+        rows, and of ``activations_of_a_row``; bytes of the weights of its largest ``convolution``;
+        ``algebra``, operations of a round of the search itself in ``ROUND`` steps.
     """
     size, module = FULL_SIZE[arch], random_module(arch, device="meta")
     parameters = sum(p.numel() for p in module.parameters())
@@ -52,6 +55,7 @@ def count(arch: str) -> dict[str, Any]:
         "activations_of_a_row": peak_bytes(lambda: module(**one)),
         "activations": peak_bytes(lambda: module(**all_rows)),
         "convolution": 4 * max(filters, default=0),
+        "algebra": algebra(ROUND, size.state),
     }
 
 
@@ -96,7 +100,7 @@ def main(
     networks = {arch: count(arch) for arch in FULL_SIZE}
     fresh = {arch: measure(arch) for arch in measured or ()}
     known = {arch: row for arch in FULL_SIZE if (row := fresh.get(arch, known.get(arch)))}
-    values = {"weights": "random", "networks": networks, "measured": known}
+    values = {"weights": "random", "round": ROUND, "networks": networks, "measured": known}
     write_json(RESULTS, values, [{"code": code_of(count)}, {"code": code_of(measure)}])
 
 

@@ -14,6 +14,7 @@ Values = dict[str, Any]
 
 SAMPLERS = {"2M-20": 20, "DDIM-50": 50}
 GUIDANCE = 3.0
+SLOW = 64  # how much slower than float32 most graphics cards for games are in float64
 
 
 def evaluation(costs: Values) -> str:
@@ -42,6 +43,19 @@ def rates(costs: Values) -> str:
         f"10⁹ operations a second, one thread, float32: {found}; together **{together:.0f}**, by "
         "which the seconds of the others are computed."
     )
+
+
+def own(costs: Values) -> str:
+    """A round of the search: its network beside its own linear algebra."""
+    steps, lines = costs["round"], []
+    for row in costs["networks"].values():
+        network = steps * row["rows"] * row["flops"]
+        share = row["algebra"] / network
+        cells = (f"{network / 1e12:,.1f}", f"{row['algebra'] / 1e12:.3f}", f"{share:.3%}")
+        slow = f"{SLOW * share:.2%}"
+        lines.append([row["title"], *(f"{cell}, {COMPUTED}" for cell in (*cells, slow))])
+    head = ["network", "10¹² of the network", "10¹² of the search", "share"]
+    return table([*head, f"share of time, if {SLOW} times slower"], lines)
 
 
 def evaluations(exactness: Values) -> str:

@@ -23,6 +23,7 @@ from ..rootfind import anderson
 from ..sampling import sample
 from ..schedule import Schedule
 from ..solvers import ddim, dpm_solver_pp_2m
+from ..split import now
 from .full_size import TOKENS
 from .networks import Built, Transformer, built
 
@@ -210,14 +211,6 @@ def _clock(work: Callable[[], Any], *, device: torch.device, warm: bool) -> tupl
     """Seconds that ``work`` takes, after one more run if ``warm``, and its result."""
     if warm:
         work()
-    began = _now(device)
+    began = now(device)
     result = work()
-    return _now(device) - began, result
-
-
-def _now(device: torch.device) -> float:
-    """Seconds: by the clock, or of this process alone where it has one thread of a shared CPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    alone = device.type == "cpu" and torch.get_num_threads() == 1
-    return time.process_time() if alone else time.perf_counter()
+    return now(device) - began, result

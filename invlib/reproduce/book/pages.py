@@ -70,6 +70,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "costs_networks": of(costs_sizes.networks, "costs"),
     "costs_evaluation": of(costs_time.evaluation, "costs"),
     "costs_rates": of(costs_time.rates, "costs"),
+    "costs_own": of(costs_time.own, "costs"),
     "costs_check": of(costs_sizes.check, "costs", "peak"),
     "costs_memory": of(costs_sizes.memory, "costs", "peak"),
     "costs_parts": of(costs_sizes.parts, "costs"),
