@@ -12,8 +12,9 @@ from torch import Tensor
 from ..noisefile import describe, fingerprint, write_noise
 from ..pipelines import regenerate
 from ..pipelines.entrance import Entrance
-from ..watermark import PASSAGES, ErrorModel, Identification
+from ..watermark import PASSAGES, ErrorModel, Identification, MessageKey, Messages
 from ..watermark.identify_picture import identify_in, measure_errors, written
+from ..watermark.ratios import Key
 from ..watermark.scene import scene
 from .call import (
     CallOption,
@@ -53,6 +54,7 @@ def embed(
     output: Annotated[Path, typer.Option("--output", "-o", help="picture to write, a PNG")],
     keys: KeysOption,
     owner: Annotated[str, typer.Option(help="whose key: a name in --keys")],
+    message: Annotated[str | None, typer.Option(help="text, for a key of kind message")] = None,
     model: ModelOption = "portraits",
     call: CallOption = None,
     prompt: PromptOption = None,
@@ -74,6 +76,7 @@ def embed(
     told = read_keys(keys)
     if owner not in told:
         raise ValueError(f"--owner {owner!r} has no key in {keys}; it has {', '.join(told)}")
+    _check_message(told[owner]["kind"], message)
     opened, given = open_call(
         model,
         call,
@@ -87,7 +90,7 @@ def embed(
     )
     pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
     with counting(pipe, "making the picture"):
-        entrance, latents, pictures = _marked(pipe, asked, {owner: told[owner]}, seed)
+        entrance, latents, pictures = _marked(pipe, asked, {owner: told[owner]}, seed, message)
     if len(pictures) != 1:
         raise ValueError(f"the call makes {len(pictures)} pictures; embed writes one at a time")
     files = [output] if noise is None else [output, noise]
@@ -100,14 +103,35 @@ def embed(
     show({"file": str(done.files[0]), "owner": owner, "seed": seed}, as_json=as_json)
 
 
+def _check_message(kind: str, message: str | None) -> None:
+    """Refuse a message for a key that holds none, and such a key without its message."""
+    if (kind == "message") != (message is not None):
+        raise ValueError(
+            f"this key is of kind {kind}, which holds no --message; use one of kind message"
+            if message is not None
+            else "this key is of kind message: give the --message that it is to hold"
+        )
+
+
 def _marked(
-    pipe: Any, asked: dict[str, Any], key: dict[str, Any], seed: int
+    pipe: Any, asked: dict[str, Any], told: dict[str, Any], seed: int, message: str | None
 ) -> tuple[Entrance, Tensor, list[Image]]:
     """How noise gets in, one that holds a key, and what the call makes of it."""
     with scene(pipe, None, asked) as read:
-        latents = written(read, [*made(key, read.planes.shape[1:]).values()], seed)
+        (key,) = made(told, read.planes.shape[1:]).values()
+        latents = written(read, [_holding(key, message)], seed)
         entrance = read.reading.entrance
     return entrance, latents, flat(regenerate(pipe, latents, asked, entrance=entrance))
+
+
+def _holding(key: Key, message: str | None) -> Key:
+    """The key, with the message of ``--message`` in it if it is one for messages."""
+    if not isinstance(key, MessageKey) or message is None:
+        return key
+    try:
+        return key.holding(message)
+    except ValueError as error:
+        raise ValueError(f"--message: {error}") from error
 
 
 @app.command()
@@ -136,7 +160,7 @@ def identify(
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Say whose key a picture holds, and how sure that is.
+    """Say whose key a picture holds, with what message, and how sure that is.
 
     Exit code 0 means: a key, or none, is certain enough. Exit code 3 means: it cannot be told.
     """
@@ -210,4 +234,17 @@ def _facts(found: Identification) -> dict[str, Any]:
         "log_odds_to_the_next": found.margin[0].item(),
         "p_without_a_key": 10 ** found.log10_p[0].item(),
         "as_after": found.passage[0],
+        **_said(found),
+    }
+
+
+def _said(found: Identification) -> dict[str, Any]:
+    """The message, where the key is one for messages."""
+    letter = found.letters[0] if isinstance(found, Messages) else None
+    if letter is None:
+        return {}
+    return {
+        "message": "cannot read" if letter.text is None else letter.text,
+        "message_confidence": letter.confidence,
+        "bytes_corrected": letter.corrected,
     }
