@@ -182,6 +182,28 @@ def test_more_searches_find_more_of_the_sum_and_the_odds_are_those_of_the_weight
     assert (shares.diff() <= 0).all()
 
 
+def test_signs_of_determinants_tell_that_a_noise_was_left_out() -> None:
+    """They add up to 1 over all noises, so that any one that is left out is missed."""
+    parts = pieces()
+    x = next(v for v in torch.linspace(-3, 3, 61).tolist() if len(all_noises(v, parts)) == 3)
+    image = torch.tensor([[x, 0.0]], dtype=torch.float64) @ TURN.T
+    starts = [torch.tensor([[z, 0.0]], dtype=torch.float64) @ TURN.T for z in all_noises(x, parts)]
+    problem = Problem.of(FOLDED, FEW, image)
+    roots = weighed(problem, 0, [problem.states(0, z * FEW.scale) for z in starts], exactly)
+    assert sorted(root.determinant.sign for root in roots) == [-1, 1, 1]
+    found = likelihood(FOLDED, image, [FEW], naive=False)
+    whole = replace(found.candidates[0], roots=(roots,))
+    assert whole.degree.tolist() == [1] and not whole.missed.any()
+    assert "missed" not in str(replace(found, candidates=(whole,)))
+    for left in (r for r in roots if r.determinant.sign < 0 or r is roots[0]):
+        less = replace(whole, roots=(tuple(r for r in roots if r is not left),))
+        assert less.degree.item() == 1 - left.determinant.sign and less.missed.all()
+        assert f"a noise was missed of {less.name}" in str(replace(found, candidates=(less,)))
+    estimated = replace(roots[0], determinant=replace(roots[0].determinant, sign=math.nan))
+    unknown = replace(whole, roots=((estimated,),))
+    assert unknown.degree.isnan().all() and not unknown.missed.any()
+
+
 def test_the_original_noise_comes_first_as_often_as_the_odds_say() -> None:
     """At guidance 7.5, five steps, in the plane: of those samples where all is found."""
     solver, noise = ddim(SCHEDULE.grid(5)), randn(16, 2, seed=9)

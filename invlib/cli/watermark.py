@@ -16,26 +16,12 @@ from ..watermark import PASSAGES, ErrorModel, Identification, MessageKey, Messag
 from ..watermark.identify_picture import identify_in, measure_errors, written
 from ..watermark.ratios import Key
 from ..watermark.scene import scene
-from .call import (
-    CallOption,
-    GuidanceOption,
-    NegativeOption,
-    PromptOption,
-    StepsOption,
-    with_prompt,
-)
+from .bundle import bundled
+from .call import with_prompt
 from .errors import NOT_EXACT
 from .files import as_bytes, flat, read_pictures
 from .keys import made, read_keys
-from .model import Dtype
-from .opening import (
-    DeviceOption,
-    DtypeOption,
-    ModelOption,
-    SchedulerOption,
-    SeedOption,
-    open_call,
-)
+from .opening import Asked, Sampler, SeedOption, Where, open_call
 from .outputs import free, outputs
 from .report import show
 from .ticker import counting, ticked
@@ -50,22 +36,18 @@ app = typer.Typer(
 
 @app.command()
 @ticked
+@bundled
 def embed(
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="picture to write, a PNG")],
     keys: KeysOption,
     owner: Annotated[str, typer.Option(help="whose key: a name in --keys")],
     message: Annotated[str | None, typer.Option(help="text, for a key of kind message")] = None,
-    model: ModelOption = "portraits",
-    call: CallOption = None,
-    prompt: PromptOption = None,
-    negative_prompt: NegativeOption = None,
-    guidance_scale: GuidanceOption = None,
-    steps: StepsOption = None,
-    scheduler: SchedulerOption = None,
+    what: Asked,
+    sampler: Sampler,
     seed: SeedOption = 0,
     noise: Annotated[Path | None, typer.Option(help="noise file to write as well")] = None,
-    dtype: DtypeOption = Dtype.float32,
-    device: DeviceOption = "cpu",
+    place: Where,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,17 +59,7 @@ def embed(
     if owner not in told:
         raise ValueError(f"--owner {owner!r} has no key in {keys}; it has {', '.join(told)}")
     _check_message(told[owner]["kind"], message)
-    opened, given = open_call(
-        model,
-        call,
-        scheduler=scheduler,
-        dtype=dtype,
-        device=device,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        guidance_scale=guidance_scale,
-        steps=steps,
-    )
+    opened, given = open_call(what, sampler, place)
     pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
     with counting(pipe, "making the picture"):
         entrance, latents, pictures = _marked(pipe, asked, {owner: told[owner]}, seed, message)
@@ -136,16 +108,13 @@ def _holding(key: Key, message: str | None) -> Key:
 
 @app.command()
 @ticked
+@bundled
 def identify(
+    *,
     picture: Annotated[Path, typer.Argument(help="the picture")],
     keys: KeysOption,
-    model: ModelOption = "portraits",
-    call: CallOption = None,
-    prompt: PromptOption = None,
-    negative_prompt: NegativeOption = None,
-    guidance_scale: GuidanceOption = None,
-    steps: StepsOption = None,
-    scheduler: SchedulerOption = None,
+    what: Asked,
+    sampler: Sampler,
     errors: Annotated[
         Path | None,
         typer.Option(help="measured errors: read if the file is there, else measured and written"),
@@ -156,8 +125,7 @@ def identify(
     pictures: Annotated[int, typer.Option(min=4, help="pictures made to measure errors")] = 24,
     none: Annotated[float, typer.Option(help="probability of no key, before looking")] = 0.5,
     sure: Annotated[float, typer.Option(help="probability from which to decide")] = 0.9,
-    dtype: DtypeOption = Dtype.float32,
-    device: DeviceOption = "cpu",
+    place: Where,
     as_json: JsonOption = False,
 ) -> None:
     """Say whose key a picture holds, with what message, and how sure that is.
@@ -172,17 +140,7 @@ def identify(
     _check_passages(passages)
     if errors is not None and not errors.exists():
         free(errors, force=False, suffix=".safetensors")
-    opened, given = open_call(
-        model,
-        call,
-        scheduler=scheduler,
-        dtype=dtype,
-        device=device,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        guidance_scale=guidance_scale,
-        steps=steps,
-    )
+    opened, given = open_call(what, sampler, place)
     pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
     with scene(pipe, None, asked) as read:
         made(told, read.planes.shape[1:])  # before errors are measured, not after
