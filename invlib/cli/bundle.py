@@ -17,7 +17,8 @@ def bundled(command: Callable[..., Any]) -> Callable[..., Any]:
             that, which have defaults, are the options.
     """
     own = inspect.signature(command, eval_str=True)
-    kinds = {n: p.annotation for n, p in own.parameters.items() if is_dataclass(p.annotation)}
+    types = {name: p.annotation for name, p in own.parameters.items()}
+    kinds: dict[str, Any] = {name: kind for name, kind in types.items() if is_dataclass(kind)}
     options = []
     for name, parameter in own.parameters.items():
         options += _options(kinds[name]) if name in kinds else [parameter]
