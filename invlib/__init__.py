@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .bridge import bridged
-from .certificate import Certificate, certify
+from .certificate import Certificate
+from .certifying import certify
 from .continuous import ContinuousSchedule
 from .denoisers import Denoiser, Mixture, gaussian, guided, ideal, predicting
 from .fixed_rows import compiled

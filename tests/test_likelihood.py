@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -121,6 +122,16 @@ def all_noises(x: float, parts: list[tuple[Tensor, Tensor]]) -> list[float]:
     return found
 
 
+@cache
+def three_noises() -> tuple[float, list[float]]:
+    """An image on the line that has three noises, and these."""
+    parts = pieces()
+    for x in torch.linspace(-3, 3, 61).tolist():
+        if sum(bool(image.min() < x < image.max()) for _, image in parts) == 3:
+            return x, all_noises(x, parts)
+    raise AssertionError("no image has three noises")
+
+
 def test_the_sum_over_all_noises_integrates_to_one() -> None:
     """In the plane, for a sampler with several noises; without the sum it does not."""
     parts = pieces()
@@ -167,12 +178,11 @@ def plane_weights(x: float, y: float, noises: list[float], v: float) -> Tensor:
 
 def test_more_searches_find_more_of_the_sum_and_the_odds_are_those_of_the_weights() -> None:
     """At a point with three noises; without more searches the sum has one term."""
-    parts = pieces()
-    x = next(v for v in torch.linspace(-3, 3, 61).tolist() if len(all_noises(v, parts)) == 3)
+    x, noises = three_noises()
     image = torch.tensor([[x, 0.0]], dtype=torch.float64) @ TURN.T
     one = likelihood(FOLDED, image, [FEW]).candidates[0]
     more = likelihood(FOLDED, image, [FEW], others=8).candidates[0]
-    everything = plane_weights(x, 0.0, all_noises(x, parts), 0.0)
+    everything = plane_weights(x, 0.0, noises, 0.0)
     assert len(one.roots[0]) == 1
     assert len(more.roots[0]) >= 3  # and far ones, of no weight
     assert one.log_p[0] < more.log_p[0]
@@ -180,6 +190,27 @@ def test_more_searches_find_more_of_the_sum_and_the_odds_are_those_of_the_weight
     shares = odds(more.roots[0])
     assert shares.sum().item() == pytest.approx(1)
     assert (shares.diff() <= 0).all()
+
+
+def test_signs_of_determinants_tell_that_a_noise_was_left_out() -> None:
+    """They add up to 1 over all noises, so that any one that is left out is missed."""
+    x, noises = three_noises()
+    image = torch.tensor([[x, 0.0]], dtype=torch.float64) @ TURN.T
+    starts = [torch.tensor([[z, 0.0]], dtype=torch.float64) @ TURN.T for z in noises]
+    problem = Problem.of(FOLDED, FEW, image)
+    roots = weighed(problem, 0, [problem.states(0, z * FEW.scale) for z in starts], exactly)
+    assert sorted(root.determinant.sign for root in roots) == [-1, 1, 1]
+    found = likelihood(FOLDED, image, [FEW], naive=False)
+    whole = replace(found.candidates[0], roots=(roots,))
+    assert whole.degree.tolist() == [1] and not whole.missed.any()
+    assert "missed" not in str(replace(found, candidates=(whole,)))
+    for left in (r for r in roots if r.determinant.sign < 0 or r is roots[0]):
+        less = replace(whole, roots=(tuple(r for r in roots if r is not left),))
+        assert less.degree.item() == 1 - left.determinant.sign and less.missed.all()
+        assert f"a noise was missed of {less.name}" in str(replace(found, candidates=(less,)))
+    estimated = replace(roots[0], determinant=replace(roots[0].determinant, sign=math.nan))
+    unknown = replace(whole, roots=((estimated,),))
+    assert unknown.degree.isnan().all() and not unknown.missed.any()
 
 
 def test_the_original_noise_comes_first_as_often_as_the_odds_say() -> None:

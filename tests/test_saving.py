@@ -57,6 +57,21 @@ def test_save_reload_compare(
     assert "2 noises" in str(stored) and "portraits-pixel" in repr(stored)
 
 
+def test_one_door_certifies_inversions_and_files(
+    tmp_path: Path, pipe: Any, pictures: list[Any], result: Any
+) -> None:
+    result.save(tmp_path / "n.safetensors")
+    stored = invlib.load_noise(tmp_path / "n.safetensors")
+    seen = invlib.certify(stored, pipe, pictures)
+    assert seen.comparison is not None
+    assert torch.equal(seen.comparison.equal, result.picture.equal)
+    assert invlib.certify(stored, pipe).same == seen.same
+    with pytest.raises(TypeError, match="give no options"):
+        invlib.certify(stored, pipe, pictures, vectors=2)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="the third is NoneType"):
+        invlib.certify(lambda x, t: x, result.inversion, None)  # type: ignore[call-overload]
+
+
 def test_a_file_that_could_not_be_written_is_refused_before_the_search(
     tmp_path: Path, pipe: Any, pictures: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

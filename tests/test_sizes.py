@@ -16,7 +16,6 @@ MANY = {
     "cli/identify.py:identification": "a command's parameters are its options",
     "cli/info.py:rehearsal": "a command's parameters are its options",
     "cli/invert.py:invert": "a command's parameters are its options",
-    "cli/sample.py:sample": "a command's parameters are its options",
     "cli/seeds.py:seeds": "a command's parameters are its options",
     "cli/watermark.py:embed": "a command's parameters are its options",
     "cli/watermark.py:identify": "a command's parameters are its options",

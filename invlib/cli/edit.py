@@ -9,19 +9,13 @@ import typer
 
 from ..editing import EditOptions, ImageEdit, edit_image
 from ..watch import Budget
-from .call import (
-    CallOption,
-    GuidanceOption,
-    NegativeOption,
-    PromptOption,
-    StepsOption,
-    with_prompt,
-)
+from .bundle import bundled
+from .call import with_prompt
 from .errors import NOT_EXACT
 from .files import read_picture
 from .invert import BatchOption, Method, MethodOption, SecondsOption
-from .model import Dtype, check_words
-from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
+from .model import check_words
+from .opening import Asked, Sampler, Where, open_call
 from .outputs import different, free, write_pictures
 from .report import show
 from .ticker import follow, say
@@ -50,29 +44,25 @@ GrowOption = Annotated[
 ]
 
 
+@bundled
 def edit(
+    *,
     picture: PictureArgument,
     to: ToOption,
     output: OutputOption,
     mask: MaskOption = None,
     words: WordsOption = None,
     overlay: OverlayOption = None,
-    model: ModelOption = "portraits",
-    call: CallOption = None,
-    prompt: PromptOption = None,
-    negative_prompt: NegativeOption = None,
-    guidance_scale: GuidanceOption = None,
+    what: Asked,
     new_guidance: StrengthOption = None,
     start: StartOption = 0,
     feather: FeatherOption = 4,
     grow: GrowOption = 1,
-    steps: StepsOption = None,
-    scheduler: SchedulerOption = None,
+    sampler: Sampler,
     method: MethodOption = Method.exact,
     seconds: SecondsOption = None,
     max_batch: BatchOption = None,
-    dtype: DtypeOption = Dtype.float32,
-    device: DeviceOption = "cpu",
+    place: Where,
     force: Annotated[bool, typer.Option("--force", help="replace existing files")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
@@ -85,17 +75,7 @@ def edit(
     """
     _check(output, mask, words, overlay, force=force)
     given = read_picture(picture)
-    opened, asked = open_call(
-        model,
-        call,
-        scheduler=scheduler,
-        dtype=dtype,
-        device=device,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        guidance_scale=guidance_scale,
-        steps=steps,
-    )
+    opened, asked = open_call(what, sampler, place)
     check_words(opened, {"prompt": to})
     options = EditOptions(
         method=method.value,

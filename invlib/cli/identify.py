@@ -12,19 +12,22 @@ from ..identification.result import LEVEL
 from ..pipelines import Options
 from ..portraits.vocabulary import vocabulary
 from ..watch import Budget
+from .bundle import bundled
 from .call import CallOption
 from .errors import NOT_EXACT
 from .files import read_pictures
 from .invert import BatchOption, EvaluationsOption, PictureArgument, SecondsOption
-from .model import Dtype, check_words
-from .opening import DeviceOption, DtypeOption, ModelOption, open_call
+from .model import check_words
+from .opening import Asked, ModelOption, Sampler, Where, open_call
 from .report import show, table
 from .ticker import follow, say
 
 COLUMNS = ("candidate", "rough", "log p", "+-", "probability", "norm")
 
 
+@bundled
 def identification(
+    *,
     picture: PictureArgument,
     model: ModelOption = "portraits",
     call: CallOption = None,
@@ -43,8 +46,7 @@ def identification(
     seconds: SecondsOption = None,
     evaluations: EvaluationsOption = None,
     max_batch: BatchOption = None,
-    dtype: DtypeOption = Dtype.float32,
-    device: DeviceOption = "cpu",
+    place: Where,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Say which of some prompts and settings made a picture, or that none of them did.
@@ -53,17 +55,7 @@ def identification(
     """
     prompts = _prompts(prompt or [], vocabulary_=vocabulary_, model=model)
     frames, notes = read_pictures(Path(picture))
-    opened, asked = open_call(
-        model,
-        call,
-        scheduler=None,
-        dtype=dtype,
-        device=device,
-        prompt=None,
-        negative_prompt=None,
-        guidance_scale=None,
-        steps=None,
-    )
+    opened, asked = open_call(Asked(model, call), Sampler(), place)
     check_words(opened, {"prompt": prompt or []})
     say("comparing the candidates")
     found = identify(

@@ -10,6 +10,7 @@ import typer
 from ..portraits import MODELS, words
 from ..portraits.load import WEIGHTS, verify
 from ..rehearsal import keep, rehearse
+from ..rehearsal.forecast import PROFILES
 from ..rehearsal.table import known
 from .model import check_device
 from .opening import DeviceOption
@@ -19,6 +20,7 @@ ABOUT = {
     "portraits": "a prompt to 64 x 64 portraits, by latents of 16 x 16",
     "portraits-pixel": "unconditional portraits of 32 x 32 pixels",
 }
+PROFILE = f"tiny (embedded models), or one of full size (GPU): {', '.join(PROFILES)}"
 COLUMNS = ["batch", "sampling", "whole_trajectory", "stepwise", "jvp_cost", "peak_gb", "seconds"]
 
 
@@ -45,7 +47,7 @@ def models(
 
 
 def figures(
-    profile: Annotated[str, typer.Option(help="tiny (embedded models) or paper (GPU)")] = "tiny",
+    profile: Annotated[str, typer.Option(help=PROFILE)] = "tiny",
     only: Annotated[list[str] | None, typer.Option(help="figures to make, default all")] = None,
     engine: Annotated[str, typer.Option(help="serial, processes, ray or slurm")] = "processes",
     workers: Annotated[

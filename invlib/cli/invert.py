@@ -18,19 +18,11 @@ from ..noisefile import save_noise
 from ..pipelines import ImageInversion, Options, invert_image
 from ..pipelines.sentence import COMMAND_LINE, sentences, to_do
 from ..watch import Budget
-from .call import (
-    CallOption,
-    GuidanceOption,
-    NegativeOption,
-    PromptOption,
-    StepsOption,
-    unguided,
-    with_prompt,
-)
+from .bundle import bundled
+from .call import unguided, with_prompt
 from .errors import NOT_EXACT
 from .files import read_pictures
-from .model import Dtype
-from .opening import DeviceOption, DtypeOption, ModelOption, SchedulerOption, open_call
+from .opening import Asked, Sampler, Where, open_call
 from .outputs import free, outputs
 from .report import show
 from .ticker import follow, say
@@ -85,24 +77,20 @@ OthersOption = Annotated[
 ]
 
 
+@bundled
 def invert(
+    *,
     picture: PictureArgument,
     output: OutputOption,
-    model: ModelOption = "portraits",
-    call: CallOption = None,
-    prompt: PromptOption = None,
-    negative_prompt: NegativeOption = None,
-    guidance_scale: GuidanceOption = None,
-    steps: StepsOption = None,
-    scheduler: SchedulerOption = None,
+    what: Asked,
+    sampler: Sampler,
     method: MethodOption = Method.exact,
     decoder: DecoderOption = Decoder.quasi_newton,
     seconds: SecondsOption = None,
     evaluations: EvaluationsOption = None,
     max_batch: BatchOption = None,
     others: OthersOption = 0,
-    dtype: DtypeOption = Dtype.float32,
-    device: DeviceOption = "cpu",
+    place: Where,
     force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
@@ -113,17 +101,7 @@ def invert(
     """
     free(output, force=force, suffix=".safetensors")
     frames, notes = read_pictures(picture)
-    opened, asked = open_call(
-        model,
-        call,
-        scheduler=scheduler,
-        dtype=dtype,
-        device=device,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        guidance_scale=guidance_scale,
-        steps=steps,
-    )
+    opened, asked = open_call(what, sampler, place)
     pipe = opened.pipe
     asked, assumed = _with_some_prompt(pipe, asked)
     options = Options(

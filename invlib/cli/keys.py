@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 
-from ..watermark import GaussianShading, ShadingKey, TreeRing, bits_of
+from ..watermark import (
+    GaussianShading,
+    MessageKey,
+    ReedSolomon,
+    ShadingKey,
+    TreeRing,
+    bits_of,
+)
 from ..watermark.ratios import Key
 from .json_file import read_json
 
@@ -21,14 +28,16 @@ FIELDS = {
     "random": {"seed", *PLACES},
     "rings": {"values", *PLACES},
     "shading": {"secret", "payload", "bits", "channel", "channels"},
+    "message": {"secret", "bytes", "parity", "channel", "channels"},
 }
 
 
 def read_keys(path: Path) -> dict[str, Mapping[str, Any]]:
     """What a JSON file says of keys, by the names of their owners.
 
-    A key has a kind: ``random`` (a disc of noise from a ``seed``), ``rings`` (their ``values``) or
-    ``shading`` (a ``secret``, and a ``payload`` or, if that is not known, its number of ``bits``).
+    A key has a kind: ``random`` (a disc of noise from a ``seed``), ``rings`` (their ``values``),
+    ``shading`` (a ``secret``, and a ``payload`` or, if that is not known, its number of ``bits``)
+    or ``message`` (a ``secret``, the most ``bytes`` of a message, and ``parity`` bytes).
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -79,19 +88,30 @@ def _rings(values: Mapping[str, Any], shape: tuple[int, ...]) -> Key:
     return TreeRing.rings(values["values"], (shape[1], shape[2]), **places)
 
 
+def _part(values: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Channels, height and width of the part of the noise that a key fills."""
+    channels = int(values.get("channels", shape[0] - int(values.get("channel", 0))))
+    return channels, shape[1], shape[2]
+
+
 def _shading(values: Mapping[str, Any], shape: tuple[int, ...]) -> Key:
-    first = int(values.get("channel", 0))
-    channels = int(values.get("channels", shape[0] - first))
     text = values.get("payload")
     payload = None if text is None else bits_of(str(text).encode())
     bits = len(payload) if payload is not None else int(values["bits"])
     secret = str(values["secret"]).encode()
-    code = GaussianShading((channels, shape[1], shape[2]), bits, secret)
+    code, first = GaussianShading(_part(values, shape), bits, secret), int(values.get("channel", 0))
     return ShadingKey(code, None if payload is None else payload.to(torch.uint8), first)
+
+
+def _message(values: Mapping[str, Any], shape: tuple[int, ...]) -> Key:
+    secret, first = str(values["secret"]).encode(), int(values.get("channel", 0))
+    correction = ReedSolomon(int(values["bytes"]), int(values["parity"]))
+    return MessageKey.of(_part(values, shape), secret, correction, first)
 
 
 MAKE: dict[str, Callable[[Mapping[str, Any], tuple[int, ...]], Key]] = {
     "random": _random,
     "rings": _rings,
     "shading": _shading,
+    "message": _message,
 }

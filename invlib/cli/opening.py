@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from ..identity import Model
-from .call import asked_call
+from .call import (
+    CallOption,
+    GuidanceOption,
+    NegativeOption,
+    PromptOption,
+    StepsOption,
+    asked_call,
+)
 from .model import Dtype, check_words, open_model, use_scheduler
 from .ticker import say
 
@@ -23,32 +30,50 @@ SeedOption = Annotated[int, typer.Option(min=0, max=2**64 - 1, help="seed of the
 DeviceOption = Annotated[str, typer.Option(help="where to run")]
 
 
-def open_call(
-    model: str,
-    call: Path | None,
-    *,
-    scheduler: str | None,
-    dtype: Dtype,
-    device: str,
-    **given: Any,
-) -> tuple[Model, dict[str, Any]]:
-    """The model, with its scheduler, and the arguments of its call.
+@dataclass(frozen=True)
+class Asked:
+    """Which model is called, and what it is asked for; a bundle of options."""
 
-    Args:
-        model: of ``--model``.
-        call: of ``--call``.
-        scheduler: of ``--scheduler``.
-        dtype: of ``--dtype``.
-        device: of ``--device``.
-        given: the options that stand for arguments of the call (:func:`.call.asked_call`).
+    model: ModelOption = "portraits"
+    call: CallOption = None
+    prompt: PromptOption = None
+    negative_prompt: NegativeOption = None
+    guidance_scale: GuidanceOption = None
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How it samples; a bundle of options."""
+
+    steps: StepsOption = None
+    scheduler: SchedulerOption = None
+
+
+@dataclass(frozen=True)
+class Where:
+    """In what dtype, and on which device; a bundle of options."""
+
+    dtype: DtypeOption = Dtype.float32
+    device: DeviceOption = "cpu"
+
+
+def open_call(asked: Asked, sampler: Sampler, where: Where) -> tuple[Model, dict[str, Any]]:
+    """The model, with its scheduler, and the arguments of its call.
 
     Raises:
         ValueError: if there is no such model, scheduler, device or argument.
         OSError: if a file is missing or damaged.
     """
     say("loading the model")
-    opened = open_model(model, dtype=dtype, device=device)
-    use_scheduler(opened, scheduler)
-    asked = asked_call(opened.pipe, call, **given)
-    check_words(opened, asked)
-    return opened, asked
+    opened = open_model(asked.model, dtype=where.dtype, device=where.device)
+    use_scheduler(opened, sampler.scheduler)
+    call = asked_call(
+        opened.pipe,
+        asked.call,
+        prompt=asked.prompt,
+        negative_prompt=asked.negative_prompt,
+        guidance_scale=asked.guidance_scale,
+        steps=sampler.steps,
+    )
+    check_words(opened, call)
+    return opened, call

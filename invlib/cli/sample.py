@@ -16,42 +16,24 @@ from ..pipelines.options import defaults, split
 from ..pipelines.recording import one_copy
 from ..pipelines.running import untouched
 from ..pipelines.steps import few_enough_steps
-from .call import (
-    CallOption,
-    GuidanceOption,
-    NegativeOption,
-    PromptOption,
-    StepsOption,
-    with_prompt,
-)
+from .bundle import bundled
+from .call import with_prompt
 from .files import as_bytes, flat
-from .model import Dtype
-from .opening import (
-    DeviceOption,
-    DtypeOption,
-    ModelOption,
-    SchedulerOption,
-    SeedOption,
-    open_call,
-)
+from .opening import Asked, Sampler, SeedOption, Where, open_call
 from .outputs import free, outputs
 from .report import described, show
 from .ticker import counting
 
 
+@bundled
 def sample(
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="picture to write, a PNG")],
-    model: ModelOption = "portraits",
-    call: CallOption = None,
-    prompt: PromptOption = None,
-    negative_prompt: NegativeOption = None,
-    guidance_scale: GuidanceOption = None,
-    steps: StepsOption = None,
-    scheduler: SchedulerOption = None,
+    what: Asked,
+    sampler: Sampler,
     seed: SeedOption = 0,
     noise: Annotated[Path | None, typer.Option(help="noise file to write as well")] = None,
-    dtype: DtypeOption = Dtype.float32,
-    device: DeviceOption = "cpu",
+    place: Where,
     force: Annotated[bool, typer.Option("--force", help="replace existing files")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
@@ -62,17 +44,7 @@ def sample(
     free(output, force=force, suffix=".png")
     if noise is not None:
         free(noise, force=force, suffix=".safetensors")
-    opened, given = open_call(
-        model,
-        call,
-        scheduler=scheduler,
-        dtype=dtype,
-        device=device,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        guidance_scale=guidance_scale,
-        steps=steps,
-    )
+    opened, given = open_call(what, sampler, place)
     pipe = opened.pipe
     _, asked = split(pipe, None, with_prompt(pipe, given))
     with counting(pipe, "sampling"), few_enough_steps(pipe, asked):

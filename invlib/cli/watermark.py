@@ -12,29 +12,16 @@ from torch import Tensor
 from ..noisefile import describe, fingerprint, write_noise
 from ..pipelines import regenerate
 from ..pipelines.entrance import Entrance
-from ..watermark import PASSAGES, ErrorModel, Identification
+from ..watermark import PASSAGES, ErrorModel, Identification, MessageKey, Messages
 from ..watermark.identify_picture import identify_in, measure_errors, written
+from ..watermark.ratios import Key
 from ..watermark.scene import scene
-from .call import (
-    CallOption,
-    GuidanceOption,
-    NegativeOption,
-    PromptOption,
-    StepsOption,
-    with_prompt,
-)
+from .bundle import bundled
+from .call import with_prompt
 from .errors import NOT_EXACT
 from .files import as_bytes, flat, read_pictures
 from .keys import made, read_keys
-from .model import Dtype
-from .opening import (
-    DeviceOption,
-    DtypeOption,
-    ModelOption,
-    SchedulerOption,
-    SeedOption,
-    open_call,
-)
+from .opening import Asked, Sampler, SeedOption, Where, open_call
 from .outputs import free, outputs
 from .report import show
 from .ticker import counting, ticked
@@ -49,21 +36,18 @@ app = typer.Typer(
 
 @app.command()
 @ticked
+@bundled
 def embed(
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="picture to write, a PNG")],
     keys: KeysOption,
     owner: Annotated[str, typer.Option(help="whose key: a name in --keys")],
-    model: ModelOption = "portraits",
-    call: CallOption = None,
-    prompt: PromptOption = None,
-    negative_prompt: NegativeOption = None,
-    guidance_scale: GuidanceOption = None,
-    steps: StepsOption = None,
-    scheduler: SchedulerOption = None,
+    message: Annotated[str | None, typer.Option(help="text, for a key of kind message")] = None,
+    what: Asked,
+    sampler: Sampler,
     seed: SeedOption = 0,
     noise: Annotated[Path | None, typer.Option(help="noise file to write as well")] = None,
-    dtype: DtypeOption = Dtype.float32,
-    device: DeviceOption = "cpu",
+    place: Where,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -74,20 +58,11 @@ def embed(
     told = read_keys(keys)
     if owner not in told:
         raise ValueError(f"--owner {owner!r} has no key in {keys}; it has {', '.join(told)}")
-    opened, given = open_call(
-        model,
-        call,
-        scheduler=scheduler,
-        dtype=dtype,
-        device=device,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        guidance_scale=guidance_scale,
-        steps=steps,
-    )
+    _check_message(told[owner]["kind"], message)
+    opened, given = open_call(what, sampler, place)
     pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
     with counting(pipe, "making the picture"):
-        entrance, latents, pictures = _marked(pipe, asked, {owner: told[owner]}, seed)
+        entrance, latents, pictures = _marked(pipe, asked, {owner: told[owner]}, seed, message)
     if len(pictures) != 1:
         raise ValueError(f"the call makes {len(pictures)} pictures; embed writes one at a time")
     files = [output] if noise is None else [output, noise]
@@ -100,28 +75,46 @@ def embed(
     show({"file": str(done.files[0]), "owner": owner, "seed": seed}, as_json=as_json)
 
 
+def _check_message(kind: str, message: str | None) -> None:
+    """Refuse a message for a key that holds none, and such a key without its message."""
+    if (kind == "message") != (message is not None):
+        raise ValueError(
+            f"this key is of kind {kind}, which holds no --message; use one of kind message"
+            if message is not None
+            else "this key is of kind message: give the --message that it is to hold"
+        )
+
+
 def _marked(
-    pipe: Any, asked: dict[str, Any], key: dict[str, Any], seed: int
+    pipe: Any, asked: dict[str, Any], told: dict[str, Any], seed: int, message: str | None
 ) -> tuple[Entrance, Tensor, list[Image]]:
     """How noise gets in, one that holds a key, and what the call makes of it."""
     with scene(pipe, None, asked) as read:
-        latents = written(read, [*made(key, read.planes.shape[1:]).values()], seed)
+        (key,) = made(told, read.planes.shape[1:]).values()
+        latents = written(read, [_holding(key, message)], seed)
         entrance = read.reading.entrance
     return entrance, latents, flat(regenerate(pipe, latents, asked, entrance=entrance))
 
 
+def _holding(key: Key, message: str | None) -> Key:
+    """The key, with the message of ``--message`` in it if it is one for messages."""
+    if not isinstance(key, MessageKey) or message is None:
+        return key
+    try:
+        return key.holding(message)
+    except ValueError as error:
+        raise ValueError(f"--message: {error}") from error
+
+
 @app.command()
 @ticked
+@bundled
 def identify(
+    *,
     picture: Annotated[Path, typer.Argument(help="the picture")],
     keys: KeysOption,
-    model: ModelOption = "portraits",
-    call: CallOption = None,
-    prompt: PromptOption = None,
-    negative_prompt: NegativeOption = None,
-    guidance_scale: GuidanceOption = None,
-    steps: StepsOption = None,
-    scheduler: SchedulerOption = None,
+    what: Asked,
+    sampler: Sampler,
     errors: Annotated[
         Path | None,
         typer.Option(help="measured errors: read if the file is there, else measured and written"),
@@ -132,11 +125,10 @@ def identify(
     pictures: Annotated[int, typer.Option(min=4, help="pictures made to measure errors")] = 24,
     none: Annotated[float, typer.Option(help="probability of no key, before looking")] = 0.5,
     sure: Annotated[float, typer.Option(help="probability from which to decide")] = 0.9,
-    dtype: DtypeOption = Dtype.float32,
-    device: DeviceOption = "cpu",
+    place: Where,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whose key a picture holds, and how sure that is.
+    """Say whose key a picture holds, with what message, and how sure that is.
 
     Exit code 0 means: a key, or none, is certain enough. Exit code 3 means: it cannot be told.
     """
@@ -148,17 +140,7 @@ def identify(
     _check_passages(passages)
     if errors is not None and not errors.exists():
         free(errors, force=False, suffix=".safetensors")
-    opened, given = open_call(
-        model,
-        call,
-        scheduler=scheduler,
-        dtype=dtype,
-        device=device,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        guidance_scale=guidance_scale,
-        steps=steps,
-    )
+    opened, given = open_call(what, sampler, place)
     pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
     with scene(pipe, None, asked) as read:
         made(told, read.planes.shape[1:])  # before errors are measured, not after
@@ -210,4 +192,17 @@ def _facts(found: Identification) -> dict[str, Any]:
         "log_odds_to_the_next": found.margin[0].item(),
         "p_without_a_key": 10 ** found.log10_p[0].item(),
         "as_after": found.passage[0],
+        **_said(found),
+    }
+
+
+def _said(found: Identification) -> dict[str, Any]:
+    """The message, where the key is one for messages."""
+    letter = found.letters[0] if isinstance(found, Messages) else None
+    if letter is None:
+        return {}
+    return {
+        "message": "cannot read" if letter.text is None else letter.text,
+        "message_confidence": letter.confidence,
+        "bytes_corrected": letter.corrected,
     }

@@ -71,21 +71,22 @@ def image_jacobian(solver: Solver, blocks: Tensor) -> Tensor:
     return states
 
 
-def log_determinant(solver: Solver, blocks: Tensor) -> Tensor:
-    r"""The logarithm of :math:`|\det \partial y_n/\partial y_0|`; -inf at a fold.
+def log_determinant(solver: Solver, blocks: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The sign of :math:`\det \partial y_n/\partial y_0` and the logarithm of its size.
 
     .. math:: \sum_i \log|\det(a_i I + b_{ii} J_i)|
 
-    where every step uses the newest output only, else by :func:`image_jacobian`.
+    where every step uses the newest output only, else by :func:`image_jacobian`. At a fold the
+    sign is 0 and the logarithm -inf.
 
     Args:
         solver: the sampler's table.
         blocks: derivatives of the outputs, ``[n, D, D]``.
     """
     if not solver.order_one:
-        return torch.linalg.slogdet(image_jacobian(replace(solver, scale=1.0), blocks))[1]
+        whole = torch.linalg.slogdet(image_jacobian(replace(solver, scale=1.0), blocks))
+        return whole[0], whole[1]
     eye = torch.eye(blocks.shape[1]).to(blocks)
     steps = zip(solver.a.tolist(), solver.b.diagonal().tolist(), blocks, strict=True)
-    return torch.stack(
-        [torch.linalg.slogdet(a * eye + b * block)[1] for a, b, block in steps]
-    ).sum()
+    each = [torch.linalg.slogdet(a * eye + b * block) for a, b, block in steps]
+    return torch.stack([s for s, _ in each]).prod(), torch.stack([v for _, v in each]).sum()

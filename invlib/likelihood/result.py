@@ -20,12 +20,14 @@ class Determinant:
         draws: the values of the single random vectors, ``[P]``; empty if it is exact.
         truncation: by how much it may be off beside their scatter.
         nfe: network evaluations that it cost.
+        sign: of :math:`\det \partial y_n/\partial y_0`, 1 or -1; NaN where it was estimated.
     """
 
     value: float
     draws: Tensor = field(repr=False)
     truncation: float
     nfe: int
+    sign: float = math.nan
 
     @property
     def error(self) -> float:
@@ -75,6 +77,29 @@ class CandidateLikelihood:
     roots: tuple[tuple[Root, ...], ...] = field(repr=False)
     scores: Scores = field(repr=False)
     nfe: Tensor
+
+    @property
+    def degree(self) -> Tensor:
+        r"""What the signs of the determinants at the noises that were found add up to, ``[B]``.
+
+        .. math:: \sum_{z:\,S_c(z) = x} \operatorname{sign}\det S_c'(z) = 1
+
+        over *all* noises, if the sampler is proper and keeps the orientation far out. NaN where
+        determinants were estimated.
+
+        Source: chapter on the open front, on signs.
+        """
+        signs = [sum(root.determinant.sign for root in roots) for roots in self.roots]
+        return torch.tensor(signs, dtype=torch.float64)
+
+    @property
+    def missed(self) -> Tensor:
+        """Whether a noise is missing beside those that were found, ``[B]``.
+
+        Where it is false there may be missing ones, too, whose signs cancel.
+        """
+        some = torch.tensor([len(roots) > 0 for roots in self.roots])
+        return some & self.degree.isfinite() & (self.degree != 1)
 
     def draws(self, sample: int) -> Tensor:
         """What the random vectors, one by one, say of ``log_p``, ``[P]``; empty if exact."""
@@ -178,11 +203,22 @@ class Likelihoods:
             f"above that of {self.names[others[0]]}"
         )
 
+    def warning(self, sample: int = 0) -> str:
+        """Which likelihoods of a sample lack a noise; empty if that cannot be seen of any."""
+        short = [c for c in self.candidates if c.missed[sample]]
+        sums = ", ".join(f"{c.name} ({c.degree[sample]:g})" for c in short)
+        return (
+            f"a noise was missed of {sums}: the signs of all determinants add up to 1 if the "
+            "sampler is proper, so that the likelihood is larger; look with others=8"
+            if short
+            else ""
+        )
+
     def __str__(self) -> str:
         parts = []
         for sample in range(self.log_p.shape[1]):
-            parts += [self.table(sample), self.sentence(sample)]
-        return "\n".join(parts)
+            parts += [self.table(sample), self.sentence(sample), self.warning(sample)]
+        return "\n".join(filter(None, parts))
 
 
 SCORES = ("|z|^2/D", "whiteness", "naive")

@@ -97,6 +97,6 @@ def exactly(problem: Problem, denoiser: Denoiser, states: Tensor) -> Determinant
     with torch.no_grad():
         derivatives = node_blocks if problem.reverse else forward_blocks
         blocks = derivatives(denoiser, problem.solver, states)
-    value = log_determinant(problem.solver, blocks).item()
+    sign, value = (v.item() for v in log_determinant(problem.solver, blocks))
     cost = 1 + 2 * problem.size if problem.reverse else 2 * problem.size
-    return Determinant(value, torch.zeros(0), 0.0, problem.solver.steps * cost)
+    return Determinant(value, torch.zeros(0), 0.0, problem.solver.steps * cost, sign)

@@ -43,8 +43,10 @@ class ImageInversion:
         entrance: how the noise gets into the pipeline: ``latents``, or what
             :func:`~invlib.pipelines.regenerate` does where the call has no such argument.
         seed: the seed of the global generator, if it was given in the options.
-        evaluations: network evaluations in all that a sample cost, reading and certificate
-            included.
+        evaluations: network evaluations in all that a sample cost: those of the search
+            (``inversion.nfe``), of its last sampling run, of reading the call, and of the stock
+            call that the certificate makes. A budget counts the search (with its decoder) alone,
+            which ends after the round that reaches it; so this may be more than the budget.
         notes: what was assumed, and what the certificate does not say.
         others: other noises that make the same image, as far as was searched, each in the form of
             ``latents``.

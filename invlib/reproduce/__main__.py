@@ -23,11 +23,13 @@ from .engine.runner import Engine, engine_named, run
 from .engine.store import ROOT
 from .figures.registry import FIGURES, Figure
 from .models.checking import ready
-from .models.full_size import known
+from .models.full_size import FULL_SIZE, known
+
+PROFILE = f"tiny (embedded models), or one of full size (GPU): {', '.join(FULL_SIZE)}"
 
 
 def main(
-    profile: Annotated[str, typer.Option(help="tiny (embedded models) or paper (GPU)")] = "tiny",
+    profile: Annotated[str, typer.Option(help=PROFILE)] = "tiny",
     only: Annotated[list[str] | None, typer.Option(help="figures to make, default all")] = None,
     engine: Annotated[str, typer.Option(help="serial, processes, ray or slurm")] = "processes",
     workers: Annotated[
@@ -48,7 +50,7 @@ def main(
         if not wanted:
             raise ValueError(f"{', '.join(only or ())} cannot be made with profile {profile!r}")
         ready(profile)
-        if profile == "paper":
+        if profile in FULL_SIZE:
             print(forecast.said(), flush=True)
         place = engine_named(engine, workers=each, address=address)
         if profile != "tiny" or folder:

@@ -17,6 +17,7 @@ from .gaussian_shading import (
     bytes_of,
 )
 from .identify_picture import embed, identify, measure_errors
+from .messages import Letter, MessageKey, Messages
 from .nearest_key import (
     Classification,
     classify,
@@ -54,7 +55,10 @@ __all__ = [
     "ErrorModel",
     "GaussianShading",
     "Identification",
+    "Letter",
     "Message",
+    "MessageKey",
+    "Messages",
     "Passage",
     "ReedSolomon",
     "ShadingKey",

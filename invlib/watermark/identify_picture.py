@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..devices import lowered
 from ..pipelines import Options
 from .error_model import ErrorModel
+from .messages import with_messages
 from .passages import PASSAGES, Passage
 from .posterior import SURE, Identification, whose
 from .ratios import Key
@@ -159,7 +160,8 @@ def identify(
         call: the arguments of the pipeline's call.
 
     Returns:
-        The posterior; its string is one sentence a picture.
+        The posterior; its string is one sentence a picture. Where a key is a ``MessageKey``,
+        it is a ``Messages``, with what was read.
 
     Raises:
         TypeError: if it is no picture, or a key is none.
@@ -208,7 +210,8 @@ def identify_in(
     else:
         known = known_passages(tuple(errors.recovered)) if named is None else named
         views = _undone(read, read.fitted(picture), known)
-    return whose(views, keys, errors, none=none, sure=sure)
+    found = whose(views, keys, errors, none=none, sure=sure)
+    return with_messages(found, views, keys, errors)
 
 
 def known_passages(passages: Sequence[str] | Mapping[str, Passage]) -> dict[str, Passage]:

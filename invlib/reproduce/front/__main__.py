@@ -13,11 +13,15 @@ import typer
 
 from ..engine.runner import processes, run
 from ..engine.store import write_json
+from ..models.full_size import FULL_SIZE
 from .cells import cells, load, summary
+
+FIT = [name for name, model in FULL_SIZE.items() if model.figures]  # latents of Stable Diffusion
+PROFILE = f"tiny (embedded models), or one of full size (GPU): {', '.join(FIT)}"
 
 
 def main(
-    profile: Annotated[str, typer.Option(help="tiny or paper")] = "tiny",
+    profile: Annotated[str, typer.Option(help=PROFILE)] = "tiny",
     workers: Annotated[int, typer.Option(help="processes, of one thread each", min=1)] = 2,
     report: Annotated[bool, typer.Option(help="only report what is stored")] = False,
 ) -> None:
