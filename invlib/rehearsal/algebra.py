@@ -22,16 +22,15 @@ def algebra(steps: int, numbers: int) -> int:
         numbers: D, numbers in a state.
     """
     count = pairs_at_most(steps, numbers).count
-    options = {"device": "meta", "dtype": torch.float64}
-    y = torch.empty(1, steps, numbers, **options)
-    one, two = torch.empty(steps, **options), torch.empty(steps, steps, **options)
+    y = torch.empty(1, steps, numbers, dtype=torch.float64, device="meta")
+    one, two = y.new_empty(steps), y.new_empty(steps, steps)
     before = count - 1  # pairs; the round adds one
     pairs = replace(
         Pairs.empty(one, two, count, 0.0, y, torch.float64),
-        dy=torch.empty(1, steps, before, numbers, **options),
-        dm=torch.empty(1, steps, before, numbers, **options),
-        gram=torch.empty(1, steps, before, before, **options),
-        cross=torch.empty(1, steps, before, steps, before, **options),
+        dy=y.new_empty(1, steps, before, numbers),
+        dm=y.new_empty(1, steps, before, numbers),
+        gram=y.new_empty(1, steps, before, before),
+        cross=y.new_empty(1, steps, before, steps, before),
         last=(y, y),
     )
 
