@@ -493,7 +493,9 @@ def test_an_image_that_the_sampler_itself_made_has_the_round_off_of_its_own_run(
     torch.testing.assert_close(proof.round_trip, torch.full((2,), trip).double())
     torch.testing.assert_close(proof.limit, torch.full((2,), limit).double())
     assert len(asked) == (max(1.6e-7, (4 * gap) ** 2) <= trip < 1.6e-5)
-    assert certify(network, found, solver, again=image).limit.tolist() == [pytest.approx(1.6e-7)] * 2
+    assert (
+        certify(network, found, solver, again=image).limit.tolist() == [pytest.approx(1.6e-7)] * 2
+    )
 
 
 @pytest.mark.parametrize("drift", [1e-6, 1e-2])

@@ -1,6 +1,7 @@
 """Plugin of pytest: which test reaches which line, and in how many seconds.
 
-Run as ``coverage run -m pytest -p reach``; the times go to the file that INVLIB_REACH_SECONDS names.
+Run as ``coverage run -m pytest -p reach``. The times go to the file that INVLIB_REACH_SECONDS
+names.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ CORE = (
     *(f"invlib/{name}/*.py" for name in FOLDERS.split()),
 )
 TESTS = (
-    "schedule solvers denoisers probing rootfind precision certificate inversion exact implicit "
+    "schedule continuous solvers denoisers probing rootfind precision certificate inversion exact implicit "
     "multisecant persistent autoencoder joint affine devices device_use sentence decoders "
     "pipeline_traces pipeline_calls pipelines reading watch pipeline_hypothesis"
 )

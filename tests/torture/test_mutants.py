@@ -82,7 +82,7 @@ def test_a_killed_mutant_is_tried_again_where_its_test_has_changed(
     monkeypatch.setattr(mutants, "text", lambda test: next(texts))
     state: dict = {}
     for expected in (1, 1, 2, 2):
-        assert mutants.tried(mutant, state) == "killed" and len(runs) == expected
+        assert mutants.tried(mutant, state) == ("killed", "a::b") and len(runs) == expected
 
 
 def test_the_page_shows_shares_and_survivors() -> None:

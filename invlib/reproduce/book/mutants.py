@@ -62,7 +62,9 @@ def markdown(values: Line) -> str:
         counts = [line["places"], tried, killed, line["timed out"]]
         shares = [f"{killed / tried:.0%}", interval(killed, tried)]
         left = [excused, len(line["survived"]) - excused]
-        rows.append([name, *map(str, counts), *shares, *map(str, left), line["date"], line["commit"]])
+        rows.append(
+            [name, *map(str, counts), *shares, *map(str, left), line["date"], line["commit"]]
+        )
     return table(head, rows)
 
 
