@@ -76,11 +76,12 @@ def operators() -> Iterator[Any]:
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes the annotations of arguments, which Python does not look at, out of a tree."""
+    """Takes out of a tree what only says how to write: annotations, and `*` among parameters."""
 
-    def visit_arg(self, node: ast.arg) -> ast.arg:
-        node.annotation = None
-        return node
+    def visit_arguments(self, node: ast.arguments) -> ast.arguments:
+        plain = [ast.arg(arg.arg) for arg in (*node.posonlyargs, *node.args, *node.kwonlyargs)]
+        defaults = [value for value in (*node.defaults, *node.kw_defaults) if value is not None]
+        return ast.arguments([], plain, node.vararg, [], [], node.kwarg, defaults)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
         node.returns = None

@@ -31,8 +31,8 @@ CORE = (
     *(f"invlib/{name}/*.py" for name in FOLDERS.split()),
 )
 TESTS = (
-    "schedule continuous solvers denoisers probing rootfind precision certificate inversion exact implicit "
-    "multisecant persistent autoencoder joint affine devices device_use sentence decoders "
+    "schedule continuous solvers denoisers probing rootfind precision certificate inversion exact "
+    "implicit multisecant persistent autoencoder joint affine devices device_use sentence decoders "
     "pipeline_traces pipeline_calls pipelines reading watch pipeline_hypothesis"
 )
 

@@ -57,6 +57,13 @@ def test_a_source_is_changed_in_one_place_that_means_something(
     assert again == found[:3] != changes.sample(["a.py"], 3, "other")
 
 
+def test_what_says_only_how_to_write_is_no_change() -> None:
+    same = changes.meaning("def f(a: int, *, b: str = 1) -> None:\n    x: int = a\n")
+    assert same == changes.meaning("def f(a, /, b=1):\n    x: str = a\n")
+    assert same != changes.meaning("def f(a, *, b=2):\n    x: int = a\n")
+    assert changes.meaning("def f(:") == ""
+
+
 def test_the_statement_of_a_mutant_is_found() -> None:
     tree = changes.ast.parse("class A:\n  def f(self):\n    if (1 +\n        2):\n      return 3\n")
     assert changes.around(tree, 4) == ("A.f", range(3, 5))
