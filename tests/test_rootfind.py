@@ -412,6 +412,18 @@ def test_forward_step_stops_at_an_absolute_sum_of_squares() -> None:
     assert relative.iterations[0] == relative.iterations[1]
 
 
+@pytest.mark.parametrize(("tol", "goal"), [(None, 0.1 / 6), (1e-3, 1e-3)])
+def test_who_watches_forward_steps_is_told_at_what_they_are_solved(
+    tol: float | None, goal: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sum of squares of 1e-2, relative to the largest start, of norm 6; or the tolerance."""
+    told: list[float] = []
+    monkeypatch.setattr("invlib.rootfind.observe", lambda r, goal: told.append(goal.item()))
+    start = torch.tensor([[3.0] * 4, [2.0] * 4]).double()
+    forward_step_method(plain(lambda x: x - 1), start, tol=tol, threshold=1e-2)
+    assert len(told) > 1 and told == [pytest.approx(goal)] * len(told)
+
+
 def test_forward_step_halves_its_step_like_reduce_lr_on_plateau() -> None:
     """Against torch's scheduler on the same losses, and each sample on its own."""
     n = 200
