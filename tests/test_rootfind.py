@@ -489,6 +489,16 @@ def test_anderson_solves_a_linear_problem_in_dim_plus_one_steps(dim: int) -> Non
     assert not few.converged.any() or dim == 1
 
 
+def test_anderson_remembers_five_differences_by_default() -> None:
+    residual, root = smooth_problem(1, 1, 9, 0.1)
+    runs = [Counted(residual) for _ in range(3)]
+    for run, memory in zip(runs, ({}, {"memory": 5}, {"memory": 6}), strict=True):
+        anderson(run, root + 1, tol=1e-300, max_iterations=9, **memory)
+    default, five, six = (torch.stack(run.at) for run in runs)
+    assert torch.equal(default, five) and torch.equal(five[:7], six[:7])
+    assert not torch.equal(five[7:], six[7:])
+
+
 def test_anderson_with_one_difference_is_the_secant_method() -> None:
     counted = Counted(plain(lambda x: x**3 - 2))
     anderson(counted, torch.full((1, 1), 1.2).double(), memory=1, slope=5.0, tol=1e-14)
