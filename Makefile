@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INSTALLING := $(VENV)/.installing
 BROWSER := $(VENV)/.browser
+TORTURE := $(VENV)/.torture
 COLAB := .venv-colab
 LOWEST := .venv-lowest
 TOOLS := .venv-tools
@@ -17,7 +18,7 @@ NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help environment figures test lint unit lowest notebooks rehearsal book slides offline pdf
-.PHONY: browser
+.PHONY: browser coverage mutants
 .PHONY: chromium colab bench results train torture clean distclean
 .PHONY: lock licences audit sbom dist
 .DEFAULT_GOAL := help
@@ -123,7 +124,7 @@ results: figures bench ## fill all of results/ again; what is stored is not comp
 	$(BIN)/python -m invlib.reproduce.front
 	$(BIN)/python -m invlib.reproduce.book.pages
 
-torture: $(STAMP) ## try to make it lie or lose; counts in results/torture.json
+torture: $(TORTURE) ## try to make it lie or lose; counts in results/torture.json
 	OMP_NUM_THREADS=1 $(BIN)/python tests/torture/run.py; code=$$?; \
 	  $(BIN)/python -m invlib.reproduce.book.pages; exit $$code
 
@@ -148,6 +149,16 @@ sbom: $(TOOLS)/.installed ## list all dependencies in dist/invlib.cdx.json, as C
 
 dist: $(TOOLS)/.installed ## source distribution and wheel; the same bytes from the same commit
 	$(TOOLS)/bin/python .ci/dist
+
+$(TORTURE): $(STAMP)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[torture]"
+	@touch $@
+
+coverage: $(STAMP) ## which lines and branches of the core its tests reach
+	$(BIN)/python tests/torture/reached.py
+
+mutants: $(TORTURE) coverage ## which small changes of the core its tests notice; half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python tests/torture/mutants.py
 
 train: $(STAMP) ## train the embedded models again
 	$(BIN)/python -m invlib.portraits.train

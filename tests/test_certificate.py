@@ -436,3 +436,79 @@ def test_the_run_of_another_network_is_not_believed() -> None:
     assert found.again is not None
     assert certify(network, found, solver).verdict == ("exact",) * 3
     assert "exact" not in certify(other, found, solver).verdict
+
+
+def missed(trip: float, *, change: float = 1e-6) -> tuple[Denoiser, Solver, Inversion]:
+    """A linear sampler, and a noise of it whose image misses by an NMSE of ``trip``.
+
+    The round-off of the network is 1e-4, so an NMSE of 1.6e-7 is the least that counts as exact.
+    """
+    solver = ddim(SCHEDULE.grid(3))
+    network = noise_prediction(lambda x, t: 0.4 * x)
+    result = truth(sample(network, randn(2, DIM), solver))
+    rough = Roundoff(torch.full((2, 3), 1e-4).double(), torch.ones(2), change)
+    return network, solver, replace(result, noise=result.noise * (1 + trip**0.5), roundoff=rough)
+
+
+@pytest.mark.parametrize(
+    ("change", "limit"),
+    [
+        (1e-6, 1.6e-7),  # it repeats itself well
+        (3e-4, 4 * 9e-8),  # one change is enough: 4 h^2 explains the round trip
+        (1.9e-4, 4 * 2 * 3.61e-8),  # the mean of (1, 1, 4) h^2 is
+        (1.5e-4, 4 * 2.5 * 2.25e-8),  # that of all four changes is
+    ],
+)
+def test_how_well_a_sampler_repeats_itself_is_measured_where_nobody_has(
+    change: float, limit: float
+) -> None:
+    network, solver, found = missed(2e-7, change=change)
+    proof = certify(network, found, solver)
+    torch.testing.assert_close(proof.limit, torch.full_like(proof.limit, limit), rtol=1e-5, atol=0)
+    assert proof.verdict == ("exact" if limit > 2e-7 else "approximate",) * 2
+
+
+@pytest.mark.parametrize(
+    ("trip", "gap", "repeat", "limit"),
+    [
+        (1e-6, 0.0, 1e-8, 1.6e-7),
+        (1e-6, 0.0, 1e-6, 4e-6),
+        (1e-6, 1e-3, 0.0, 1.6e-5),  # (4 gap)^2 of the steps themselves
+        (1e-6, 9e-11, 0.0, 1.6e-7),
+        (1e-4, 0.0, 1.0, 1.6e-7),  # more than 20 dB off: nobody asks
+        (1e-7, 0.0, 1.0, 1.6e-7),  # exact already
+    ],
+)
+def test_an_image_that_the_sampler_itself_made_has_the_round_off_of_its_own_run(
+    trip: float, gap: float, repeat: float, limit: float
+) -> None:
+    network, solver, found = missed(trip)
+    image, asked = found.states[-1] * (1 + trip**0.5), []
+
+    def moved() -> Tensor:
+        asked.append(1)
+        return image * (1 + repeat**0.5)
+
+    proof = certify(network, found, solver, again=image, moved=moved, gap=gap)
+    torch.testing.assert_close(proof.round_trip, torch.full((2,), trip).double())
+    torch.testing.assert_close(proof.limit, torch.full((2,), limit).double())
+    assert len(asked) == (max(1.6e-7, (4 * gap) ** 2) <= trip < 1.6e-5)
+    assert (
+        certify(network, found, solver, again=image).limit.tolist() == [pytest.approx(1.6e-7)] * 2
+    )
+
+
+@pytest.mark.parametrize("drift", [1e-6, 1e-2])
+def test_a_network_that_drifts_from_call_to_call_is_named(drift: float) -> None:
+    network, solver, found = missed(1e-3)
+    calls: list[int] = []
+
+    @noise_prediction
+    def drifting(x: Tensor, t: Tensor) -> Tensor:
+        calls.append(1)
+        return network(x, t) * torch.where(t == solver.t[0], 1, 1 + drift * len(calls))[:, None]
+
+    flags = certify(drifting, found, solver).flags
+    said = ["does not repeat itself (up to" in flag for flag in flags]
+    assert said == [drift > 1e-4] * 2
+    assert certify(network, found, solver).flags == ("", "")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import pytest
@@ -23,9 +25,11 @@ from invlib.precision import (
     DRAWS,
     NotRepeatableError,
     Roundoff,
+    check_repetition,
     repetition,
     rough_changes,
     roundoff,
+    step_tolerance,
 )
 from invlib.sampling import sample
 from invlib.solvers import Solver, ddim, dpm_solver_pp_2m
@@ -314,3 +318,50 @@ def test_a_repetition_is_tried_until_it_is_enough() -> None:
     assert evaluator.nfe.tolist() == [SOLVER.steps, len(DRAWS) * SOLVER.steps]
     expected = torch.stack([truth[0][0], torch.stack(truth).mean(0)[1]])
     torch.testing.assert_close(found, expected, rtol=0.3, atol=0)
+
+
+@pytest.mark.parametrize(("enough", "draws"), [(True, 1), (False, 4)])
+def test_the_repetition_of_a_linear_sampler_is_its_change(enough: bool, draws: int) -> None:
+    """Where Phi(y (1 + ch)) = (1 + ch) Phi(y), each NMSE is (ch)^2; their mean is 10/4 h^2."""
+    solver, first, rows = ddim(SCHEDULE.grid(3)), randn(2, 5), torch.arange(2)
+    linear = noise_prediction(lambda x, t: 0.4 * x)
+    evaluator = Evaluator(linear, solver, [0, 0])
+    end = sample(linear, first / solver.scale, solver).image
+    found = repetition(evaluator, first, end, 1e-3, rows, lambda v: torch.full_like(v, enough) > 0)
+    expected = 1e-6 * (1.0 if enough else (1 + 1 + 4 + 4) / 4)
+    torch.testing.assert_close(found, torch.full_like(found, expected), rtol=1e-6, atol=0)
+    assert evaluator.nfe.tolist() == [3 * draws] * 2
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-9, 0.99e-4, 1.01e-4, math.nan])
+def test_what_hardly_repeats_itself_is_warned_of_and_what_does_not_is_refused(gap: float) -> None:
+    """A relative difference up to 1e-4 counts as round-off; NaN twice is no difference."""
+    sizes: list[int] = []
+
+    def evaluate(x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return x * (gap if math.isnan(gap) else 1 + gap * (len(sizes) - 1))
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with refused() if gap > 1e-4 else nullcontext():
+            check_repetition(evaluate, randn(5))
+    assert sizes == [8, 8]
+    said = [str(warning.message) for warning in caught]
+    if 0 < gap < 1e-4:
+        assert len(said) == 1 and f"differ by {gap:.0e}, relative" in said[0]
+    else:
+        assert not said
+
+
+def test_the_limit_is_sixteen_times_the_square_of_round_off_between_its_ends() -> None:
+    """1e-20 below a round-off of 1e-10; else at least 1e-10 and at most 1e-3."""
+    rho = torch.tensor([9e-11, 2e-10, 1e-3, 5e-3, 1e-2], dtype=torch.float64)
+    limit = Roundoff(torch.stack([rho / 2, rho], 1), rho, 0.0).limit
+    expected = torch.tensor([1e-20, 1e-10, 1.6e-5, 4e-4, 1e-3], dtype=torch.float64)
+    torch.testing.assert_close(limit, expected, rtol=1e-12, atol=0)
+
+
+def test_the_tolerance_of_a_step_is_half_of_the_round_off_and_no_less_than_1e_14() -> None:
+    found = step_tolerance(torch.tensor([1e-6, 2e-14, 1e-14, 0.0], dtype=torch.float64))
+    assert found.tolist() == [5e-7, 1e-14, 1e-14, 1e-14]

@@ -26,7 +26,7 @@ from analytic import (
 from torch import Tensor
 
 from invlib.denoisers import Prediction, parts, predicting
-from invlib.probing import NotInvertible, from_scheduler, network_prediction
+from invlib.probing import Loop, NotInvertible, from_scheduler, network_prediction
 from invlib.sampling import sample
 from invlib.schedule import FlowSchedule, Grid, Schedule
 from invlib.solvers import (
@@ -159,6 +159,9 @@ VARIANTS: list[tuple[str, dict[str, Any], float]] = [
     ("FlowMatchHeunDiscreteScheduler", {"shift": 3.0}, SINGLE),
     ("HeliosScheduler", {"stages": 1, "scheduler_type": "euler"}, SINGLE),
     ("DPMSolverMultistepInverseScheduler", {**SD, **V, "use_karras_sigmas": True}, SINGLE),
+    ("UniPCMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "sample"}, DOUBLE),
+    ("EulerDiscreteScheduler", {**SD, **V, "timestep_type": "continuous"}, SINGLE),
+    ("FlowMatchEulerDiscreteScheduler", {"invert_sigmas": True}, SINGLE),
 ]
 
 REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
@@ -458,6 +461,32 @@ def test_a_homemade_affine_scheduler_is_read() -> None:
 def test_a_homemade_scheduler_is_refused(f: Callable, reason: str) -> None:
     with pytest.raises(NotInvertible, match=reason):
         from_scheduler(Toy(f), 3)
+
+
+def test_a_scheduler_without_a_known_noise_schedule_is_refused() -> None:
+    toy = Toy(lambda x, m: 1.2 * x - 0.3 * m)
+    toy.alphas_cumprod = None
+    with pytest.raises(NotInvertible, match="Toy: unknown noise schedule"):
+        from_scheduler(toy, 3)
+
+
+@pytest.mark.parametrize("where", ["begin_index", "times"])
+def test_a_loop_that_begins_later_has_the_levels_of_its_own_times(where: str) -> None:
+    """As pipelines do that start from a picture: by an index, or by the times alone."""
+    scheduler = diffusers.EulerDiscreteScheduler(**SD)
+    scheduler.set_timesteps(10)
+    times, sigmas = scheduler.timesteps, scheduler.sigmas.double()
+
+    def set_timesteps(scheduler: Any, steps: int) -> None:
+        scheduler.set_timesteps(steps)
+        if where == "begin_index":
+            scheduler.set_begin_index(4)
+
+    solver = from_scheduler(scheduler, 10, set_timesteps=set_timesteps, loop=Loop(times=times[4:]))
+    assert solver.t.tolist() == times[4:].tolist() and solver.steps == 6
+    ratio = solver.sigma[:-1] / solver.alpha[:-1]
+    torch.testing.assert_close(ratio, sigmas[4:-1], rtol=1e-6, atol=0)
+    assert solver.sigma[-1] == 0
 
 
 def test_a_scheduler_that_comes_back_to_an_old_state_is_refused() -> None:

@@ -224,6 +224,54 @@ def test_newton_gives_up_at_once_where_no_step_helps() -> None:
     assert len(counted.calls) < 30  # and not the same failed search again and again
 
 
+@pytest.mark.parametrize(("patience", "reason"), [(2, "stalled"), (3, "budget")])
+def test_progress_is_a_tenth_since_the_last_progress(patience: int, reason: str) -> None:
+    """0.95^3 < 0.9 < 0.95^2: every third round is progress."""
+    sizes = iter(0.95**k for k in range(12))
+    scripted: Residual = lambda x, rows: torch.full_like(x, next(sizes))  # noqa: E731
+    start = torch.full((1, 1), 1e6).double()
+    found = fixed_point(scripted, start, patience=patience, max_iterations=12)
+    assert found.reason == (reason,) and found.iterations[0] == (3 if patience == 2 else 12)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tol": torch.tensor([1e-9, 0.0])},
+        {"max_iterations": torch.tensor([5, 0])},
+        {"patience": 0},
+    ],
+)
+def test_a_search_without_a_tolerance_or_rounds_for_one_sample_is_refused(wrong: dict) -> None:
+    options = {"tol": 1e-9, "max_iterations": 1, "patience": 1}
+    assert Search(torch.ones(2, 1), **options).rows.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="must be positive"):
+        Search(torch.ones(2, 1), **{**options, **wrong})
+
+
+def test_the_size_of_a_residual_is_relative_to_the_smaller_of_state_and_start() -> None:
+    r, x = torch.tensor([[3.0, 4.0]] * 3), torch.tensor([[0.0, 10.0], [1.0, 0.0], [0.0, 0.0]])
+    cap = torch.tensor([2.0, 2.0, 2.0]).double()
+    assert relative_size(r, x)[:2].tolist() == [0.5, 5.0]
+    assert relative_size(r, x, cap)[:2].tolist() == [2.5, 5.0]
+    assert relative_size(r, x)[2] > 1e299 and relative_size(0 * r, x).tolist() == [0.0] * 3
+
+
+def test_every_sample_has_its_own_tolerance_and_rounds() -> None:
+    residual, root = smooth_problem(3, 3, 4, 0.1)
+    search = Search(
+        root + 1, torch.tensor([1e-2, 1e-9, 1e-9]), torch.tensor([50, 50, 3]), patience=50
+    )
+    x = search.x
+    while len(search.rows):
+        r = residual(x, search.rows)
+        x = (x - r)[search.observe(x, r)]
+    found = search.root()
+    assert found.reason == ("converged", "converged", "budget") and found.iterations[2] == 3
+    assert 1e-9 < found.residual[0] <= 1e-2 and found.residual[1] <= 1e-9
+    assert found.converged.tolist() == [True, True, False]
+
+
 def test_anderson_on_a_problem_without_root_does_not_converge() -> None:
     found = anderson(plain(lambda x: x.square() + 1), torch.full((1, 1), 0.3).double())
     assert found.reason[0] in ("stalled", "diverged") and found.residual[0] > 0.1
@@ -364,6 +412,18 @@ def test_forward_step_stops_at_an_absolute_sum_of_squares() -> None:
     assert relative.iterations[0] == relative.iterations[1]
 
 
+@pytest.mark.parametrize(("tol", "goal"), [(None, 0.1 / 6), (1e-3, 1e-3)])
+def test_who_watches_forward_steps_is_told_at_what_they_are_solved(
+    tol: float | None, goal: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sum of squares of 1e-2, relative to the largest start, of norm 6; or the tolerance."""
+    told: list[float] = []
+    monkeypatch.setattr("invlib.rootfind.observe", lambda r, goal: told.append(goal.item()))
+    start = torch.tensor([[3.0] * 4, [2.0] * 4]).double()
+    forward_step_method(plain(lambda x: x - 1), start, tol=tol, threshold=1e-2)
+    assert len(told) > 1 and told == [pytest.approx(goal)] * len(told)
+
+
 def test_forward_step_halves_its_step_like_reduce_lr_on_plateau() -> None:
     """Against torch's scheduler on the same losses, and each sample on its own."""
     n = 200
@@ -427,6 +487,16 @@ def test_anderson_solves_a_linear_problem_in_dim_plus_one_steps(dim: int) -> Non
     assert (found.iterations <= dim + 2).all()  # the start, dim + 1 steps
     few = anderson(residual, root + 1, memory=dim, tol=1e-9, max_iterations=dim)
     assert not few.converged.any() or dim == 1
+
+
+def test_anderson_remembers_five_differences_by_default() -> None:
+    residual, root = smooth_problem(1, 1, 9, 0.1)
+    runs = [Counted(residual) for _ in range(3)]
+    for run, memory in zip(runs, ({}, {"memory": 5}, {"memory": 6}), strict=True):
+        anderson(run, root + 1, tol=1e-300, max_iterations=9, **memory)
+    default, five, six = (torch.stack(run.at) for run in runs)
+    assert torch.equal(default, five) and torch.equal(five[:7], six[:7])
+    assert not torch.equal(five[7:], six[7:])
 
 
 def test_anderson_with_one_difference_is_the_secant_method() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, fields
+
 import diffusers
 import pytest
 import torch
@@ -132,6 +134,33 @@ def test_integer_times_round_the_labels_only() -> None:
     exact = schedule.grid(10, spacing="karras")
     rounded = schedule.grid(10, spacing="karras", integer_times=True)
     assert torch.equal(rounded.t, exact.t.round()) and torch.equal(rounded.sigma, exact.sigma)
+    torch.testing.assert_close(schedule.sigma_t(exact.t), exact.sigma)  # by default they are exact
+    assert not torch.equal(rounded.t, exact.t)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "sigma", "scale"),
+    [
+        ((1, 1), (80, 0.01), 80),  # variance exploding
+        ((1, 1), (0.5, 0.01), 0.5),
+        ((0.2, 1), (3, 0.01), 3),  # noise of more than unit size
+        ((0.2, 1), (1, 0.01), 1),  # variance preserving, nearly
+        ((0.2, 0.9), (0.98, 0.01), 1),
+    ],
+)
+def test_the_first_state_is_scaled_where_noise_drowns_the_signal(
+    alpha: tuple[float, float], sigma: tuple[float, float], scale: float
+) -> None:
+    t, *levels = (torch.tensor(v, dtype=torch.float64) for v in ((1, 0), alpha, sigma))
+    assert Grid(t, *levels, FlowSchedule()).scale == scale
+
+
+def test_a_schedule_and_its_grid_do_not_change() -> None:
+    schedule = Schedule.scaled_linear()
+    for what in (schedule, schedule.grid(3), FlowSchedule()):
+        for field in fields(what):
+            with pytest.raises(FrozenInstanceError):
+                setattr(what, field.name, None)
 
 
 @pytest.mark.parametrize(
@@ -167,8 +196,15 @@ def test_bad_betas_are_refused(bad: float) -> None:
 
 
 def test_bad_lambdas_grids_and_schedulers_are_refused() -> None:
-    with pytest.raises(ValueError, match="decrease"):
-        Schedule(torch.tensor([1.0, 2.0], dtype=torch.float64))
+    for rising in (0.0, 1e-9, 0.5, 1.0):
+        with pytest.raises(ValueError, match="decrease"):
+            Schedule(torch.tensor([1.0, 1.0 + rising], dtype=torch.float64))
+    with pytest.raises(ValueError, match="must be finite"):
+        Schedule(torch.tensor([1.0, -torch.inf], dtype=torch.float64))
+    for wrong in (torch.ones(1), torch.ones(2, 2)):
+        with pytest.raises(ValueError, match="at least two entries"):
+            Schedule(wrong.double())
+    assert Schedule(torch.tensor([1.0, 0.5], dtype=torch.float64)).times == 2
     with pytest.raises(ValueError, match="float64"):
         Schedule(torch.tensor([2.0, 1.0]))
     with pytest.raises(ValueError, match="alphas_cumprod"):

@@ -219,6 +219,15 @@ def test_ddim_is_that_of_diffusers(steps: int, spacing: str, final: str) -> None
     assert relative(states, diffusers_loop(scheduler, denoiser, y)) < 1e-12
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_step_needs_the_outputs_of_all_states_so_far(count: int) -> None:
+    """Also where their weights are zero: who gives too few or too many has lost count."""
+    solver, y = ddim(SCHEDULE.grid(4)), randn(2, 3)
+    assert solver.step(1, y, [y, y]).shape == y.shape
+    with pytest.raises(ValueError, match="argument 2"):
+        solver.step(1, y, [y] * count)
+
+
 def test_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown kind"):
         dpm_solver_pp_3m(SCHEDULE.grid(5), kind="midpoint")  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ from ..tables import (
     who,
 )
 from ..watermark import whose
-from . import dependencies, landing, teaching, torture, versus
+from . import dependencies, landing, mutants, teaching, torture, versus
 from .marks import put
 
 
@@ -88,6 +88,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "landing": of(landing.markdown, "exactness", "identical"),
     "torture": of(torture.markdown, "torture"),
     "torture_found": of(torture.listed, "torture"),
+    "coverage": of(mutants.coverage, "coverage"),
+    "mutants": of(mutants.markdown, "mutants"),
+    "survivors": of(mutants.survivors, "mutants"),
     "versus": versus.markdown,
     "dependencies": dependencies.markdown,
     "scripts": dependencies.scripts,
