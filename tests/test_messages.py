@@ -114,7 +114,7 @@ SETTING = ["--prompt", "sad", "--guidance-scale", "1", "--steps", "3"]
 SETTING += ["--scheduler", "DDIMScheduler"]
 KEYS = {
     "Ann": {"kind": "random", "seed": 1, "radius": 6},
-    "Ben": {"kind": "message", "secret": "words", "bytes": 6, "parity": 10},
+    "Ben": {"kind": "message", "secret": "words", "bytes": 5, "parity": 7},
 }
 
 
@@ -129,7 +129,7 @@ def test_from_a_message_to_a_png_and_back(tmp_path: Path) -> None:
     assert "which holds no --message" in run(*common, "Ann", "--message", "hello").stderr
     assert "give the --message" in run(*common, "Ben").stderr
     assert (
-        "--message: a message has 1 to 6 bytes" in run(*common, "Ben", "--message", "x" * 7).stderr
+        "--message: a message has 1 to 5 bytes" in run(*common, "Ben", "--message", "x" * 6).stderr
     )
     made = run(*common, "Ben", "--message", "hello")
     assert made.exit_code == 0, made.output
