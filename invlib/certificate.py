@@ -14,7 +14,16 @@ from .devices import on_device
 from .evaluator import Evaluator, sampled
 from .inversion import Inversion
 from .metrics import decibel, nmse
-from .precision import LOOSE, MOST, STEP, apart, raised, repetition, roundoff
+from .precision import (
+    LOOSE,
+    MOST,
+    STEP,
+    apart,
+    mean_of_draws,
+    raised,
+    repetition,
+    roundoff,
+)
 from .rootfind import relative_size
 from .shapes import column
 from .singular import singular_values
@@ -81,7 +90,7 @@ def certify(
     vectors: int = 0,
     other: Inversion | None = None,
     again: Tensor | None = None,
-    moved: Callable[[], Tensor] | None = None,
+    moved: Callable[[int], Tensor] | None = None,
     gap: float = 0.0,
 ) -> Certificate:
     r"""Check an inversion by running the sampler again, and measure how well posed it was.
@@ -104,7 +113,8 @@ def certify(
             another root.
         again: the image that the sampler itself made of the noise; by default the table is run.
         moved: makes the image that the sampler itself makes of the noise changed in its last
-            place; called where ``again`` misses the image by little.
+            place, in another way for another whole number; called where ``again`` misses the
+            image by little, with more numbers where one does not explain it.
         gap: relative round-off of the steps of what made ``again``, where that is not float64's.
 
     Example:
@@ -210,7 +220,7 @@ def _round_trip(
     inversion: Inversion,
     solver: Solver,
     again: Tensor | None,
-    moved: Callable[[], Tensor] | None,
+    moved: Callable[[int], Tensor] | None,
     gap: float,
 ) -> tuple[Tensor, Tensor]:
     """NMSE of the round trip, and the one that round-off makes, ``[B]`` each.
@@ -241,19 +251,34 @@ def _round_trip(
         limit = limit.clamp(min=max(1e-10, (4 * gap) ** 2))
     doubtful = rows[(trip >= limit) & (trip < MOST * limit)]
     if len(doubtful) and (own or moved is not None):
-        unknown = torch.full_like(trip, torch.nan)
-        known = (unknown if inversion.repeat is None else inversion.repeat)[doubtful]
-        new = known.isnan()
-        if moved is not None:
-            known = nmse(moved().to(again)[doubtful], again[doubtful])
-        elif new.any():
+        known = _repeats(inversion, doubtful)
+        covers = partial(_covers, trip[doubtful], limit[doubtful])
+        new = known.isnan() if moved is None else ~covers(known)
+        if new.any():
             these, change = doubtful[new], precision.change
             enough = partial(_covers, trip[these], limit[these])
-            first, end = noise[these] * solver.scale, again[these]
-            found = repetition(evaluator, first, end, change, these, enough)
-            known = known.masked_scatter(new, found)
+            if moved is None:
+                first, end = noise[these] * solver.scale, again[these]
+                found = repetition(evaluator, first, end, change, these, enough)
+            else:
+                found = mean_of_draws(partial(_drawn, moved, again, these), these, enough)
+            known = torch.fmax(known, known.masked_scatter(new, found))
         limit[doubtful] = raised(limit[doubtful], known)
     return trip, limit
+
+
+def _repeats(inversion: Inversion, rows: Tensor) -> Tensor:
+    """How well the sampler repeats itself, as the search has found out, NMSE ``[k]``; else NaN."""
+    if inversion.repeat is None:
+        return torch.full(rows.shape, torch.nan, dtype=torch.float64, device=rows.device)
+    return inversion.repeat[rows]
+
+
+def _drawn(
+    moved: Callable[[int], Tensor], again: Tensor, rows: Tensor, c: int, at: Tensor
+) -> Tensor:
+    """NMSE between the images of a noise and of the same one, changed in its last place."""
+    return nmse(moved(c).to(again)[rows[at]], again[rows[at]])
 
 
 def _covers(trip: Tensor, limit: Tensor, repeat: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def certify(
     vectors: int = 0,
     other: Inversion | None = None,
     again: Tensor | None = None,
-    moved: Callable[[], Tensor] | None = None,
+    moved: Callable[[int], Tensor] | None = None,
     gap: float = 0.0,
 ) -> Certificate: ...
 
@@ -51,7 +51,7 @@ def certify(
     vectors: int = 0,
     other: Inversion | None = None,
     again: Tensor | None = None,
-    moved: Callable[[], Tensor] | None = None,
+    moved: Callable[[int], Tensor] | None = None,
     gap: float = 0.0,
 ) -> Certificate | Repetition:
     r"""Check a noise by making its image again: ``certify(network, inversion, solver)``.
@@ -70,7 +70,7 @@ def certify(
         vectors: Lanczos vectors for the singular values of an inversion.
         other: another inversion of the same image.
         again: the image that the sampler itself made of the noise.
-        moved: makes the image of the noise changed in its last place.
+        moved: makes the image of the noise changed in its last place, by a number.
         gap: relative round-off of the steps of what made ``again``.
 
     Returns:

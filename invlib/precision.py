@@ -253,13 +253,29 @@ def repetition(
         rows: which sample each belongs to, ``[k]``.
         enough: whether the NMSE ``[k]`` is as large as it has to be, ``[k]``.
     """
+
+    def draw(c: int, at: Tensor) -> Tensor:
+        moved = sampled(evaluator, first[at] * (1 + c * change), rows[at])[2]
+        return nmse(moved, end[at])
+
+    return mean_of_draws(draw, rows, enough)
+
+
+def mean_of_draws(
+    draw: Callable[[int, Tensor], Tensor], rows: Tensor, enough: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The mean of as many numbers as are needed, of each sample, ``[k]``.
+
+    Args:
+        draw: ``(c, at) -> numbers`` of samples ``at``, for a change of c times the smallest one.
+        rows: the samples, ``[k]``; where they are, the numbers are.
+        enough: whether the mean ``[k]`` is as large as it has to be, ``[k]``.
+    """
     sizes, todo = [], torch.arange(len(rows), device=rows.device)
-    mean = torch.zeros_like(end.flatten(1)[:, 0], dtype=torch.float64)
+    mean = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
     for c in DRAWS:
         size = torch.zeros_like(mean)
-        size[todo] = nmse(
-            sampled(evaluator, first[todo] * (1 + c * change), rows[todo])[2], end[todo]
-        )
+        size[todo] = draw(c, todo)
         sizes.append(size)
         mean[todo] = torch.stack(sizes).mean(0)[todo]
         todo = todo[~enough(mean)[todo]]

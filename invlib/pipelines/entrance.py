@@ -68,6 +68,7 @@ def stock(
     noise: Tensor,
     *,
     note: Callable[[Tensor], None] | None = None,
+    change: Callable[[Tensor], Tensor] | None = None,
 ) -> Any:
     """The pipeline's own call with the given noise; what it returns.
 
@@ -77,6 +78,7 @@ def stock(
         entrance: how the noise gets in.
         noise: the noise.
         note: called with every state that a step returns.
+        change: what the loop goes on with instead of every such state; by default with it.
     """
     injected = entrance.kind == "first step"
 
@@ -90,9 +92,9 @@ def stock(
         result = real(s, m, t, x, **options, return_dict=False)
         if note is not None:
             note(result[0].detach().clone())
-        return result
+        return result if change is None else (change(result[0]), *result[1:])
 
-    watched = injected or note is not None
+    watched = injected or note is not None or change is not None
     hands = Hands(begin=lengthen if injected else None, step=step if watched else None)
     return run(pipe, entrance.call(call, noise), entrance.hands(hands, noise))
 

@@ -247,10 +247,19 @@ def _pictures_again(reading: Reading, pictures: Pictures, last: Tensor) -> Compa
         return None
 
 
-def _moved(reading: Reading, latents: Tensor) -> Tensor:
-    """What the stock call makes of noise that is changed in its last place."""
-    last_place = torch.finfo(latents.dtype).eps
-    return reading.target(lifted(reading.stage.again(latents * (1 + last_place))))
+def _moved(reading: Reading, latents: Tensor, asked: list[int], draw: int) -> Tensor:
+    """What the stock call makes of a noise if every state is changed in its last place, at random.
+
+    The noise was found in float64, and the pipeline rounds it, and every state after it.
+    """
+    asked.append(draw)
+    generator = torch.Generator().manual_seed(draw)
+
+    def changed(x: Tensor) -> Tensor:
+        signs = torch.randint(2, x.shape, generator=generator).to(x) * 2 - 1
+        return x * (1 + torch.finfo(x.dtype).eps * signs)
+
+    return reading.target(lifted(reading.stage.again(changed(latents), change=changed)))
 
 
 def _result(
@@ -265,7 +274,7 @@ def _result(
     stage = reading.stage
     device = stage.pipe._execution_device
     latents = reading.noise(found.states[0]).to(stage.entrance.dtype).to(device)
-    evaluations = found.nfe + reading.evaluations
+    runs: list[int] = []  # of the stock call, beyond those of the reading
     proof = seen = None
     if options.certificate:
         again = None
@@ -273,14 +282,14 @@ def _result(
             last = stage.again(latents)
             again = reading.target(lifted(last))
             seen = None if pictures is None else _pictures_again(reading, pictures, last)
-            evaluations = evaluations + reading.solver.steps * (1 + (found.again is not None))
+            runs += [0] * (1 + (found.again is not None))
         proof = certify(
             reading.network,
             found,
             reading.solver,
             vectors=options.vectors,
             again=again,
-            moved=partial(_moved, reading, latents) if again is not None else None,
+            moved=partial(_moved, reading, latents, runs) if again is not None else None,
             gap=reading.gap,
         )
     result = ImageInversion(
@@ -294,7 +303,7 @@ def _result(
         entrance=stage.entrance,
         settings=SimpleNamespace(**defaults(stage.pipe, stage.call)),
         seed=options.seed,
-        evaluations=evaluations,
+        evaluations=found.nfe + reading.evaluations + reading.solver.steps * len(runs),
         notes=tuple([*assumed(stage.pipe, stage.call), *notes, *reading.notes]),
         others=tuple(
             reading.noise(noise * reading.solver.scale).to(stage.entrance.dtype).to(device)

@@ -131,13 +131,18 @@ class Stage:
         finally:
             self.inputs = before
 
-    def again(self, noise: Tensor) -> Tensor:
-        """What the stock call makes of a noise: its latents, or else the loop's last state."""
+    def again(self, noise: Tensor, *, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """What the stock call makes of a noise: its latents, or else the loop's last state.
+
+        Args:
+            noise: the noise.
+            change: of every state that a step returns, if the run is to be another one.
+        """
         if self.returns_latents:
             call = {**self.call, "output_type": "latent"}
-            return self.result(stock(self.pipe, call, self.entrance, noise))
+            return self.result(stock(self.pipe, call, self.entrance, noise, change=change))
         states: list[Tensor] = []
-        stock(self.pipe, self.call, self.entrance, noise, note=states.append)
+        stock(self.pipe, self.call, self.entrance, noise, note=states.append, change=change)
         return one_copy(states[-1], self.recording.copies)
 
     def result(self, returned: Any) -> Tensor:
