@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
+from .devices import lifted
 from .metrics import nmse
 
 Call = Callable[..., Any]
@@ -137,7 +138,8 @@ def _check(found: Any, plain: Any) -> None:
     for a, b in zip(pytree.tree_leaves(found), pytree.tree_leaves(plain), strict=True):
         if not isinstance(a, Tensor) or not a.is_floating_point():
             continue
-        off = nmse(a[None].double(), b[None].double()).sqrt().item() if a.shape == b.shape else 1.0
+        same = a.shape == b.shape
+        off = nmse(lifted(a)[None], lifted(b)[None]).sqrt().item() if same else 1.0
         if off > torch.finfo(a.dtype).eps ** 0.5:
             raise ValueError(
                 f"compiled, on a fixed number of rows, the network answers something else (by "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .denoisers import Denoiser, check_rows
+from .devices import beside, home_of, lifted
 from .memory import free_bytes, in_use, is_full, peak, reset_peak
 from .sampling import as_state
 from .solvers import Solver
@@ -66,7 +67,8 @@ def batch_times(
     Raises:
         ValueError: if the rows do not fit the network, or ``most`` is below 1.
     """
-    image = as_state(image, "image")
+    home = home_of(denoiser, image)
+    denoiser, image = beside(denoiser, image), as_state(lifted(image), "image")
     check_rows(denoiser, image, "image")
     if most is not None and most < 1:
         raise ValueError(f"most is {most}: give at least 1")
@@ -77,7 +79,7 @@ def batch_times(
     size, ended = 1, "states"
     while size <= min(most or states, states):
         try:
-            took, used = _measure(denoiser, image, solver, size)
+            took, used = _measure(denoiser, image, solver, size, home)
         except (RuntimeError, MemoryError) as error:
             if not sizes or not is_full(error):
                 raise
@@ -89,7 +91,7 @@ def batch_times(
         if len(seconds) > 1 and seconds[-1] > seconds[-2]:
             ended = "time"
             break
-        free = free_bytes(image.device)
+        free = free_bytes(home)
         if used is not None and free is not None and 2 * used * 1e9 > SHARE * free:
             ended = "memory"
             break
@@ -98,11 +100,10 @@ def batch_times(
 
 
 def _measure(
-    denoiser: Denoiser, image: Tensor, solver: Solver, size: int
+    denoiser: Denoiser, image: Tensor, solver: Solver, size: int, device: torch.device
 ) -> tuple[float, float | None]:
     """Seconds of the second of two calls on ``size`` states, and the peak of memory in GB."""
-    device = image.device
-    places = torch.arange(size, device=device)
+    places = torch.arange(size, device=image.device)
     rows, nodes = places % len(image), places // len(image)
     y = image[rows]
     held = torch.cuda.memory_allocated(device) / 1e9 if device.type == "cuda" else in_use()

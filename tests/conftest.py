@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import matplotlib.pyplot as plt
 import pytest
+import torch
 from hypothesis import settings
 
 from invlib.plotting import style
@@ -20,6 +21,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", f"ignore::{category}:diffusers")
         config.addinivalue_line("filterwarnings", f"ignore::{category}:torchsde")
         config.addinivalue_line("filterwarnings", f"ignore::{category}:numpy")
+
+
+@pytest.fixture(autouse=True)
+def gradients_stay_on() -> Iterator[None]:
+    """What switches gradients off for all that follows is a fault of the test that does it."""
+    yield
+    enabled = torch.is_grad_enabled()
+    torch.set_grad_enabled(True)
+    assert enabled
 
 
 @pytest.fixture

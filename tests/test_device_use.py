@@ -128,6 +128,21 @@ def partial_exact(denoiser: Denoiser, target: Tensor, solver: invlib.Solver) -> 
     return invlib.exact(denoiser, target, solver, others=1)
 
 
+def timed() -> None:
+    assert invlib.batch_times(there(), image(), SOLVER).max_batch >= 1
+
+
+def compiled_there() -> None:
+    """Parts and their filling up; what compiles is PyTorch's own."""
+    network = torch.nn.Linear(6, 6).to("meta")
+    x = up(randn(3, 6)).float()
+    with (
+        invlib.compiled(network, rows=2, backend="eager"),
+        torch.compiler.set_stance("force_eager"),
+    ):
+        assert isinstance(network(x), There)
+
+
 def likely() -> None:
     network = there() if played.double else on_device(there(), "meta")
     pair = [(network, SOLVER), (network, SOLVER)]
@@ -252,8 +267,10 @@ def embedded(portraits: Any) -> None:
 
 
 CASES: dict[str, Callable[..., None]] = {
+    "batch_times": timed,
     "bridged": bridged,
     "certify": certified,
+    "compiled": compiled_there,
     "decibel": distances,
     "edit_image": edited,
     "find_seed": seed_found,

@@ -140,7 +140,7 @@ class Letter:
     def __str__(self) -> str:
         if self.text is None:
             return "cannot read its message"
-        percent = math.floor(1000 * self.confidence) / 10  # never 100 of what is less
+        percent = min(math.floor(1000 * self.confidence) / 10, 99.9)  # never 100
         return f"message {self.text!r} ({percent:g} % sure)"
 
 

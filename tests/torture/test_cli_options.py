@@ -14,7 +14,7 @@ from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -81,8 +81,8 @@ def commands(group: Any = None, words: tuple[str, ...] = ()) -> Iterator[Command
         if hasattr(command, "commands"):
             yield from commands(command, (*words, name))
         else:
-            hints = get_type_hints(inspect.unwrap(command.callback))
-            types = {name: kind_of(hint) for name, hint in hints.items()}
+            given = inspect.signature(command.callback, eval_str=True).parameters.values()
+            types = {p.name: kind_of(p.annotation) for p in given}
             yield Command((*words, name), tuple(command.params), types)
 
 

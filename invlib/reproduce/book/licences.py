@@ -41,6 +41,7 @@ ALLOWED: Mapping[str, str] = {
     "Apache-2.0": "free, with a grant of patents; whoever passes it on keeps its notices",
     "Apache-2.0 WITH LLVM-exception": "as Apache-2.0; compiled code needs no notice",
     "MPL-2.0": "free; changed files of it stay under it, and we change none",
+    "LGPL-2.0-or-later": "free to use; who passes it on gives its source, and we do not",
     "CC-BY-4.0": "of art, whose authors are named in NOTICE",
     "LicenseRef-NVIDIA-Proprietary": CUDA,
     "LicenseRef-Proprietary": CUDA,
@@ -73,6 +74,7 @@ JUDGED: Mapping[str, Judged] = {
         "its COPYING: the GPL is for a mode of Emacs, which the wheel does not have",
     ),
     "resvg-py": Judged("0.5.0", "MIT", "its licence file"),
+    "yattag": Judged("1.16.1", "LGPL-2.0-or-later", "its classifier, which names no version"),
     "sphinx-codeautolink": Judged("0.19.0", "MIT", "its licence file"),
 }
 
