@@ -877,3 +877,40 @@ def test_pictures_that_are_changed_after_the_decoder_are_flagged(processor: Any)
     assert not any("changes what it has decoded" in note for note in find().notes)
     pipe.image_processor = processor
     assert any("changes what it has decoded" in note for note in find().notes)
+
+
+# ---- the stock call again, every state rounded another way ---------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "call", "shape"),
+    [(sd, CAT, (1, 4, 8, 8)), (pixel, {**TWO, "batch_size": 1}, (1, 3, 8, 8))],
+)
+def test_what_changes_a_state_of_the_stock_call_is_asked_at_every_step(
+    make: Callable[[], Any], call: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    stage, noise = read(make(), call).stage, draw(*shape)
+    plain, seen = stage.again(noise), []
+
+    def change(x: Tensor, by: float) -> Tensor:
+        seen.append(x.clone())
+        return x + by
+
+    assert torch.equal(stage.again(noise, change=partial(change, by=0.0)), plain)
+    steps = call["num_inference_steps"]
+    assert len(seen) == steps
+    assert not torch.allclose(stage.again(noise, change=partial(change, by=0.1)), plain, atol=0.09)
+    # the last change is seen in the end, the first one by what the network makes of it
+    assert not torch.equal(seen[steps + 1], seen[1] + 0.1)
+
+
+def test_a_stock_call_moves_by_its_round_off_another_way_for_another_number() -> None:
+    pipe = sd()
+    reading, asked = read(pipe, CAT), list[int]()
+    noise = draw(1, 4, 8, 8).float()
+    plain = reading.target(reading.stage.again(noise).double())
+    ends = [_moved(reading, noise, asked, number) for number in (1, -1, 1)]
+    gaps = [nmse(end, plain).item() for end in ends]
+    assert asked == [1, -1, 1] and torch.equal(ends[0], ends[2])
+    assert all(1e-16 < gap < 1e-10 for gap in gaps)  # of float32, whose last place is 1.2e-7
+    assert not torch.equal(ends[0], ends[1])
