@@ -44,7 +44,7 @@ class BatchTimes:
 
     @property
     def evaluations(self) -> int:
-        """What the measurement cost: every size is called twice."""
+        """Evaluations that the measurement took; every size is called twice."""
         return 2 * sum(self.sizes)
 
 

@@ -65,7 +65,7 @@ class MessageKey(ShadingKey):
         )
 
     def holding(self, message: str | bytes) -> MessageKey:
-        """The key with a message, as :func:`invlib.watermark.embed` takes it.
+        """The key with a message, as :func:`invlib.watermark.identify_picture.embed` takes it.
 
         Args:
             message: text, or bytes that do not end in zeros; shorter ones are filled up.
@@ -169,7 +169,7 @@ def with_messages(
 
     Args:
         found: whose keys the pictures hold.
-        views: what was recovered of them, as :func:`whose` takes it.
+        views: what was recovered of them, as :func:`invlib.watermark.posterior.whose` takes it.
         keys: the keys.
         errors: the measured errors.
 
