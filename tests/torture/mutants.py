@@ -64,6 +64,8 @@ LAZY |= {"transformers": ("CLIPTextModel", "CLIPTokenizer")}
 @cache
 def measured() -> coverage.CoverageData:
     """What `make coverage` found."""
+    if not DATA.exists():
+        raise FileNotFoundError(f"{DATA} is missing: run `make coverage` first, or test_coverage")
     found = coverage.CoverageData(basename=str(DATA))
     found.read()
     return found
