@@ -44,15 +44,7 @@ def certify(denoiser: Stored, inversion: Any, solver: Any = None) -> Repetition:
 
 
 def certify(
-    denoiser: Denoiser | Stored,
-    inversion: Any,
-    solver: Any = None,
-    *,
-    vectors: int = 0,
-    other: Inversion | None = None,
-    again: Tensor | None = None,
-    moved: Callable[[int], Tensor] | None = None,
-    gap: float = 0.0,
+    denoiser: Denoiser | Stored, inversion: Any, solver: Any = None, **options: Any
 ) -> Certificate | Repetition:
     r"""Check a noise by making its image again: ``certify(network, inversion, solver)``.
 
@@ -67,11 +59,7 @@ def certify(
         inversion: what to certify; or the pipeline that the stored noise belongs to.
         solver: the sampler's table; or one or several pictures or arrays, by default those that
             were inverted, of which a file has fingerprints only.
-        vectors: Lanczos vectors for the singular values of an inversion.
-        other: another inversion of the same image.
-        again: the image that the sampler itself made of the noise.
-        moved: makes the image of the noise changed in its last place, by a number.
-        gap: relative round-off of the steps of what made ``again``.
+        options: of :func:`invlib.certificate.certify`; none for a stored noise.
 
     Returns:
         A :class:`Certificate`; of a stored noise a :class:`~invlib.repetition.Repetition`.
@@ -83,7 +71,7 @@ def certify(
             its pictures were and none are given.
     """
     if isinstance(denoiser, Stored):
-        if vectors or gap or any(value is not None for value in (other, again, moved)):
+        if options:
             raise TypeError("a stored noise is certified by its pictures alone: give no options")
         return denoiser.certify(inversion, solver)
     if not isinstance(solver, Solver):
@@ -91,13 +79,4 @@ def certify(
             f"give certify a network, its inversion and a solver, or a noise of load_noise, a "
             f"pipeline and pictures; the third is {type(solver).__name__}"
         )
-    return certificate.certify(
-        denoiser,
-        inversion,
-        solver,
-        vectors=vectors,
-        other=other,
-        again=again,
-        moved=moved,
-        gap=gap,
-    )
+    return certificate.certify(denoiser, inversion, solver, **options)

@@ -10,7 +10,7 @@ import typer
 from ..portraits import MODELS, words
 from ..portraits.load import WEIGHTS, verify
 from ..rehearsal import keep, rehearse
-from ..rehearsal.forecast import PROFILES
+from ..rehearsal.forecast import PROFILES, choices
 from ..rehearsal.table import known
 from .model import check_device
 from .opening import DeviceOption
@@ -20,7 +20,7 @@ ABOUT = {
     "portraits": "a prompt to 64 x 64 portraits, by latents of 16 x 16",
     "portraits-pixel": "unconditional portraits of 32 x 32 pixels",
 }
-PROFILE = f"tiny (embedded models), or one of full size (GPU): {', '.join(PROFILES)}"
+PROFILE = choices(PROFILES)
 COLUMNS = ["batch", "sampling", "whole_trajectory", "stepwise", "jvp_cost", "peak_gb", "seconds"]
 
 

@@ -274,7 +274,7 @@ def _result(
     stage = reading.stage
     device = stage.pipe._execution_device
     latents = reading.noise(found.states[0]).to(stage.entrance.dtype).to(device)
-    runs: list[int] = []  # of the stock call, beyond those of the reading
+    runs, draws = 0, list[int]()  # of the stock call as it is, and with its states changed
     proof = seen = None
     if options.certificate:
         again = None
@@ -282,14 +282,14 @@ def _result(
             last = stage.again(latents)
             again = reading.target(lifted(last))
             seen = None if pictures is None else _pictures_again(reading, pictures, last)
-            runs += [0] * (1 + (found.again is not None))
+            runs = 1 + (found.again is not None)
         proof = certify(
             reading.network,
             found,
             reading.solver,
             vectors=options.vectors,
             again=again,
-            moved=partial(_moved, reading, latents, runs) if again is not None else None,
+            moved=partial(_moved, reading, latents, draws) if again is not None else None,
             gap=reading.gap,
         )
     result = ImageInversion(
@@ -303,7 +303,7 @@ def _result(
         entrance=stage.entrance,
         settings=SimpleNamespace(**defaults(stage.pipe, stage.call)),
         seed=options.seed,
-        evaluations=found.nfe + reading.evaluations + reading.solver.steps * len(runs),
+        evaluations=(found.nfe + reading.evaluations + reading.solver.steps * (runs + len(draws))),
         notes=tuple([*assumed(stage.pipe, stage.call), *notes, *reading.notes]),
         others=tuple(
             reading.noise(noise * reading.solver.scale).to(stage.entrance.dtype).to(device)

@@ -59,6 +59,13 @@ class Profile:
 
 
 SD, FLOW = "StableDiffusionPipeline", "flow"
+
+
+def choices(names: Iterable[str]) -> str:
+    """What an option ``--profile`` takes: tiny, or some of full size."""
+    return f"tiny (embedded models), or one of full size (GPU): {', '.join(names)}"
+
+
 PROFILES = {
     "paper": Profile("sd21", SD, "2M", "2M-20", dtype="float32", own=(20, 3.0)),
     "sd15": Profile("sd15", SD, "PNDM", "DDIM-50"),

@@ -25,7 +25,7 @@ from .figures.registry import FIGURES, Figure
 from .models.checking import ready
 from .models.full_size import FULL_SIZE, known
 
-PROFILE = f"tiny (embedded models), or one of full size (GPU): {', '.join(FULL_SIZE)}"
+PROFILE = forecast.choices(FULL_SIZE)
 
 
 def main(

@@ -7,9 +7,10 @@ from itertools import groupby
 from pathlib import PurePath
 from typing import Any
 
-from scipy import stats
+import torch
 
 from ...markdown import table
+from ..watermark.scores import wilson
 
 Line = Mapping[str, Any]
 
@@ -47,8 +48,8 @@ def coverage(values: Line) -> str:
 
 def interval(killed: int, tried: int) -> str:
     """Wilson's 95 % interval of the share that is killed."""
-    found = stats.binomtest(killed, tried).proportion_ci(method="wilson")
-    return f"{found.low:.0%} to {found.high:.0%}"
+    low, high = wilson(torch.arange(tried) < killed)
+    return f"{low:.0%} to {high:.0%}"
 
 
 def markdown(values: Line) -> str:

@@ -11,13 +11,14 @@ from typing import Annotated
 
 import typer
 
+from ...rehearsal.forecast import choices
 from ..engine.runner import processes, run
 from ..engine.store import write_json
 from ..models.full_size import FULL_SIZE
 from .cells import cells, load, summary
 
 FIT = [name for name, model in FULL_SIZE.items() if model.figures]  # latents of Stable Diffusion
-PROFILE = f"tiny (embedded models), or one of full size (GPU): {', '.join(FIT)}"
+PROFILE = choices(FIT)
 
 
 def main(
