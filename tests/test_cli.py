@@ -307,6 +307,7 @@ def test_bad_options_are_refused(
         ["--dtype", "int8"],
         ["--steps", "few"],
         ["--max-batch", "0"],
+        ["--max-batch", "fast"],
         ["--seconds", "soon"],
         [],
     ],
@@ -792,8 +793,9 @@ def test_the_largest_batch_is_what_is_asked_for(
     output = tmp_path / "n.safetensors"
     refused("invert", made.picture, *SETTING, "--max-batch", 3, "-o", output)
     refused("invert", made.picture, "--prompt", PROMPT, "-o", output)
-    assert [options.max_batch for options, _ in asked] == [3, None]
-    assert [options.callback for options, _ in asked] == [follow, follow]
+    refused("invert", made.picture, *SETTING, "--max-batch", "fastest", "-o", output)
+    assert [options.max_batch for options, _ in asked] == [3, None, "fastest"]
+    assert [options.callback for options, _ in asked] == [follow] * 3
     assert asked[1][1] == {"prompt": PROMPT}  # steps and guidance are the pipeline's own
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from invlib import fixed_rows
 from invlib.memory import STATUS, in_use, peak, reset_peak
 from invlib.rehearsal import architectures, keep, markdown, measure, rehearse
 from invlib.rehearsal.measure import NUMBERS
@@ -55,6 +58,24 @@ def test_peak_memory_sees_what_was_held_for_a_moment() -> None:
     assert peak(cpu, before) == pytest.approx(0.128, abs=0.05)
     reset_peak(cpu)
     assert peak(cpu, before) < 0.05  # forgotten
+
+
+@pytest.mark.parametrize(("guidance", "rows"), [(1.0, 2), (3.0, 4)])
+def test_a_compiled_network_sees_one_number_of_rows(
+    monkeypatch: pytest.MonkeyPatch, guidance: float, rows: int
+) -> None:
+    compiled: set[int] = set()
+
+    def backend(graph: torch.fx.GraphModule, inputs: list) -> Callable:
+        compiled.update(v.shape[0] for v in inputs if v.ndim == 4 and v.shape[-1] == 8)
+        return graph.forward
+
+    named = partial(fixed_rows.compiled, backend=backend)
+    monkeypatch.setattr("invlib.rehearsal.measure.compiled", named)
+    setting = {"rounds": 1, "batch_sizes": (2,), "guidance": guidance, "derivative": False}
+    (row,) = rehearse("tiny", compile=True, **setting)
+    assert (row["compile"], row["note"]) == (True, "")
+    assert compiled == {rows}
 
 
 def test_a_network_with_size_conditions_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ import typer
 from ..metrics import decibel
 from ..noisefile import save_noise
 from ..pipelines import ImageInversion, Options, invert_image
+from ..pipelines.batches import check_batch
+from ..pipelines.options import MaxBatch
 from ..pipelines.sentence import COMMAND_LINE, sentences, to_do
 from ..watch import Budget
 from .bundle import bundled
@@ -69,8 +71,25 @@ SecondsOption = Annotated[
 EvaluationsOption = Annotated[
     int | None, typer.Option(help="network evaluations after which the best so far is taken")
 ]
+
+
+def batch(text: str) -> MaxBatch:
+    """A number of states, or ``fastest``."""
+    most: Any = int(text) if text.isdecimal() else text
+    try:
+        check_batch(most)
+    except ValueError as error:
+        raise typer.BadParameter("give a number from 1 on, or fastest") from error
+    return most
+
+
 BatchOption = Annotated[
-    int | None, typer.Option(min=1, help="most states in one call of the network")
+    Any,
+    typer.Option(
+        parser=batch,
+        metavar="<number|fastest>",
+        help="most states in one call of the network; fastest measures it first",
+    ),
 ]
 OthersOption = Annotated[
     int, typer.Option(min=0, help="searches from other starts: is there another noise?")

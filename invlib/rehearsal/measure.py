@@ -6,8 +6,8 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Guided, guided
+from ..fixed_rows import compiled
 from ..inverters import stepwise, whole_trajectory
 from ..memory import in_use, peak, reset_peak
 from ..newton import forward_mode
@@ -58,7 +59,8 @@ def rehearse(
         batch_sizes: images at once.
         dtype: of the network; the state is float64.
         device: where to run.
-        compile: whether to run ``torch.compile`` on the network (never inside a derivative).
+        compile: whether to compile the network, once for all rounds
+            (:func:`~invlib.compiled`; never inside a derivative).
         guidance: guidance scale; above 1 an evaluation is two rows of the network.
         size: height and width of the latents; by default the architecture's own.
         tf32: whether float32 products may be rounded to TF32, on a GPU that has it.
@@ -138,10 +140,10 @@ class Problem:
         prompts = prompts.to(device, net.dtype)
         return cls(guided(net, prompts[:-1], prompts[-1:], guidance), states.to(device))
 
-    def compiled(self) -> Guided:
-        """The denoiser with its network compiled."""
+    def compiled(self) -> AbstractContextManager[None]:
+        """Within, the network is compiled, for as many rows as the samples of one node have."""
         net: Any = self.denoiser.network
-        return replace(self.denoiser, network=replace(net, module=torch.compile(net.module)))
+        return compiled(net.module, len(self.states) * (1 if self.denoiser.scale == 1 else 2))
 
 
 def _measure(
@@ -149,11 +151,10 @@ def _measure(
 ) -> dict[str, float | None]:
     """The numbers of one row; ``before`` is the memory in use without the network."""
     denoiser, x = problem.denoiser, problem.states
-    fast = problem.compiled() if compile else denoiser
     grid = Schedule.scaled_linear().grid(steps)
     t = grid.t[:1].expand(len(x)).to(x)
     clock = partial(_clock, device=x.device, warm=compile or x.device.type == "cuda")
-    with torch.no_grad():
+    with torch.no_grad(), problem.compiled() if compile else nullcontext():
         denoiser(x, t)
         numbers: dict[str, float | None] = {"jvp_cost": None}
         options: dict[str, Any] = {
@@ -162,9 +163,11 @@ def _measure(
         }
         two_m = dpm_solver_pp_2m(grid)
         works: dict[str, Callable[[], Any]] = {
-            "sampling": lambda: sample(fast, x, two_m),
-            "whole_trajectory": lambda: whole_trajectory(fast, x, two_m, finish=None, **options),
-            "stepwise": lambda: stepwise(fast, x, ddim(grid), **options),
+            "sampling": lambda: sample(denoiser, x, two_m),
+            "whole_trajectory": lambda: whole_trajectory(
+                denoiser, x, two_m, finish=None, **options
+            ),
+            "stepwise": lambda: stepwise(denoiser, x, ddim(grid), **options),
         }
         for name, work in works.items():
             reset_peak(x.device)
