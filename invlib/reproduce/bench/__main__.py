@@ -15,9 +15,10 @@ import typer
 from ..book.figure_pages import run_notebook
 from ..book.pages import filled
 from ..engine.runner import processes, run
+from ..engine.stamps import filled_up, made_of, read_rows
 from ..engine.store import write_json
 from ..engine.table import DEVICE, GUIDANCE
-from .cells import CASES, IMAGES, all_cells, cells, rows
+from .cells import IMAGES, by_place, places, rows
 from .methods import METHODS
 
 PAGE, README = Path("book/reference/bench.ipynb"), Path("README.md")
@@ -34,24 +35,29 @@ def main(
     pages: Annotated[bool, typer.Option(help="fill the pages that show the results")] = True,
     output: Annotated[Path, typer.Option()] = Path("results/bench.json"),
 ) -> None:
-    """Fill the bench, method by method; interrupted, it resumes."""
+    """Fill the bench, method by method; interrupted, it resumes.
+
+    Rows of the output that are of the present code are not measured again.
+    """
+    work, before = places(images), by_place(read_rows(output))
     if not report and not show:
-        work = [
+        todo = [
             cell
-            for case in CASES
+            for (case, name), parts in work.items()
             if (not only or case.sampler in only) and case.guidance in (guidance or GUIDANCE)
-            for name in case.methods
             if name in (method or METHODS)
-            for cell in cells(case, name, images)
+            if made_of(before.get((case, name), []), parts) < len(parts)
+            for cell in parts
         ]
-        run(work, partial(processes, workers=workers))
+        run(todo, partial(processes, workers=workers))
     if not show:
-        found = rows(images)
-        if not found:
+        found, fresh = filled_up(rows(images), before, work)
+        if not fresh:
             sys.exit(f"nothing is stored for the present code; {output} stays as it is")
-        values = {"table": "bench", "images": images, "device": DEVICE, "rows": found}
-        write_json(output, values, [cell.config for cell in all_cells(images)])
-        print(f"wrote {output}: {len(found)} of {sum(len(c.methods) for c in CASES)} rows")
+        values = {"table": "bench", "images": images, "device": DEVICE, "fresh": fresh}
+        cells = [cell for parts in work.values() for cell in parts] if fresh == len(found) else []
+        write_json(output, {**values, "rows": found}, [cell.config for cell in cells])
+        print(f"wrote {output}: {fresh} of {len(work)} rows are of the present code")
     if pages:
         fill_pages()
 

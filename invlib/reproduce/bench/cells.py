@@ -21,6 +21,7 @@ from ...rivals import NullInversion, first_order, with_nulls
 from ...sampling import sample
 from ...stars.load import verify
 from ..engine.rounding import short
+from ..engine.stamps import stamp
 from ..engine.table import GUIDANCE, Rows
 from ..engine.work import FOLDER, Cell
 from ..models.problem import LOGSNR, Problem, solver_named
@@ -88,7 +89,7 @@ def cells(case: Case, method: str, images: int) -> list[Cell]:
 
 def all_cells(images: int) -> list[Cell]:
     """The work of the whole bench."""
-    return [cell for case in CASES for name in case.methods for cell in cells(case, name, images)]
+    return [cell for work in places(images).values() for cell in work]
 
 
 @lru_cache(2)
@@ -179,13 +180,27 @@ def summary(case: Case, method: str, parts: Sequence[dict[str, Tensor]]) -> dict
     return {**row, "note": note}
 
 
-def rows(images: int, folder: Path = FOLDER) -> Rows:
+Place = tuple[Case, str]  # a cell of the bench, and a method
+
+
+def places(images: int) -> dict[Place, list[Cell]]:
+    """The work of every row."""
+    return {(case, name): cells(case, name, images) for case in CASES for name in case.methods}
+
+
+def by_place(rows: Rows) -> dict[Place, Rows]:
+    """The rows of a results file by what they are of."""
+    return {
+        (Case(row["model"], row["sampler"], row["guidance"]), row["method"]): [row] for row in rows
+    }
+
+
+def rows(images: int, folder: Path = FOLDER) -> dict[Place, Rows]:
     """The rows of everything that is stored in full."""
-    result = []
-    for case in CASES:
-        for method in case.methods:
-            parts = [cell.load(folder) for cell in cells(case, method, images)]
-            known = [part for part in parts if part is not None]
-            if len(known) == len(parts):
-                result.append(summary(case, method, known))
+    result = {}
+    for (case, method), work in places(images).items():
+        parts = [cell.load(folder) for cell in work]
+        known = [part for part in parts if part is not None]
+        if len(known) == len(parts):
+            result[case, method] = [{**summary(case, method, known), "code": stamp(work)}]
     return result

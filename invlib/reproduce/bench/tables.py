@@ -20,11 +20,13 @@ def setting(values: dict[str, Any]) -> str:
     few = max((row["images"] for row in rows if row["method"] in COSTLY), default=0)
     minutes = sum(row["seconds"] * row["images"] for row in rows) / 60
     known = sum(any(r["method"] == OURS for r in rows_of(values, case)) for case in CASES)
+    fresh, count = values.get("fresh", len(values["rows"])), len(values["rows"])
+    code = f" {fresh} of {count} rows are of the present code." if fresh < count else ""
     return (
         f"{_images(values['images']).capitalize()} a cell ({values['device']}, "
         f"{minutes:.0f} minutes of processor time for all inversions together), {_images(few)} for "
         f"the costly {', '.join(METHODS[name].label for name in COSTLY)}; ours was measured in "
-        f"{known} of {len(CASES)} cells. A cell that is missing is shown as not measured."
+        f"{known} of {len(CASES)} cells. A cell that is missing is shown as not measured.{code}"
     )
 
 

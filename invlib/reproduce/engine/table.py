@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .stamps import Rows, filled_up, made_of, stamp
 from .store import write_json
 from .work import Cell, load_known
 
 GUIDANCE = (1.0, 3.0, 7.5)
 SHARD = 8
 DEVICE = "CPU, processes of one thread"
-Rows = list[dict[str, Any]]
+Place = tuple[str, float]  # a sampler and a guidance scale
 
 
 def nothing(name: str, guidance: float) -> dict[str, Any]:
@@ -65,25 +67,62 @@ class Table:
             for name in only or self.samplers
         ]
 
-    def rows(self, prompts: int) -> Rows:
-        """The rows of all that is stored; a row says how many samples it has."""
-        parts: dict[tuple[str, float], list[dict[str, Tensor]]] = {}
-        for cell, result in load_known(self.cells(prompts)):
-            parts.setdefault((cell.options["name"], cell.options["guidance"]), []).append(result)
-        merged = {at: {k: torch.cat([r[k] for r in p]) for k in p[0]} for at, p in parts.items()}
-        return [row for (n, w), values in merged.items() for row in self.summary(n, w, values)]
+    def places(self, prompts: int) -> dict[Place, list[Cell]]:
+        """The work of every sampler and scale."""
+        names = [(name, scale) for scale in self.guidance for name in self.samplers]
+        return {(name, w): self.cells(prompts, [name], [w]) for name, w in names}
+
+    def rows(self, prompts: int) -> dict[Place, Rows]:
+        """The rows of all that is stored; a row says how many samples it has, and its code."""
+        found: dict[Place, Rows] = {}
+        for (name, scale), cells in self.places(prompts).items():
+            if known := load_known(cells):
+                merged = {k: torch.cat([r[k] for _, r in known]) for k in known[0][1]}
+                own = {"cell": [name, scale], "code": stamp(cell for cell, _ in known)}
+                found[name, scale] = [row | own for row in self.summary(name, scale, merged)]
+        return found
+
+    def missing(
+        self,
+        prompts: int,
+        output: Path,
+        only: Sequence[str] | None = None,
+        guidance: Sequence[float] | None = None,
+    ) -> list[Cell]:
+        """The work, but for rows that the file has of the present code and as many prompts."""
+        before, most = self._before(prompts, output)
+        known = {
+            place: made_of(before.get(place, []), cells) * SHARD
+            for place, cells in self.places(most).items()
+        }
+        asked = self.cells(prompts, only, guidance)
+        return [c for c in asked if known[c.options["name"], c.options["guidance"]] < prompts]
 
     def write(self, prompts: int, output: Path) -> Rows:
         """Write the rows of all that is stored, and a fingerprint of what they were made with.
 
+        Rows that are not stored here are those that the file has.
+
         Raises:
             FileNotFoundError: if nothing is stored.
         """
-        rows = self.rows(prompts)
-        if not rows:
+        before, most = self._before(prompts, output)
+        rows, fresh = filled_up(self.rows(prompts), before, self.places(most))
+        if not fresh:
             raise FileNotFoundError(
                 f"nothing is stored; run: python -m invlib.reproduce.tables {self.name}"
             )
-        values = {"table": self.name, "prompts": prompts, "device": DEVICE, "rows": rows}
-        write_json(output, values, [cell.config for cell in self.cells(prompts)])
+        values = {"table": self.name, "prompts": most, "device": DEVICE, "rows": rows}
+        cells = self.cells(most) if fresh == len(rows) else []
+        write_json(output, values, [cell.config for cell in cells])
         return rows
+
+    def _before(self, prompts: int, output: Path) -> tuple[dict[Place, Rows], int]:
+        """The rows of a file by what they are of, and the number of prompts, at least as given."""
+        if not output.exists():
+            return {}, prompts
+        values = json.loads(output.read_text())
+        found: dict[Place, Rows] = {}
+        for row in values["rows"]:
+            found.setdefault(tuple(row.get("cell", ("", 0.0))), []).append(row)
+        return found, max(prompts, values["prompts"])

@@ -24,16 +24,20 @@ def main(
     workers: Annotated[int, typer.Option(help="processes, of one thread each", min=1)] = 2,
     report: Annotated[bool, typer.Option(help="only report what is stored")] = False,
 ) -> None:
-    """Fill tables, by default all, shard by shard, and write ``results/NAME.json``."""
+    """Fill tables, by default all, shard by shard, and write ``results/NAME.json``.
+
+    Rows of that file that are of the present code are not measured again.
+    """
     for name in names or TABLES:
         if name not in TABLES:
             raise typer.BadParameter(f"no table {name!r}; use one of {', '.join(TABLES)}")
     for name in names or TABLES:
         table = TABLES[name]
-        count = prompts or table.prompts
+        count, output = prompts or table.prompts, Path("results") / f"{name}.json"
         if not report:
-            run(table.cells(count, only, guidance), partial(processes, workers=workers))
-        rows = table.write(count, Path("results") / f"{name}.json")
+            todo = table.missing(count, output, only, guidance)
+            run(todo, partial(processes, workers=workers))
+        rows = table.write(count, output)
         print(pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.3g}"))
 
 

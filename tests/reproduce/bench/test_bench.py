@@ -22,6 +22,7 @@ from invlib.inversion import Inversion
 from invlib.inverters import exact, naive
 from invlib.metrics import nmse
 from invlib.probing import from_scheduler
+from invlib.reproduce.bench import __main__ as command
 from invlib.reproduce.bench import cells as bench
 from invlib.reproduce.bench import drawing as bench_drawing
 from invlib.reproduce.bench import tables as bench_tables
@@ -29,7 +30,7 @@ from invlib.reproduce.bench.cells import CASES, LATENT, PIXEL, STARS, Case
 from invlib.reproduce.bench.methods import METHODS, OURS, methods_for, stock
 from invlib.reproduce.engine import runner
 from invlib.reproduce.engine.reached import present
-from invlib.reproduce.engine.store import earlier
+from invlib.reproduce.engine.store import earlier, fingerprint
 from invlib.reproduce.engine.work import Cell
 from invlib.reproduce.models.problem import (
     MORE,
@@ -223,9 +224,48 @@ def work(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
 
 def test_a_row_is_shown_when_all_its_batches_are_stored(work: list[Cell], tmp_path: Path) -> None:
     runner.run(work, runner.serial, tmp_path)
-    found = bench.rows(2, tmp_path)
-    assert [r["method"] for r in found] == ["naive"] and found[0]["nfe"] == 10
+    ((place, (found,)),) = bench.rows(2, tmp_path).items()
+    assert place == (CASE, "naive") and found["nfe"] == 10
     assert not bench.rows(4, tmp_path)  # half of a row is no row
+
+
+def test_rows_of_the_present_code_are_not_measured_again(
+    work: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One machine measures a method, another goes on from its file; what has changed is redone."""
+    file = tmp_path / "bench.json"
+    asked: list[int] = []
+    monkeypatch.setattr(command, "run", lambda cells, _: asked.append(len(cells)))
+    setting = {"images": 2, "workers": 1, "guidance": [3.0], "show": False, "pages": False}
+
+    def fill(method: str, *, report: bool = False) -> dict[str, Any]:
+        arguments = {"only": ["2M-10"], "method": [method], "report": report, "output": file}
+        command.main(**setting, **arguments)
+        return json.loads(file.read_text())
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="nothing is stored"):
+        fill("naive")
+    runner.run(work, runner.serial)
+    made = fill("naive", report=True)
+    assert made["fresh"] == len(made["rows"]) == 1
+    assert not stale_of_bench(made)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert fill("naive") == made and asked == [1, 0]
+    old = made["rows"][0] | {"code": "older"}
+    file.write_text(json.dumps({**made, "rows": [old]}))
+    with pytest.raises(SystemExit, match="nothing is stored"):
+        fill("naive")
+    assert asked == [1, 0, 1]
+    runner.run(bench.cells(CASE, "npi", 2), runner.serial)
+    both = fill("npi", report=True)
+    assert (both["fresh"], len(both["rows"])) == (1, 2) and stale_of_bench(both)
+    assert "1 of 2 rows are of the present code" in bench_tables.setting(both)
+
+
+def stale_of_bench(values: dict[str, Any]) -> bool:
+    return values["code"] != fingerprint(cell.config for cell in bench.all_cells(2))
 
 
 def test_more_images_add_to_what_is_stored() -> None:
@@ -245,7 +285,7 @@ def test_an_exception_is_a_result_with_its_reason(
     true, image = problem(1.0)
     monkeypatch.setattr(bench, "sampled", lambda *a: (true, image, 0.5))
     runner.run(bench.cells(CASE, "npi", 2), runner.serial, tmp_path)
-    found = bench.rows(2, tmp_path)[0]
+    ((found,),) = bench.rows(2, tmp_path).values()
     assert found["note"] == "without guidance there is no empty prompt to replace"
     assert found["images"] == 0 and found["image_db"] is None and found["nfe"] is None
     page = bench_tables.table(toy(found), CASE)
