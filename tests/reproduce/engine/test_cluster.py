@@ -17,8 +17,8 @@ from invlib.reproduce.engine.cluster import Tasks, on_slurm
 from invlib.reproduce.engine.runner import engine_named, run
 from invlib.reproduce.engine.work import Cell, load_all
 
-TESTS = Path(__file__).parent
-ROOT = TESTS.parents[2]
+TESTS = Path(chores.__file__).parent
+ROOT = TESTS.parent
 
 
 class Cluster:

@@ -1,4 +1,4 @@
-"""Cells on two nodes of Ray, each a process in a folder of its own, one of which is killed."""
+"""Cells on Ray: a worker that dies; two nodes in folders of their own, one of which is killed."""
 
 from __future__ import annotations
 
@@ -132,3 +132,26 @@ def test_two_nodes_one_killed_and_one_slow_end_as_one_process_does(
         assert one is not None and other is not None
         assert torch.equal(one["value"], other["value"])
     assert not list((tmp_path / "one").rglob("*.safetensors"))  # what came, came over the network
+
+
+def test_a_ray_cluster_that_loses_a_worker_ends_as_the_serial_run_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))  # for the workers, which import chores
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # or they starve beside other tests
+    deadly = Cell("test", chores.deadly, {"number": 3, "folder": str(tmp_path)})
+    cells = [*chores.squares(4), deadly]
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    try:
+        run(cells, on_ray, tmp_path / "ray")
+    finally:
+        ray.shutdown()
+    assert (tmp_path / "3.flag").exists()  # the worker did die
+    run(cells, serial, tmp_path / "serial")
+    for cell in cells:
+        one, other = cell.load(tmp_path / "ray"), cell.load(tmp_path / "serial")
+        assert one is not None and other is not None
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
