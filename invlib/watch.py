@@ -261,7 +261,8 @@ class _Run:
             return
         words, left, last = [f"{self.evaluations} evaluations"], None, self.last
         if last is not None:
-            words.insert(0, f"{last.residual_db:.1f} dB")
+            if math.isfinite(last.residual_db):
+                words.insert(0, f"{last.residual_db:.1f} dB")
             left = last.seconds_left
             if last.samples > 1:
                 words.append(f"{last.solved}/{last.samples} solved")

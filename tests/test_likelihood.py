@@ -26,6 +26,7 @@ from invlib.sampling import sample
 from invlib.schedule import Schedule
 from invlib.singular import sample_image
 from invlib.solvers import Solver, ddim, dpm_solver_pp_2m
+from invlib.watch import Budget, Progress, Watch, watching
 
 SCHEDULE = Schedule.scaled_linear()
 SOLVERS: dict[str, Solver] = {
@@ -319,6 +320,23 @@ def test_an_estimate_says_when_it_was_cut_short() -> None:
     assert short.value > exact  # the rule comes from above
     assert short.truncation > 0.3 * (short.value - exact)
     assert short.error > short.draws.std().item() / 8
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_estimate_ends_with_its_budget_and_its_error_says_so(seed: int) -> None:
+    """What it takes counts for who watches; the first steps alone leave the error unknown."""
+    problem, states = case(seed)
+    rule = Quadrature(vectors=4, tol=1e-9)
+    seen: list[Progress] = []
+    with watching(Watch(callback=seen.append)):
+        whole = rule(problem, problem.denoiser, states)
+    assert [p.phase for p in seen] == ["determinant"] * len(seen)
+    assert seen[-1].evaluations == whole.nfe > 1000
+    with watching(Watch(budget=Budget(evaluations=300))):
+        short = rule(problem, problem.denoiser, states)
+    assert 300 <= short.nfe < 600 and short.nfe < whole.nfe
+    assert short.truncation > 0.3 * (short.value - whole.value) > whole.truncation
+    assert short.error > short.draws.std().item() / 2
 
 
 def test_derivatives_in_forward_mode_are_the_same() -> None:

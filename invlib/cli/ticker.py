@@ -7,6 +7,7 @@ time. A thread of its own draws it, so that it is there while a long step comput
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -108,10 +109,8 @@ def say(words: str) -> None:
 
 def follow(progress: Progress) -> None:
     """What a search does; a callback for :class:`invlib.Watch`."""
-    words = [
-        f"{progress.phase}: {progress.residual_db:.0f} dB",
-        f"{progress.evaluations} evaluations",
-    ]
+    level = f": {progress.residual_db:.0f} dB" if math.isfinite(progress.residual_db) else ""
+    words = [progress.phase + level, f"{progress.evaluations} evaluations"]
     if progress.samples > 1:
         words.append(f"{progress.solved}/{progress.samples} solved")
     if progress.seconds_left:

@@ -8,6 +8,7 @@ import torch
 
 from ..certificate import certify
 from ..inverters import Inverter, invert
+from ..watch import samples
 from .problem import Problem
 from .result import CandidateLikelihood
 from .roots import Estimate, log_weights, odds, runs_of, weighed
@@ -37,7 +38,8 @@ def evaluate(
     all_roots = []
     for index in range(batch):
         runs = runs_of(problem, found, proof, index)
-        roots = weighed(problem, index, runs, determinant)
+        with samples([index]):
+            roots = weighed(problem, index, runs, determinant)
         all_roots.append(roots)
         nfe[index] += sum(root.determinant.nfe for root in roots)
         nfe[index] += problem.solver.steps * max(len(runs) - 1, 0)

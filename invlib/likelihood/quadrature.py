@@ -27,6 +27,7 @@ from ..denoisers import Denoiser, jvp_cost, select
 from ..newton import forward_mode
 from ..sampling import steps
 from ..solvers import Solver
+from ..watch import count, enter, observe
 from .problem import Problem
 from .result import Determinant
 
@@ -68,6 +69,8 @@ class Quadrature:
     def __call__(self, problem: Problem, denoiser: Denoiser, states: Tensor) -> Determinant:
         """The determinant of one sample at the states ``[n+1, 1, ...]``.
 
+        Where a watch ends it, it is what is known by then, with an error that says so.
+
         Raises:
             NotImplementedError: if the network has no reverse-mode derivative.
         """
@@ -78,19 +81,22 @@ class Quadrature:
             )
         solver, size = problem.solver, problem.size
         network = Derivatives(denoiser, solver, self.max_batch or max(1, BATCH // size))
-        count = self.vectors * (solver.steps if solver.order_one else 1)
+        rows = self.vectors * (solver.steps if solver.order_one else 1)
         draw = torch.Generator().manual_seed(self.seed)
-        v = 2.0 * torch.randint(0, 2, (count, size), generator=draw) - 1
-        v = v.to(states).view(count, *states.shape[2:])
+        v = 2.0 * torch.randint(0, 2, (rows, size), generator=draw) - 1
+        v = v.to(states).view(rows, *states.shape[2:])
         products = step_products if solver.order_one else sampler_products
+        enter("determinant")
         totals: list[Tensor] = []
+        cost, push = 0, self.vectors * solver.steps * jvp_cost(denoiser)
         for rule in rules(*products(network, states, self.vectors), v, min(self.steps, size)):
+            more = push + (3 * self.vectors * solver.steps if totals else 0)
             totals.append(size * rule.view(self.vectors, -1).sum(1))
+            cost += more
+            count({0: more})
             gap = 0.0 if len(totals) == size else truncation(totals)
-            if gap < self.tol:
+            if observe(torch.tensor([torch.inf])) or gap < self.tol:
                 break
-        passes = len(totals) * jvp_cost(denoiser) + 3 * (len(totals) - 1)
-        cost = self.vectors * solver.steps * passes
         return Determinant(totals[-1].mean().item(), totals[-1].cpu(), gap, cost)
 
 
