@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,34 @@ class Model:
         """The model of a pipeline that is in memory, as it is there."""
         return cls(name_of(pipe), weights_hash(pipe), pipe)
 
-    def fits(self, known: str) -> bool:
-        """Whether it has a hash that was written down, of files or of weights in memory."""
-        if known == self.hash:
-            return True
-        own = weights_hash(self.pipe) if known.startswith(WEIGHTS) else files_hash(self.pipe)
-        return known == own
+    @property
+    def weights(self) -> str:
+        """:func:`~invlib.identity.weights_hash` of its weights in memory."""
+        return self.hash if self.hash.startswith(WEIGHTS) else weights_hash(self.pipe)
+
+    def difference(self, known: str, weights: str = "") -> tuple[str, str] | None:
+        """A hash that was written down and the one that it has instead; None if it is the same.
+
+        Args:
+            known: of files or of weights in memory.
+            weights: of weights in memory, beside that of files. Where that was not written, as in
+                earlier noise files, weights that came from the same files are taken for the same,
+                with a warning if they may have been changed since.
+        """
+        if known != self.hash:
+            told = known.startswith(WEIGHTS)
+            own = weights_hash(self.pipe) if told else files_hash(self.pipe)
+            if own != known:
+                return known, self.hash
+            if not told and not weights:
+                warnings.warn(
+                    f"the file says which files {self.name} had, not which weights were in memory; "
+                    "load the model anew if adapters or training may have changed it",
+                    stacklevel=2,
+                )
+        if weights and weights != self.weights:
+            return weights, self.weights
+        return None
 
 
 def name_of(pipe: Any) -> str:

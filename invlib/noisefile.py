@@ -111,6 +111,7 @@ def describe(
         scheduler_config=config,
         kind=entrance.kind,
         number=entrance.number,
+        weights=model.weights,
         **more,
     )
 

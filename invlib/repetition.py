@@ -67,6 +67,8 @@ class NoiseFile:
             :func:`~invlib.pipelines.comparison.fingerprint`.
         notes: what the inversion had to say.
         seed: the seed of the global generator, if it was given to the inversion.
+        weights: hash of its weights in memory when the file was written; empty in files of
+            earlier versions.
         version: version of invlib that wrote the file.
     """
 
@@ -85,6 +87,7 @@ class NoiseFile:
     pictures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seed: int | None = None
+    weights: str = ""
     version: str = __version__
 
     @property
@@ -183,10 +186,11 @@ class NoiseFile:
         self._check_noise(model)
 
     def _check_model(self, model: Model) -> None:
-        if not model.fits(self.model_hash):
+        if found := model.difference(self.model_hash, self.weights):
             raise ValueError(
-                f"the noise belongs to the model {self.model} with hash {self.model_hash}, in "
-                f"{self.dtype}, but {model.name} has {model.hash}; give the one it was made with"
+                f"the noise belongs to the model {self.model} with hash {found[0]}, in "
+                f"{self.dtype}, but {model.name} has {found[1]}; give the one it was made with, in "
+                "the same dtype and with the same adapters"
             )
         if type(model.pipe).__name__ != self.pipeline:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from diffusers import DDIMScheduler
 
 import invlib
 from invlib.identity import WEIGHTS, Model, files_hash, name_of, weights_hash
+from invlib.noisefile import describe
 from invlib.portraits.load import verify
 
 CALL: dict[str, Any] = {"num_inference_steps": 2, "batch_size": 2}
@@ -136,8 +138,30 @@ def test_a_model_is_told_by_its_files_or_by_its_weights(pipe: Any) -> None:
     assert (model.name, name_of(pipe)) == ("portraits-pixel", "portraits-pixel")
     assert model.hash == weights_hash(pipe) and model.hash.startswith(WEIGHTS)
     assert files_hash(pipe) == verify("portraits-pixel")
-    assert model.fits(model.hash) and model.fits(verify("portraits-pixel"))
-    assert not model.fits("0" * 12) and not model.fits(WEIGHTS + "0")
+    assert model.weights == model.hash == Model("a name", "a hash", pipe).weights
+    assert model.difference(model.hash) is None
+    assert model.difference(verify("portraits-pixel"), model.weights) is None
+    assert model.difference("0" * 12) == ("0" * 12, model.hash)
+    assert model.difference(WEIGHTS + "0") == (WEIGHTS + "0", model.hash)
+    assert model.difference(model.hash, WEIGHTS + "0") == (WEIGHTS + "0", model.hash)
+
+
+def test_a_file_that_names_files_tells_changed_weights_apart(pipe: Any, result: Any) -> None:
+    """As the command line writes it: its model was loaded from files just before."""
+    opened = Model("portraits-pixel", verify("portraits-pixel"), pipe)
+    stored = describe(result.latents, CALL, opened, entrance=result.entrance)
+    assert stored.model_hash == opened.hash and stored.weights == weights_hash(pipe)
+    stored.check(Model.of(pipe))
+    other = copy.deepcopy(pipe)
+    with torch.no_grad():
+        next(other.unet.parameters()).mul_(1.03)
+    for model in (Model.of(other), Model(opened.name, opened.hash, other)):
+        with pytest.raises(ValueError, match="with hash weights:.* but .* has weights:.*adapters"):
+            stored.check(model)
+    earlier = replace(stored, weights="")
+    earlier.check(opened)  # loaded from these files just now
+    with pytest.warns(UserWarning, match="not which weights were in memory"):
+        earlier.check(Model.of(other))
 
 
 @pytest.mark.parametrize("given", [3, None, torch.zeros(2)])
