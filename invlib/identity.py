@@ -83,7 +83,9 @@ def name_of(pipe: Any) -> str:
 def weights_hash(pipe: Any) -> str:
     """SHA-256 over the names, kinds, shapes and values of all weights, adapters included.
 
-    Of weights that are offloaded to a device without values only names and shapes count.
+    What is set beside the weights counts, too: which adapters are active, disabled or merged, and
+    their scales. Of weights that are offloaded to a device without values only names and shapes
+    count.
     """
     total = hashlib.sha256()
     for name, module in sorted(modules_of(pipe).items()):
@@ -93,7 +95,29 @@ def weights_hash(pipe: Any) -> str:
                 if not value.is_meta:
                     flat = value.detach().cpu().contiguous().reshape(-1)
                     total.update(flat.view(torch.uint8).numpy().data)
+        for key, layer in module.named_modules():
+            if held := _settings(layer):
+                total.update(f"{name}.{key} {held}\n".encode())
     return WEIGHTS + total.hexdigest()
+
+
+def _settings(layer: Any) -> dict[str, Any]:
+    """What is set beside the weights of a layer; nothing where it is none with adapters or FreeU.
+
+    The layers are known by what they have: those of PEFT a list of merged adapters, those of
+    IP-Adapter keys of pictures, and those with FreeU its four factors.
+    """
+    if isinstance(getattr(layer, "merged_adapters", None), list):
+        active, scales = list(layer.active_adapters), getattr(layer, "scaling", {})
+        return {
+            "active": active,
+            "scales": [scales.get(name) for name in active],
+            "disabled": bool(layer.disable_adapters),
+            "merged": list(layer.merged_adapters),
+        }
+    if hasattr(layer, "to_k_ip"):
+        return {"scale": getattr(layer, "scale", None)}
+    return {n: v for n in ("s1", "s2", "b1", "b2") if (v := vars(layer).get(n)) is not None}
 
 
 def files_hash(pipe: Any) -> str:

@@ -190,7 +190,7 @@ class NoiseFile:
             raise ValueError(
                 f"the noise belongs to the model {self.model} with hash {found[0]}, in "
                 f"{self.dtype}, but {model.name} has {found[1]}; give the one it was made with, in "
-                "the same dtype and with the same adapters"
+                "the same dtype and with the same adapters at the same scales"
             )
         if type(model.pipe).__name__ != self.pipeline:
             raise ValueError(

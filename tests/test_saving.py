@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny_pipelines as tiny
 import torch
 from diffusers import DDIMScheduler
+from tiny_pipelines import build
 
 import invlib
 from invlib.identity import WEIGHTS, Model, files_hash, name_of, weights_hash
@@ -162,6 +165,45 @@ def test_a_file_that_names_files_tells_changed_weights_apart(pipe: Any, result: 
     earlier.check(opened)  # loaded from these files just now
     with pytest.warns(UserWarning, match="not which weights were in memory"):
         earlier.check(Model.of(other))
+
+
+def test_what_is_set_beside_the_weights_tells_models_apart() -> None:
+    """Scales of LoRA, which adapters are active, disabled and merged; FreeU."""
+    lora = pytest.importorskip("peft").LoraConfig(r=2, target_modules=["to_q"])
+    unet = build(tiny.stable_diffusion).unet
+    pipe, known = SimpleNamespace(unet=unet), set[str]()
+
+    def another() -> bool:
+        before = len(known)
+        known.add(weights_hash(pipe))
+        return len(known) > before
+
+    assert another() and not another()
+    for name in ("style", "face"):
+        unet.add_adapter(lora, name)
+    assert another()
+    unet.set_adapters(["style"], [0.4])
+    assert another()
+    unet.set_adapters(["style"], [1.0])
+    assert another() and not another()
+    unet.set_adapters(["style", "face"])
+    assert another()
+    unet.disable_adapters()
+    assert another()
+    unet.enable_adapters()
+    assert not another()
+    unet.fuse_lora()  # of LoRA that is still zero: the weights are the same, but they are merged
+    assert another()
+    unet.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4)
+    assert another()
+    layer = unet.up_blocks[0]
+    layer.b2 = 1.5
+    assert another()
+    layer.register_module("ip", torch.nn.Module())
+    layer.ip.to_k_ip, layer.ip.scale = torch.nn.ModuleList(), [0.5]
+    assert another()
+    layer.ip.scale = [0.6]
+    assert another()
 
 
 @pytest.mark.parametrize("given", [3, None, torch.zeros(2)])
