@@ -16,6 +16,7 @@ from .pipelines.comparison import Comparison, check_pictures, compare, eight_bit
 from .pipelines.entrance import Entrance, Kind
 from .pipelines.first_state import first_state
 from .pipelines.images import Pictures
+from .pipelines.state import rebuilt
 from .version import __version__
 
 
@@ -158,17 +159,7 @@ class NoiseFile:
     def _scheduled(self, pipe: Any) -> Iterator[None]:
         """Meanwhile the pipeline has the scheduler of the file."""
         own = pipe.scheduler
-        kind: Any = type(own)
-        if kind.__name__ != self.scheduler:
-            import diffusers
-
-            kind = getattr(diffusers, self.scheduler, None)
-        if kind is None:
-            raise ValueError(
-                f"diffusers has no scheduler {self.scheduler!r}, with which the noise was found: "
-                "give the pipeline that one, or update diffusers"
-            )
-        pipe.scheduler = kind.from_config(self.scheduler_config)
+        pipe.scheduler = rebuilt(own, self.scheduler_config | {"_class_name": self.scheduler})
         try:
             yield
         finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import tiny_pipelines as tiny
@@ -17,7 +18,8 @@ from tiny_pipelines import build
 
 import invlib
 from invlib.identity import WEIGHTS, Model, files_hash, name_of, weights_hash
-from invlib.noisefile import describe
+from invlib.noisefile import check_scheduler, describe
+from invlib.pipelines.state import tables
 from invlib.portraits.load import verify
 
 CALL: dict[str, Any] = {"num_inference_steps": 2, "batch_size": 2}
@@ -122,6 +124,52 @@ def test_the_scheduler_is_the_one_that_was_inverted(tmp_path: Path, pictures: li
     found = invlib.invert_image(pipe, pictures, method="naive", certificate=False, **CALL)
     pipe.scheduler = invlib.load("portraits-pixel").scheduler
     assert found.save(tmp_path / "n.safetensors").scheduler == "DDIMScheduler"
+
+
+def test_a_scheduler_that_its_configuration_does_not_tell_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: list[Any]
+) -> None:
+    """It was written without the change, and made other pictures."""
+    pipe = invlib.load("portraits-pixel")
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    pipe.scheduler.alphas_cumprod = pipe.scheduler.alphas_cumprod**1.1
+    found = invlib.invert_image(pipe, pictures, **CALL, **FAST, certificate=False)
+    file, message = tmp_path / "n.safetensors", "the alphas_cumprod of this DDIMScheduler"
+    with pytest.raises(ValueError, match=message):
+        found.save(file)
+    with pytest.raises(ValueError, match=message):
+        describe(found.latents, CALL, Model.of(pipe), entrance=found.entrance)
+    monkeypatch.setattr("invlib.pipelines.invert.read", None)  # nothing is read before
+    with pytest.raises(ValueError, match=message):
+        invlib.invert_image(pipe, pictures, **CALL, save=file)
+    assert not file.exists()
+
+
+def test_what_was_set_in_a_scheduler_is_not_that_of_the_configuration() -> None:
+    ddim = DDIMScheduler()
+    ddim.final_alpha_cumprod = 0.9 * ddim.final_alpha_cumprod
+    with pytest.raises(ValueError, match="the final_alpha_cumprod of this DDIMScheduler"):
+        check_scheduler(ddim)
+    flow = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0)
+    check_scheduler(flow)
+    flow.set_shift(5.0)
+    with pytest.raises(ValueError, match="_shift and sigmas and timesteps of this FlowMatch"):
+        check_scheduler(flow)
+
+
+def test_schedulers_that_were_used_are_those_of_their_configurations() -> None:
+    x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for name in (
+        *("DDIMScheduler", "PNDMScheduler", "HeunDiscreteScheduler", "UniPCMultistepScheduler"),
+        *("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler", "LMSDiscreteScheduler"),
+        *("KDPM2DiscreteScheduler", "DEISMultistepScheduler", "EDMEulerScheduler"),
+    ):
+        scheduler = getattr(diffusers, name)()
+        scheduler.set_timesteps(7)
+        for time in scheduler.timesteps[:4]:
+            scheduler.step(x, time, x)
+        assert tables(scheduler)
+        check_scheduler(scheduler)
 
 
 def test_other_weights_are_refused(tmp_path: Path, pipe: Any, result: Any) -> None:
