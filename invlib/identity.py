@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .checked import check
 from .pipelines.running import modules_of
+from .pipelines.state import settings
 
 EMBEDDED = Path(__file__).parent / "portraits" / "weights"
 HASHED = {".safetensors", ".bin", ".json", ".txt", ".model"}
@@ -96,28 +97,9 @@ def weights_hash(pipe: Any) -> str:
                     flat = value.detach().cpu().contiguous().reshape(-1)
                     total.update(flat.view(torch.uint8).numpy().data)
         for key, layer in module.named_modules():
-            if held := _settings(layer):
+            if held := settings(layer):
                 total.update(f"{name}.{key} {held}\n".encode())
     return WEIGHTS + total.hexdigest()
-
-
-def _settings(layer: Any) -> dict[str, Any]:
-    """What is set beside the weights of a layer; nothing where it is none with adapters or FreeU.
-
-    The layers are known by what they have: those of PEFT a list of merged adapters, those of
-    IP-Adapter keys of pictures, and those with FreeU its four factors.
-    """
-    if isinstance(getattr(layer, "merged_adapters", None), list):
-        active, scales = list(layer.active_adapters), getattr(layer, "scaling", {})
-        return {
-            "active": active,
-            "scales": [scales.get(name) for name in active],
-            "disabled": bool(layer.disable_adapters),
-            "merged": list(layer.merged_adapters),
-        }
-    if hasattr(layer, "to_k_ip"):
-        return {"scale": getattr(layer, "scale", None)}
-    return {n: v for n in ("s1", "s2", "b1", "b2") if (v := vars(layer).get(n)) is not None}
 
 
 def files_hash(pipe: Any) -> str:

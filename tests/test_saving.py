@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from tiny_pipelines import build
 import invlib
 from invlib.identity import WEIGHTS, Model, files_hash, name_of, weights_hash
 from invlib.noisefile import check_scheduler, describe
-from invlib.pipelines.state import tables
+from invlib.pipelines.state import samples, tables
 from invlib.portraits.load import verify
 
 CALL: dict[str, Any] = {"num_inference_steps": 2, "batch_size": 2}
@@ -252,6 +253,48 @@ def test_what_is_set_beside_the_weights_tells_models_apart() -> None:
     assert another()
     layer.ip.scale = [0.6]
     assert another()
+
+
+def test_a_result_is_regenerated_by_the_pipeline_as_it_was(pipe: Any, result: Any) -> None:
+    """Another scheduler, or other weights, made another picture without a word."""
+    own = copy.deepcopy(pipe)
+    wanted = np.array(invlib.regenerate(own, result, output_type="np"))
+    config = pipe.scheduler.config
+    for scheduler, said in (
+        (diffusers.DDPMScheduler.from_config(config), "was DDIMScheduler and is DDPMScheduler"),
+        (DDIMScheduler.from_config(config, timestep_spacing="trailing"), "was 'leading' and is 't"),
+        (DDIMScheduler.from_config(config), "alphas_cumprod of its scheduler differs"),
+    ):
+        if "alphas" in said:
+            scheduler.alphas_cumprod = scheduler.alphas_cumprod**1.1
+        own.scheduler = scheduler
+        with pytest.raises(ValueError, match=f"{said}.*: give it what it had"):
+            invlib.regenerate(own, result)
+    own.scheduler = DDIMScheduler.from_config(config)
+    own.scheduler.set_timesteps(50)  # as another call did
+    assert np.array_equal(invlib.regenerate(own, result, output_type="np"), wanted)
+    assert np.array_equal(
+        invlib.regenerate(own, pickle.loads(pickle.dumps(result)), output_type="np"), wanted
+    )
+    with torch.no_grad():
+        next(own.unet.parameters()).mul_(1.03)
+    with pytest.raises(ValueError, match="the weights of its unet differ"):
+        invlib.regenerate(own, result)
+    again = invlib.regenerate(
+        own, result.latents, result.call, entrance=result.entrance, output_type="np"
+    )
+    assert not np.array_equal(again, wanted)
+
+
+def test_samples_of_weights_do_not_depend_on_their_place_or_layout() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    pipe = SimpleNamespace(unet=network)
+    known = samples(pipe)
+    network.to(memory_format=torch.channels_last)
+    assert samples(pipe) == known and set(known) == {"unet"}
+    assert samples(SimpleNamespace(unet=network.to("meta"))) == {}
+    pipe.unet = torch.nn.Conv2d(3, 4, 3).to(torch.bfloat16)
+    assert samples(pipe) != known
 
 
 @pytest.mark.parametrize("given", [3, None, torch.zeros(2)])

@@ -29,7 +29,7 @@ from .reading import Reading, read
 from .recording import WrongSize
 from .result import ImageInversion
 from .running import configuration, known_seed, untouched
-from .state import tables
+from .state import samples, tables
 from .steps import few_enough_steps
 
 
@@ -316,6 +316,7 @@ def _result(
         fingerprints=() if pictures is None else fingerprint(eight_bits(pictures.pixels)),
         scheduler=configuration(stage.pipe.scheduler),
         tables=tables(stage.pipe.scheduler),
+        samples=samples(stage.pipe),
         pipe=stage.pipe,
     )
     if options.save is not None:

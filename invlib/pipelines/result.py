@@ -55,6 +55,7 @@ class ImageInversion:
         fingerprints: of each picture or frame that was inverted, for the noise file.
         scheduler: configuration of the scheduler that was inverted, in JSON.
         tables: the numbers that this scheduler computes with, which a configuration may not tell.
+        samples: hashes of some values of every weight, by the name of the network.
         pipe: the pipeline itself, so that the result can be saved; copies are without it.
     """
 
@@ -75,6 +76,7 @@ class ImageInversion:
     fingerprints: tuple[str, ...] = ()
     scheduler: str = ""
     tables: Mapping[str, Tensor] = field(default_factory=dict)
+    samples: Mapping[str, str] = field(default_factory=dict)
     pipe: Any = field(default=None, compare=False)
 
     @property
