@@ -25,18 +25,21 @@ class Repetition:
     """What became of a noise file when its pictures were made again.
 
     Attributes:
-        same: whether all values of all pictures are equal.
+        same: whether all values of all pictures are equal; None where none were given and the file
+            does not say what they were.
         pictures: what the pipeline made of the noise.
         comparison: the pictures beside the given ones, value by value; None if none were given.
     """
 
-    same: bool
+    same: bool | None
     pictures: Any = field(repr=False)
     comparison: Comparison | None = None
 
     def __str__(self) -> str:
         if self.comparison is not None:
             return str(self.comparison)
+        if self.same is None:
+            return "the file does not say what its pictures were"
         if self.same:
             return "the same pictures, bit for bit, as the ones that were inverted"
         return (
@@ -132,18 +135,20 @@ class NoiseFile:
             ValueError: if the pipeline is another one, the noise does not fit it, or the file does
                 not say what its pictures were and none are given.
         """
+        if pictures is None and not self.pictures:
+            raise ValueError("the file does not say what its picture was: give it")
         return self.repeat(Model.of(pipe), pictures)
 
     def repeat(self, model: Model, pictures: Any = None) -> Repetition:
-        """As :meth:`certify`, for a model whose hash is known."""
-        if pictures is None and not self.pictures:
-            raise ValueError("the file does not say what its picture was: give it")
+        """As :meth:`certify`, for a model whose hash is known, and pictures that may not be."""
         if pictures is not None:
             check_pictures(pictures)
         made = self._made(model, "pil")
+        if pictures is None and not self.pictures:
+            return Repetition(None, made)
         if pictures is None:
             same = fingerprint(eight_bits(Pictures.of(made).pixels)) == self.pictures
-            return Repetition(same, made, None)
+            return Repetition(same, made)
         comparison = compare(pictures, made)
         return Repetition(comparison.same, made, comparison)
 
