@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from .checked import check
 from .pipelines.running import modules_of
+from .pipelines.state import settings
 
 EMBEDDED = Path(__file__).parent / "portraits" / "weights"
 HASHED = {".safetensors", ".bin", ".json", ".txt", ".model"}
@@ -38,12 +40,34 @@ class Model:
         """The model of a pipeline that is in memory, as it is there."""
         return cls(name_of(pipe), weights_hash(pipe), pipe)
 
-    def fits(self, known: str) -> bool:
-        """Whether it has a hash that was written down, of files or of weights in memory."""
-        if known == self.hash:
-            return True
-        own = weights_hash(self.pipe) if known.startswith(WEIGHTS) else files_hash(self.pipe)
-        return known == own
+    @property
+    def weights(self) -> str:
+        """:func:`~invlib.identity.weights_hash` of its weights in memory."""
+        return self.hash if self.hash.startswith(WEIGHTS) else weights_hash(self.pipe)
+
+    def difference(self, known: str, weights: str = "") -> tuple[str, str] | None:
+        """A hash that was written down and the one that it has instead; None if it is the same.
+
+        Args:
+            known: of files or of weights in memory.
+            weights: of weights in memory, beside that of files. Where that was not written, as in
+                earlier noise files, weights that came from the same files are taken for the same,
+                with a warning if they may have been changed since.
+        """
+        if known != self.hash:
+            told = known.startswith(WEIGHTS)
+            own = weights_hash(self.pipe) if told else files_hash(self.pipe)
+            if own != known:
+                return known, self.hash
+            if not told and not weights:
+                warnings.warn(
+                    f"the file says which files {self.name} had, not which weights were in memory; "
+                    "load the model anew if adapters or training may have changed it",
+                    stacklevel=2,
+                )
+        if weights and weights != self.weights:
+            return weights, self.weights
+        return None
 
 
 def name_of(pipe: Any) -> str:
@@ -60,7 +84,9 @@ def name_of(pipe: Any) -> str:
 def weights_hash(pipe: Any) -> str:
     """SHA-256 over the names, kinds, shapes and values of all weights, adapters included.
 
-    Of weights that are offloaded to a device without values only names and shapes count.
+    What is set beside the weights counts, too: which adapters are active, disabled or merged, and
+    their scales. Of weights that are offloaded to a device without values only names and shapes
+    count.
     """
     total = hashlib.sha256()
     for name, module in sorted(modules_of(pipe).items()):
@@ -70,6 +96,9 @@ def weights_hash(pipe: Any) -> str:
                 if not value.is_meta:
                     flat = value.detach().cpu().contiguous().reshape(-1)
                     total.update(flat.view(torch.uint8).numpy().data)
+        for key, layer in module.named_modules():
+            if held := settings(layer):
+                total.update(f"{name}.{key} {held}\n".encode())
     return WEIGHTS + total.hexdigest()
 
 

@@ -24,6 +24,7 @@ from .pipelines.comparison import fingerprint as fingerprint
 from .pipelines.entrance import Entrance, Kind
 from .pipelines.images import picture_kind
 from .pipelines.running import configuration
+from .pipelines.state import check_written, tables
 from .repetition import NoiseFile
 from .whole import whole
 
@@ -56,17 +57,20 @@ def save_noise(
 
     Raises:
         ValueError: if the result does not remember its pipeline and no model is given, the noise
-            contains NaN or infinity, or the call something that is no data.
+            contains NaN or infinity, the call something that is no data, or the scheduler is not
+            that of its configuration.
         OSError: if the file cannot be written.
     """
     check_file(path, result.call)
     if model is None and result.pipe is None:
         raise ValueError("a copy of a result does not know its pipeline: save the original one")
-    proof = result.certificate
+    proof, model = result.certificate, Model.of(result.pipe) if model is None else model
+    if result.scheduler:
+        check_written(model.pipe.scheduler, result.scheduler, result.tables)
     noise = describe(
         result.latents,
         result.call,
-        Model.of(result.pipe) if model is None else model,
+        model,
         entrance=result.entrance,
         scheduler=result.scheduler,
         verdict=() if proof is None else proof.verdict,
@@ -97,8 +101,13 @@ def describe(
         entrance: how the noise gets in; by the argument ``latents`` if that is not said.
         scheduler: its configuration in JSON; by default that which the pipeline has now.
         more: further entries of the :class:`NoiseFile`.
+
+    Raises:
+        ValueError: if the pipeline's scheduler is not that of its configuration.
     """
-    config = json.loads(scheduler or configuration(model.pipe.scheduler))
+    if not scheduler:
+        scheduler = check_scheduler(model.pipe.scheduler)
+    config = json.loads(scheduler)
     entrance = Entrance.argument(latents) if entrance is None else entrance
     return NoiseFile(
         latents=latents.detach().to("cpu", entrance.dtype).contiguous(),
@@ -111,8 +120,20 @@ def describe(
         scheduler_config=config,
         kind=entrance.kind,
         number=entrance.number,
+        weights=model.weights,
         **more,
     )
+
+
+def check_scheduler(scheduler: Any) -> str:
+    """The configuration of a scheduler, in JSON, if that is all there is to know of it.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    text = configuration(scheduler)
+    check_written(scheduler, text, tables(scheduler))
+    return text
 
 
 def check_file(path: str | PathLike[str], call: Mapping[str, Any]) -> None:

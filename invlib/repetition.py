@@ -16,6 +16,7 @@ from .pipelines.comparison import Comparison, check_pictures, compare, eight_bit
 from .pipelines.entrance import Entrance, Kind
 from .pipelines.first_state import first_state
 from .pipelines.images import Pictures
+from .pipelines.state import rebuilt
 from .version import __version__
 
 
@@ -24,18 +25,21 @@ class Repetition:
     """What became of a noise file when its pictures were made again.
 
     Attributes:
-        same: whether all values of all pictures are equal.
+        same: whether all values of all pictures are equal; None where none were given and the file
+            does not say what they were.
         pictures: what the pipeline made of the noise.
         comparison: the pictures beside the given ones, value by value; None if none were given.
     """
 
-    same: bool
+    same: bool | None
     pictures: Any = field(repr=False)
     comparison: Comparison | None = None
 
     def __str__(self) -> str:
         if self.comparison is not None:
             return str(self.comparison)
+        if self.same is None:
+            return "the file does not say what its pictures were"
         if self.same:
             return "the same pictures, bit for bit, as the ones that were inverted"
         return (
@@ -67,6 +71,8 @@ class NoiseFile:
             :func:`~invlib.pipelines.comparison.fingerprint`.
         notes: what the inversion had to say.
         seed: the seed of the global generator, if it was given to the inversion.
+        weights: hash of its weights in memory when the file was written; empty in files of
+            earlier versions.
         version: version of invlib that wrote the file.
     """
 
@@ -85,6 +91,7 @@ class NoiseFile:
     pictures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seed: int | None = None
+    weights: str = ""
     version: str = __version__
 
     @property
@@ -128,18 +135,20 @@ class NoiseFile:
             ValueError: if the pipeline is another one, the noise does not fit it, or the file does
                 not say what its pictures were and none are given.
         """
+        if pictures is None and not self.pictures:
+            raise ValueError("the file does not say what its picture was: give it")
         return self.repeat(Model.of(pipe), pictures)
 
     def repeat(self, model: Model, pictures: Any = None) -> Repetition:
-        """As :meth:`certify`, for a model whose hash is known."""
-        if pictures is None and not self.pictures:
-            raise ValueError("the file does not say what its picture was: give it")
+        """As :meth:`certify`, for a model whose hash is known, and pictures that may not be."""
         if pictures is not None:
             check_pictures(pictures)
         made = self._made(model, "pil")
+        if pictures is None and not self.pictures:
+            return Repetition(None, made)
         if pictures is None:
             same = fingerprint(eight_bits(Pictures.of(made).pixels)) == self.pictures
-            return Repetition(same, made, None)
+            return Repetition(same, made)
         comparison = compare(pictures, made)
         return Repetition(comparison.same, made, comparison)
 
@@ -155,17 +164,7 @@ class NoiseFile:
     def _scheduled(self, pipe: Any) -> Iterator[None]:
         """Meanwhile the pipeline has the scheduler of the file."""
         own = pipe.scheduler
-        kind: Any = type(own)
-        if kind.__name__ != self.scheduler:
-            import diffusers
-
-            kind = getattr(diffusers, self.scheduler, None)
-        if kind is None:
-            raise ValueError(
-                f"diffusers has no scheduler {self.scheduler!r}, with which the noise was found: "
-                "give the pipeline that one, or update diffusers"
-            )
-        pipe.scheduler = kind.from_config(self.scheduler_config)
+        pipe.scheduler = rebuilt(own, self.scheduler_config | {"_class_name": self.scheduler})
         try:
             yield
         finally:
@@ -183,10 +182,11 @@ class NoiseFile:
         self._check_noise(model)
 
     def _check_model(self, model: Model) -> None:
-        if not model.fits(self.model_hash):
+        if found := model.difference(self.model_hash, self.weights):
             raise ValueError(
-                f"the noise belongs to the model {self.model} with hash {self.model_hash}, in "
-                f"{self.dtype}, but {model.name} has {model.hash}; give the one it was made with"
+                f"the noise belongs to the model {self.model} with hash {found[0]}, in "
+                f"{self.dtype}, but {model.name} has {found[1]}; give the one it was made with, in "
+                "the same dtype and with the same adapters at the same scales"
             )
         if type(model.pipe).__name__ != self.pipeline:
             raise ValueError(

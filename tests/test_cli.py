@@ -135,7 +135,9 @@ def test_from_picture_to_noise_to_picture(made: Made, tmp_path: Path) -> None:
     assert values["network_evaluations"] > 4
     assert "not certified exact" in result.stderr
 
-    assert run("regenerate", file, "-o", picture).exit_code == 0
+    result = run("regenerate", file, "-o", picture, "--json")
+    assert result.exit_code == 3 and not json.loads(result.stdout)["same_picture"]
+    assert said(result) == ["not the same picture: `invlib certify --picture` says by how much"]
     share = np.mean(np.array(Image.open(picture)) == np.array(Image.open(made.picture)))
     assert share == pytest.approx(values["values_reproduced"])
     result = run("certify", file, "--picture", made.picture, "--json")
@@ -452,10 +454,26 @@ def test_bad_noise_files_are_refused(made: Made, tmp_path: Path) -> None:
     assert not output.exists()
 
 
+def test_regenerating_says_whether_it_is_the_same_picture(made: Made, tmp_path: Path) -> None:
+    """A file without fingerprints was refused, and another picture was no reason to say so."""
+    noise, file, picture = load_noise(made.noise), tmp_path / "n.safetensors", tmp_path / "b.png"
+    result = run("regenerate", made.noise, "-o", picture, "--json")
+    assert result.exit_code == 0 and json.loads(result.stdout)["same_picture"]
+    write_noise(file, replace(noise, pictures=()))
+    result = run("regenerate", file, "-o", picture, "--force", "--json")
+    assert result.exit_code == 0 and "same_picture" not in json.loads(result.stdout)
+    assert np.array_equal(np.array(Image.open(picture)), np.array(Image.open(made.picture)))
+    write_noise(file, replace(noise, latents=-noise.latents))
+    result = run("regenerate", file, "-o", picture, "--force")
+    assert result.exit_code == 3 and "not the same picture" in result.stderr
+    assert "same picture" in result.stdout and picture.is_file()
+
+
 def test_several_noises_make_several_pictures(made: Made, tmp_path: Path) -> None:
     noise, file = load_noise(made.noise), tmp_path / "n.safetensors"
     two = {**noise.call, "prompt": [PROMPT, "a person"]}
-    write_noise(file, replace(noise, latents=torch.cat([noise.latents] * 2), call=two))
+    both = replace(noise, latents=torch.cat([noise.latents] * 2), call=two, pictures=())
+    write_noise(file, both)
     assert run("regenerate", file, "-o", tmp_path / "b.png").exit_code == 0
     assert {f.name for f in tmp_path.iterdir()} == {"n.safetensors", "b-0.png", "b-1.png"}
 

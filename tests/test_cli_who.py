@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+from diffusers import FluxPipeline
 from test_cli import DDIM, SETTING, refused, run
+
+from invlib.noisefile import load_noise, write_noise
 
 
 def test_the_seed_and_the_call_of_a_picture_are_named(tmp_path: Path) -> None:
@@ -22,6 +27,21 @@ def test_the_seed_and_the_call_of_a_picture_are_named(tmp_path: Path) -> None:
     assert "guidance 1, 3 steps, DDIMScheduler, with probability 1" in answer.stdout
     ended = run(*asked, "--evaluations", "1", "--json")
     assert ended.exit_code == 3 and json.loads(ended.stdout)["best"] is None
+
+
+def test_packed_noise_needs_the_shape_that_was_drawn(tmp_path: Path) -> None:
+    picture, noise = tmp_path / "a.png", tmp_path / "a.safetensors"
+    assert run("sample", *SETTING, "-o", picture, "--noise", noise).exit_code == 0
+    drawn = torch.randn(2, 16, 8, 12, generator=torch.Generator().manual_seed(7))
+    tokens = FluxPipeline._pack_latents(drawn, 2, 16, 8, 12)
+    write_noise(noise, replace(load_noise(noise), latents=tokens[1:]))
+    missed = run("seeds", noise, "--count", "20")
+    assert missed.exit_code == 3 and "cannot be told" in missed.stdout
+    assert "give --drawn CHANNELSxHEIGHTxWIDTH of it" in missed.stdout
+    found = run("seeds", noise, "--count", "20", "--drawn", "16x8x12", "--batch", "2", "--json")
+    assert found.exit_code == 0 and json.loads(found.stdout)["seed"] == [7]
+    assert run("seeds", noise, "--drawn", "16x8").exit_code == 2
+    assert "are no tokens of a draw" in refused("seeds", noise, "--drawn", "16x8x10")
 
 
 def test_prompts_and_vocabulary_are_two_things(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,6 +113,21 @@ def test_an_inversion_is_used_again_and_one_of_another_call_is_refused(
     assert torch.equal(again.pixels, done.pixels)
     with pytest.raises(ValueError, match="num_inference_steps=4, not 5"):
         edit_image(pipe, picture, HAIR, NEW, options=options, **{**CALL, "num_inference_steps": 5})
+
+
+def test_an_inversion_of_another_picture_or_scheduler_is_refused(
+    pipe: Any, picture: Image.Image, done: ImageEdit
+) -> None:
+    options = {"inversion": done.inversion}
+    other = pipe(**CALL, generator=torch.Generator().manual_seed(1)).images[0]
+    with pytest.raises(ValueError, match="the inversion is one of another picture"):
+        edit_image(pipe, other, HAIR, NEW, options=options, **CALL)
+    trailing = copy.copy(pipe)
+    trailing.scheduler = DDIMScheduler.from_config(
+        pipe.scheduler.config, timestep_spacing="trailing"
+    )
+    with pytest.raises(ValueError, match="timestep_spacing of its scheduler was 'linspace'"):
+        edit_image(trailing, picture, HAIR, NEW, options=options, **CALL)
 
 
 def test_the_old_prompt_gives_the_picture_back(

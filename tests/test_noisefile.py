@@ -118,6 +118,7 @@ def test_an_inversion_is_described(tmp_path: Path, model: Model) -> None:
         certificate=proof,
         notes=("a note",),
         scheduler="",
+        tables={},
         seed=None,
         fingerprints=("f00",),
     )

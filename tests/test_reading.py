@@ -116,6 +116,32 @@ def test_the_exit_of_a_pipeline_that_unpacks_its_latents_is_read() -> None:
     assert gap(2 * result.target.mT + 0.5, target) < 1e-28
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: 0.5 * x + 0.5 * x.roll(1, -1),
+        lambda x: x.clamp(-0.5, 0.5),
+        lambda x: x - x.mean(),
+    ],
+)
+def test_latents_that_are_changed_after_the_last_step_are_not_the_last_state(change: Any) -> None:
+    """They were searched for as if they were, and called exact."""
+
+    def after(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        return {"latents": change(tensors["latents"])} if step == 3 else {}
+
+    call = {**CAT, "callback_on_step_end": after}
+    with pytest.raises(NotInvertible, match=r"changes its latents after the last step \(a callb"):
+        invert_latents(sd(), clean(sd(), call, draw(1, 4, 8, 8)), **call)
+
+
+def test_a_factor_and_a_shift_after_the_last_step_are_undone() -> None:
+    def after(pipe: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        return {"latents": 0.5 * tensors["latents"] + 1} if step == 3 else {}
+
+    there_and_back(sd(), (1, 4, 8, 8), {**CAT, "callback_on_step_end": after})
+
+
 # ---- the network, called directly ---------------------------------------------------------------
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
+import tiny_pipelines as tiny
 import torch
 from diffusers import DDIMScheduler
+from tiny_pipelines import build
 
 import invlib
 from invlib.identity import WEIGHTS, Model, files_hash, name_of, weights_hash
+from invlib.noisefile import check_scheduler, describe
+from invlib.pipelines.state import samples, tables
 from invlib.portraits.load import verify
 
 CALL: dict[str, Any] = {"num_inference_steps": 2, "batch_size": 2}
@@ -119,6 +127,52 @@ def test_the_scheduler_is_the_one_that_was_inverted(tmp_path: Path, pictures: li
     assert found.save(tmp_path / "n.safetensors").scheduler == "DDIMScheduler"
 
 
+def test_a_scheduler_that_its_configuration_does_not_tell_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: list[Any]
+) -> None:
+    """It was written without the change, and made other pictures."""
+    pipe = invlib.load("portraits-pixel")
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    pipe.scheduler.alphas_cumprod = pipe.scheduler.alphas_cumprod**1.1
+    found = invlib.invert_image(pipe, pictures, **CALL, **FAST, certificate=False)
+    file, message = tmp_path / "n.safetensors", "the alphas_cumprod of this DDIMScheduler"
+    with pytest.raises(ValueError, match=message):
+        found.save(file)
+    with pytest.raises(ValueError, match=message):
+        describe(found.latents, CALL, Model.of(pipe), entrance=found.entrance)
+    monkeypatch.setattr("invlib.pipelines.invert.read", None)  # nothing is read before
+    with pytest.raises(ValueError, match=message):
+        invlib.invert_image(pipe, pictures, **CALL, save=file)
+    assert not file.exists()
+
+
+def test_what_was_set_in_a_scheduler_is_not_that_of_the_configuration() -> None:
+    ddim = DDIMScheduler()
+    ddim.final_alpha_cumprod = 0.9 * ddim.final_alpha_cumprod
+    with pytest.raises(ValueError, match="the final_alpha_cumprod of this DDIMScheduler"):
+        check_scheduler(ddim)
+    flow = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0)
+    check_scheduler(flow)
+    flow.set_shift(5.0)
+    with pytest.raises(ValueError, match="_shift and sigmas and timesteps of this FlowMatch"):
+        check_scheduler(flow)
+
+
+def test_schedulers_that_were_used_are_those_of_their_configurations() -> None:
+    x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for name in (
+        *("DDIMScheduler", "PNDMScheduler", "HeunDiscreteScheduler", "UniPCMultistepScheduler"),
+        *("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler", "LMSDiscreteScheduler"),
+        *("KDPM2DiscreteScheduler", "DEISMultistepScheduler", "EDMEulerScheduler"),
+    ):
+        scheduler = getattr(diffusers, name)()
+        scheduler.set_timesteps(7)
+        for time in scheduler.timesteps[:4]:
+            scheduler.step(x, time, x)
+        assert tables(scheduler)
+        check_scheduler(scheduler)
+
+
 def test_other_weights_are_refused(tmp_path: Path, pipe: Any, result: Any) -> None:
     result.save(tmp_path / "n.safetensors")
     stored = invlib.load_noise(tmp_path / "n.safetensors")
@@ -136,8 +190,111 @@ def test_a_model_is_told_by_its_files_or_by_its_weights(pipe: Any) -> None:
     assert (model.name, name_of(pipe)) == ("portraits-pixel", "portraits-pixel")
     assert model.hash == weights_hash(pipe) and model.hash.startswith(WEIGHTS)
     assert files_hash(pipe) == verify("portraits-pixel")
-    assert model.fits(model.hash) and model.fits(verify("portraits-pixel"))
-    assert not model.fits("0" * 12) and not model.fits(WEIGHTS + "0")
+    assert model.weights == model.hash == Model("a name", "a hash", pipe).weights
+    assert model.difference(model.hash) is None
+    assert model.difference(verify("portraits-pixel"), model.weights) is None
+    assert model.difference("0" * 12) == ("0" * 12, model.hash)
+    assert model.difference(WEIGHTS + "0") == (WEIGHTS + "0", model.hash)
+    assert model.difference(model.hash, WEIGHTS + "0") == (WEIGHTS + "0", model.hash)
+
+
+def test_a_file_that_names_files_tells_changed_weights_apart(pipe: Any, result: Any) -> None:
+    """As the command line writes it: its model was loaded from files just before."""
+    opened = Model("portraits-pixel", verify("portraits-pixel"), pipe)
+    stored = describe(result.latents, CALL, opened, entrance=result.entrance)
+    assert stored.model_hash == opened.hash and stored.weights == weights_hash(pipe)
+    stored.check(Model.of(pipe))
+    other = copy.deepcopy(pipe)
+    with torch.no_grad():
+        next(other.unet.parameters()).mul_(1.03)
+    for model in (Model.of(other), Model(opened.name, opened.hash, other)):
+        with pytest.raises(ValueError, match="with hash weights:.* but .* has weights:.*adapters"):
+            stored.check(model)
+    earlier = replace(stored, weights="")
+    earlier.check(opened)  # loaded from these files just now
+    with pytest.warns(UserWarning, match="not which weights were in memory"):
+        earlier.check(Model.of(other))
+
+
+def test_what_is_set_beside_the_weights_tells_models_apart() -> None:
+    """Scales of LoRA, which adapters are active, disabled and merged; FreeU."""
+    lora = pytest.importorskip("peft").LoraConfig(r=2, target_modules=["to_q"])
+    unet = build(tiny.stable_diffusion).unet
+    pipe, known = SimpleNamespace(unet=unet), set[str]()
+
+    def another() -> bool:
+        before = len(known)
+        known.add(weights_hash(pipe))
+        return len(known) > before
+
+    assert another() and not another()
+    for name in ("style", "face"):
+        unet.add_adapter(lora, name)
+    assert another()
+    unet.set_adapters(["style"], [0.4])
+    assert another()
+    unet.set_adapters(["style"], [1.0])
+    assert another() and not another()
+    unet.set_adapters(["style", "face"])
+    assert another()
+    unet.disable_adapters()
+    assert another()
+    unet.enable_adapters()
+    assert not another()
+    unet.fuse_lora()  # of LoRA that is still zero: the weights are the same, but they are merged
+    assert another()
+    unet.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4)
+    assert another()
+    layer = unet.up_blocks[0]
+    layer.b2 = 1.5
+    assert another()
+    layer.register_module("ip", torch.nn.Module())
+    layer.ip.to_k_ip, layer.ip.scale = torch.nn.ModuleList(), [0.5]
+    assert another()
+    layer.ip.scale = [0.6]
+    assert another()
+
+
+def test_a_result_is_regenerated_by_the_pipeline_as_it_was(pipe: Any, result: Any) -> None:
+    """Another scheduler, or other weights, made another picture without a word."""
+    own = copy.deepcopy(pipe)
+    wanted = np.array(invlib.regenerate(own, result, output_type="np"))
+    config = pipe.scheduler.config
+    for scheduler, said in (
+        (diffusers.DDPMScheduler.from_config(config), "was DDIMScheduler and is DDPMScheduler"),
+        (DDIMScheduler.from_config(config, timestep_spacing="trailing"), "was 'leading' and is 't"),
+        (DDIMScheduler.from_config(config), "alphas_cumprod of its scheduler differs"),
+    ):
+        if "alphas" in said:
+            scheduler.alphas_cumprod = scheduler.alphas_cumprod**1.1
+        own.scheduler = scheduler
+        with pytest.raises(ValueError, match=f"{said}.*: give it what it had"):
+            invlib.regenerate(own, result)
+    own.scheduler = DDIMScheduler.from_config(config)
+    own.scheduler.set_timesteps(50)  # as another call did
+    assert np.array_equal(invlib.regenerate(own, result, output_type="np"), wanted)
+    assert np.array_equal(
+        invlib.regenerate(own, pickle.loads(pickle.dumps(result)), output_type="np"), wanted
+    )
+    with torch.no_grad():
+        next(own.unet.parameters()).mul_(1.03)
+    with pytest.raises(ValueError, match="the weights of its unet differ"):
+        invlib.regenerate(own, result)
+    again = invlib.regenerate(
+        own, result.latents, result.call, entrance=result.entrance, output_type="np"
+    )
+    assert not np.array_equal(again, wanted)
+
+
+def test_samples_of_weights_do_not_depend_on_their_place_or_layout() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    pipe = SimpleNamespace(unet=network)
+    known = samples(pipe)
+    network.to(memory_format=torch.channels_last)
+    assert samples(pipe) == known and set(known) == {"unet"}
+    assert samples(SimpleNamespace(unet=network.to("meta"))) == {}
+    pipe.unet = torch.nn.Conv2d(3, 4, 3).to(torch.bfloat16)
+    assert samples(pipe) != known
 
 
 @pytest.mark.parametrize("given", [3, None, torch.zeros(2)])

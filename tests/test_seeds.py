@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from diffusers import FluxPipeline, LTXPipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -155,6 +156,34 @@ def test_the_place_in_a_batch_is_found(shape: tuple[int, ...]) -> None:
     found = find_seed(noise[1:], range(40), shape=shape)
     assert found.seed == (17, 17) and found.position == (1, 2)
     assert "as picture 2 of its draw" in found.sentence()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_packed_noise_is_unpacked_or_cannot_be_told(size: int) -> None:
+    """There was said to be no seed for tokens of Flux, which are drawn before they are packed."""
+    noise = drawn(7, 3, 16, 8, 12)
+    tokens = noise.flatten(2).mT  # of Flux 2
+    if size == 2:
+        tokens = FluxPipeline._pack_latents(noise, 3, 16, 8, 12)
+    found = find_seed(tokens, range(40))
+    assert found.seed == (None,) * 3 and "cannot be told" in found.sentence()
+    assert "shape=(N, C, H, W)" in found.sentence()
+    found = find_seed(tokens, range(40), shape=(3, 16, 8, 12))
+    assert found.seed == (7,) * 3 and found.position == (0, 1, 2)
+    with pytest.raises(ValueError, match="are no tokens of a draw of shape"):
+        find_seed(tokens, range(40), shape=(3, 16, 9, 12))
+
+
+def test_packed_clips_are_unpacked() -> None:
+    noise = drawn(7, 1, 8, 3, 4, 6)
+    tokens = LTXPipeline._pack_latents(noise, 2, 1)
+    assert find_seed(tokens, range(40), shape=(1, 8, 3, 4, 6)).seed == (7,)
+
+
+def test_noise_of_three_axes_may_be_as_it_was_drawn() -> None:
+    sound = drawn(7, 1, 8, 40)
+    assert find_seed(sound, range(40)).seed == (7,)
+    assert "No seed" in find_seed(sound, range(5), shape=(1, 8, 40)).sentence()
 
 
 def test_seeds_that_differ_by_32_bits_are_one_on_a_cpu_and_not_on_a_device() -> None:

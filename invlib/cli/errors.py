@@ -37,6 +37,9 @@ SPELLED = {
     r"load the autoencoder in float32 \(pipe\.vae\.to\(torch\.float32\)\)": "take --dtype float32",
     r"; use quasi_newton": "; use --decoder quasi_newton",
     r"give generator=": 'give "generator": {"seed": NUMBER} by --call,',
+    r"give shape=\(N, C, H, W\) of the draw, or .*? if it is as drawn": (
+        "give --drawn CHANNELSxHEIGHTxWIDTH of it"
+    ),
     r"\binvert latents\b": "invert latents in Python",
 }
 # What options are called elsewhere.

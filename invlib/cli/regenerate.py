@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -36,17 +36,25 @@ def regenerate(
     force: Annotated[bool, typer.Option("--force", help="replace existing files")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the picture of a noise file, or the frames of a clip, again with the stock pipeline."""
+    """Make the picture of a noise file, or the frames of a clip, again with the stock pipeline.
+
+    Exit code 0 means: the same picture, bit for bit, or a file that does not say what it was; 3:
+    another one, which was written.
+    """
     stored = load_noise(noise, device=device)
     count = len(stored.pictures) or len(stored.latents)
     names = _free_names(output, count, force=force)
     opened = _opened(stored, model, device)
     with counting(opened.pipe, "sampling"):
-        pictures = flat(stored.repeat(opened).pictures)
+        made = stored.repeat(opened)
+    pictures = flat(made.pictures)
     if len(pictures) != len(names):  # clips of several frames
         names = _free_names(output, len(pictures), force=force)
     files = [str(name) for name in write_pictures(names, pictures, force=force)]
-    show({"files": files, **_facts(stored)}, as_json=as_json)
+    known = {} if made.same is None else {"same_picture": made.same}
+    show({"files": files, **known, **_facts(stored)}, as_json=as_json)
+    if made.same is False:
+        _not_the_same(made)
 
 
 def certify(
@@ -75,14 +83,19 @@ def certify(
         values["largest_gap"] = int(found.comparison.gap.max())
     show(values | _facts(stored), as_json=as_json)
     if not found.same:
-        typer.echo(f"not the same picture: {_said(found)}", err=True)
-        raise typer.Exit(NOT_EXACT)
+        _not_the_same(found)
+
+
+def _not_the_same(found: Repetition) -> NoReturn:
+    """End with the exit code and the line of another picture."""
+    typer.echo(f"not the same picture: {_said(found)}", err=True)
+    raise typer.Exit(NOT_EXACT)
 
 
 def _said(found: Repetition) -> str:
     """What became of the pictures, in one line."""
     if found.comparison is None:
-        return "give it by --picture to see by how much they differ"
+        return "`invlib certify --picture` says by how much"
     return found.comparison.reason or found.comparison.said() + found.comparison.off()
 
 

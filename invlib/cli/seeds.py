@@ -11,7 +11,7 @@ import typer
 
 from ..noisefile import load_noise
 from ..seeds import FRONT_ENDS, cuda, find_seed
-from .errors import NOT_EXACT
+from .errors import NOT_EXACT, spelled
 from .model import Dtype
 from .report import show
 from .ticker import say
@@ -24,6 +24,14 @@ class GeneratorName(StrEnum):
     cuda = "torch-cuda"
 
 
+def drawn_shape(text: str) -> tuple[int, ...]:
+    """Channels, perhaps frames, height and width, as in ``16x128x128``."""
+    sizes = text.split("x")
+    if len(sizes) not in (3, 4) or not all(size.isdecimal() and int(size) for size in sizes):
+        raise typer.BadParameter("give channels, height and width, such as 16x128x128")
+    return tuple(map(int, sizes))
+
+
 def seeds(
     noise: Annotated[Path, typer.Argument(help="noise file, of invlib invert")],
     first: Annotated[int, typer.Option(help="the first seed to try")] = 0,
@@ -34,6 +42,14 @@ def seeds(
     batch: Annotated[
         int, typer.Option(min=1, help="pictures of one draw, of which this was one")
     ] = 1,
+    drawn: Annotated[
+        Any,
+        typer.Option(
+            parser=drawn_shape,
+            metavar="CxHxW",
+            help="what was drawn of a picture, such as 16x128x128, if the noise is packed",
+        ),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="threads of the device, for draws of more elements")
     ] = None,
@@ -48,14 +64,15 @@ def seeds(
 ) -> None:
     """Say which seed a noise was drawn from, of millions.
 
-    Exit code 0 means: a seed was found. Exit code 3 means: none of these.
+    Exit code 0 means: a seed was found. Exit code 3 means: none of these, or it cannot be told.
     """
-    drawn = load_noise(noise).latents
+    latents = load_noise(noise).latents
+    one = tuple(latents.shape[1:]) if drawn is None else drawn
     say(f"drawing the noise of {count} seeds")
     found = find_seed(
-        drawn,
+        latents,
         range(first, first + count),
-        shape=(batch, *drawn.shape[1:]) if batch > 1 else None,
+        shape=(batch, *one) if batch > 1 or drawn is not None else None,
         dtype=getattr(torch, dtype.value),
         generator=cuda(threads) if threads is not None else generator.value,
         correlation=correlation,
@@ -63,7 +80,7 @@ def seeds(
         progress=False,
     )
     values: dict[str, Any] = {
-        "answer": [found.sentence(i) for i in range(len(drawn))],
+        "answer": [spelled(found.sentence(i)) for i in range(len(latents))],
         "seed": list(found.seed),
         "score": found.score.tolist(),
         "correlation": found.correlation.tolist(),

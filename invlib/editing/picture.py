@@ -12,11 +12,13 @@ from torch import Tensor
 
 from ..autoencoder import Autoencoder, Box, DecoderInverter, to_bytes
 from ..pipelines import ImageInversion, Options, invert_image
+from ..pipelines.comparison import fingerprint
 from ..pipelines.decoding import read_decoder
 from ..pipelines.images import Pictures
 from ..pipelines.options import OPTIONS, _check_names, split
 from ..pipelines.reading import Reading, read
 from ..pipelines.running import known_seed, untouched
+from ..pipelines.state import changed
 from ..watch import watching
 from .blend import edit
 from .image_edit import ImageEdit
@@ -114,6 +116,8 @@ def edit_image(
         )
     given = None if where is None or _is_words(where) else where
     region = None if given is None else given_region(given, tuple(pictures.pixels.shape))
+    if own.inversion is not None:
+        _check_inversion(pipe, own.inversion, pictures.pixels)
     result = own.inversion or invert_image(pipe, picture, options=search, **asked)
     _check_call(result, asked)
     changed = _changed(pipe, result, new_prompt, len(pictures.pixels), own.guidance)
@@ -220,6 +224,24 @@ def _takes(pipe: Any) -> Mapping[str, Any]:
 def _is_words(where: Any) -> bool:
     several = isinstance(where, list | tuple) and bool(where)
     return isinstance(where, str) or (several and all(isinstance(w, str) for w in where))
+
+
+def _check_inversion(pipe: Any, given: ImageInversion, pixels: Tensor) -> None:
+    """Refuse an inversion of another picture, or of the pipeline as it is not any more.
+
+    Raises:
+        ValueError: with what differs.
+    """
+    if given.fingerprints and given.fingerprints != fingerprint(pixels):
+        raise ValueError(
+            "the inversion is one of another picture: give its picture, or leave the option "
+            "inversion out"
+        )
+    if said := changed(pipe, given.scheduler, given.tables, given.samples):
+        raise ValueError(
+            f"the pipeline is not as it was in the inversion: {'; '.join(said)}; leave the option "
+            "inversion out"
+        )
 
 
 def _check_call(result: ImageInversion, asked: Mapping[str, Any]) -> None:

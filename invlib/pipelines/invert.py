@@ -29,6 +29,7 @@ from .reading import Reading, read
 from .recording import WrongSize
 from .result import ImageInversion
 from .running import configuration, known_seed, untouched
+from .state import samples, tables
 from .steps import few_enough_steps
 
 
@@ -71,7 +72,7 @@ def invert_image(
     own, asked = split(pipe, options, call)
     search, decoder = _method(own), _decoder(own.decoder)
     pictures = Pictures.of(image)
-    _check_file(own, asked)
+    _check_file(pipe, own, asked)
     asked, sized = _with_size(pipe, asked, pictures.height, pictures.width)
     with _quietly(pipe, own):
         with few_enough_steps(pipe, asked):
@@ -136,7 +137,7 @@ def invert_latents(
         raise TypeError(f"latents must be a tensor, got {type(latents).__name__}")
     own, asked = split(pipe, options, call)
     search = _method(own)
-    _check_file(own, asked)
+    _check_file(pipe, own, asked)
     latents = as_state(latents, "latents").to(state_device(pipe._execution_device))
     with _quietly(pipe, own):
         reading, notes = _read_sized(pipe, latents, asked)
@@ -226,12 +227,14 @@ def _decoder(decoder: str | DecoderInverter) -> DecoderInverter:
     return DECODERS[decoder]
 
 
-def _check_file(options: Options, call: Mapping[str, Any]) -> None:
+def _check_file(pipe: Any, options: Options, call: Mapping[str, Any]) -> None:
     """Refuse, before the search, a file that could not be written after it."""
     if options.save is not None:
-        from ..noisefile import check_file
+        from ..noisefile import check_file, check_scheduler
 
         check_file(options.save, call)
+        if hasattr(pipe, "scheduler"):
+            check_scheduler(pipe.scheduler)
 
 
 def _pictures_again(reading: Reading, pictures: Pictures, last: Tensor) -> Comparison | None:
@@ -312,6 +315,8 @@ def _result(
         picture=seen,
         fingerprints=() if pictures is None else fingerprint(eight_bits(pictures.pixels)),
         scheduler=configuration(stage.pipe.scheduler),
+        tables=tables(stage.pipe.scheduler),
+        samples=samples(stage.pipe),
         pipe=stage.pipe,
     )
     if options.save is not None:

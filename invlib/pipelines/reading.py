@@ -118,7 +118,7 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
         stage = Stage(pipe, call, recording)
         gap = check_states(stage, solver)
         network, spent = _enter(stage, asked, solver)
-        exit_ = _exit(stage)
+        exit_ = _exit(stage, latents=asked.get("output_type") == "latent")
     if stage.entrance.kind != "first step":
         scale = stage.entrance.map.scale
         factor = scale[0].item() if (scale == scale[0]).all() else 1.0
@@ -225,27 +225,35 @@ def _enter(stage: Stage, call: Mapping[str, Any], solver: Solver) -> tuple[Pipel
     raise first
 
 
-def _exit(stage: Stage) -> ElementwiseMap:
-    """How the last state becomes what is returned as latents."""
+def _exit(stage: Stage, *, latents: bool) -> ElementwiseMap:
+    """How the last state becomes what is returned as latents, if these were asked for.
+
+    Raises:
+        NotInvertible: if what is returned as latents is no elementwise map of the last state.
+    """
     recording = stage.recording
     last, result = recording.states[-1], recording.result
-    stage.returns_latents = result is not None and result.numel() == last.numel()
+    own = identity(tuple(last.shape))
+    stage.returns_latents = latents and result is not None and result.numel() == last.numel()
     if result is None or not stage.returns_latents:
-        return identity(tuple(last.shape))
+        return own
     if result.shape == last.shape and torch.equal(lifted(result), lifted(last)):
-        return identity(tuple(last.shape))
+        return own
 
     def finish(x: Tensor) -> Tensor:
         return stage.result(stage.finish(x, more={"output_type": "latent"}))
 
+    refusal = (
+        f"{type(stage.pipe).__name__} changes its latents after the last step (a callback?) by "
+        "more than a factor and a shift of each number: leave that out of the call, and invert "
+        "the latents as they are before it"
+    )
     try:
         found = read_map(finish, tuple(last.shape), dtype=last.dtype, device=last.device)
-    except (ValueError, RuntimeError, TypeError):
-        stage.returns_latents = False
-        return identity(tuple(last.shape))
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise NotInvertible(refusal) from error
     if not found.one_to_one or relative_gap(found(last), result) > tolerance(stage):
-        stage.returns_latents = False
-        return identity(tuple(last.shape))
+        raise NotInvertible(refusal)
     return found
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from .again import made_again
 from .entrance import Entrance
 from .result import ImageInversion
+from .state import changed
 
 
 def regenerate(
@@ -26,6 +27,10 @@ def regenerate(
     Where the call has no argument ``latents``, the noise takes the place of what the pipeline
     draws, or of the first state of its loop; the rest of the call is the pipeline's own.
 
+    That the pipeline is still the one of a result is checked by its class, the configuration and
+    the tables of its scheduler, the settings of its adapters, and eight values of every weight; a
+    noise file (:func:`invlib.load_noise`) is checked by all values.
+
     Args:
         pipe: the pipeline.
         noise: the result of :func:`invert_image` or :func:`invert_latents`, or noise as in its
@@ -41,11 +46,18 @@ def regenerate(
 
     Raises:
         TypeError: if there is no call.
-        ValueError: if the result is one of another pipeline.
+        ValueError: if the result is one of another pipeline, or of another scheduler or other
+            weights of this one; says what differs.
     """
     if isinstance(noise, ImageInversion):
         if noise.pipeline != type(pipe).__name__:
             raise ValueError(f"this noise is one of {noise.pipeline}, not {type(pipe).__name__}")
+        if said := changed(pipe, noise.scheduler, noise.tables, noise.samples):
+            raise ValueError(
+                f"the {noise.pipeline} is not as it was when this noise was found: "
+                f"{'; '.join(said)}: give it what it had, or see what it makes of the noise now by "
+                "regenerate(pipe, result.latents, result.call, entrance=result.entrance)"
+            )
         call = noise.call if call is None else call
         entrance = noise.entrance if entrance is None else entrance
         seed = noise.seed if seed is None else seed

@@ -54,6 +54,8 @@ class ImageInversion:
             inverted, value by value; None if there was no picture, or no certificate was asked for.
         fingerprints: of each picture or frame that was inverted, for the noise file.
         scheduler: configuration of the scheduler that was inverted, in JSON.
+        tables: the numbers that this scheduler computes with, which a configuration may not tell.
+        samples: hashes of some values of every weight, by the name of the network.
         pipe: the pipeline itself, so that the result can be saved; copies are without it.
     """
 
@@ -73,6 +75,8 @@ class ImageInversion:
     picture: Comparison | None = None
     fingerprints: tuple[str, ...] = ()
     scheduler: str = ""
+    tables: Mapping[str, Tensor] = field(default_factory=dict)
+    samples: Mapping[str, str] = field(default_factory=dict)
     pipe: Any = field(default=None, compare=False)
 
     @property
@@ -99,8 +103,9 @@ class ImageInversion:
             What was written; :func:`invlib.load_noise` reads it.
 
         Raises:
-            ValueError: if the call holds something that is no data, or the pipeline is not here
-                any more, as in a copy of the result.
+            ValueError: if the call holds something that is no data, the scheduler something that is
+                not in its configuration, or the pipeline is not here any more, as in a copy of the
+                result.
             OSError: if the file cannot be written.
         """
         from ..noisefile import save_noise

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..progress_bar import Bar
 from .generators import GENERATORS, Generator, Shape
+from .layout import unpacked
 
 AT_ONCE = 16384  # seeds
 SAFE = 4.0  # standard deviations by which a seed may fall short in the first look
@@ -43,6 +44,8 @@ class SeedSearch:
         finalists: seeds whose whole noise was drawn.
         values: how many values of every noise the first look has drawn.
         generator: name of the generator.
+        packed: whether the noises have three axes and nothing said how they were drawn: they may be
+            tokens, which a pipeline packs after it has drawn, so that no seed can be ruled out.
     """
 
     seed: tuple[int | None, ...]
@@ -55,11 +58,18 @@ class SeedSearch:
     finalists: int
     values: int
     generator: str
+    packed: bool = False
 
     def sentence(self, index: int = 0) -> str:
         """What was found about noise ``index``, in one sentence."""
         tried = f"of the {self.tried} seeds tried with {self.generator}"
         score = self.score[index].item()
+        if self.seed[index] is None and self.packed:
+            return (
+                f"It cannot be told whether a seed {tried} is the source of this noise: it has "
+                "three axes, as tokens that a pipeline packs after it has drawn; give "
+                "shape=(N, C, H, W) of the draw, or (N, tokens, values) if it is as drawn."
+            )
         if self.seed[index] is None:
             return f"No seed {tried} is the source of this noise: the best could be chance."
         place = f" as picture {self.position[index] + 1} of its draw" if any(self.position) else ""
@@ -97,7 +107,8 @@ def find_seed(
         noise: noises as they were recovered, of any scale, ``[B, ...]``.
         seeds: the candidates; a range costs no memory.
         shape: shape of what the generator drew at once, if it was more than one such noise: a
-            batch ``[N, ...]``. Each place in it is tried.
+            batch ``[N, ...]``. Each place in it is tried. Packed noises ``[B, tokens, values]``,
+            as those of Flux, need it to be unpacked: ``[N, C, H, W]``, or ``[N, C, F, H, W]``.
         dtype: what the noise was drawn in: that of the pipeline in diffusers, else float32.
         generator: ``torch-cpu``, ``torch-cuda``, or a :class:`Generator`, such as
             ``invlib.seeds.cuda(threads=...)``; ``invlib.seeds.FRONT_ENDS`` says who uses
@@ -154,6 +165,7 @@ def find_seed(
         finalists=finalists,
         values=plan.values,
         generator=generator if isinstance(generator, str) else "a generator of your own",
+        packed=noise.ndim == 3 and shape is None,
     )
 
 
@@ -172,7 +184,15 @@ def _checked(
         raise ValueError("no seeds: give a range or a list of candidates")
     if noise.ndim < 2 or not noise.numel():
         raise ValueError(f"noises are [B, ...], got the shape {tuple(noise.shape)}")
-    wanted = noise.detach().cpu().double().flatten(1)
+    wanted = noise.detach().cpu().double()
+    if noise.ndim == 3 and shape is not None and len(shape) > 3:
+        drawn = unpacked(wanted, shape)
+        if drawn is None:
+            raise ValueError(
+                f"noises of shape {tuple(noise.shape[1:])} are no tokens of a draw of shape {shape}"
+            )
+        wanted = drawn
+    wanted = wanted.flatten(1)
     if not (torch.isfinite(wanted).all() and (wanted.norm(dim=1) > 0).all()):
         raise ValueError("the noise contains NaN or infinity, or is zero")
     whole = tuple(noise.shape[1:]) if shape is None else shape
