@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -128,6 +128,8 @@ def certify(
         >>> certify(network, naive, solver).verdict
         ('approximate',)
     """
+    inversion = _known(denoiser, inversion, solver)
+    other = None if other is None else _known(denoiser, other, solver)
     image, noise = inversion.states[-1], inversion.noise
     denoiser = on_device(denoiser, inversion.device) if inversion.device else denoiser
     with torch.no_grad():
@@ -172,6 +174,18 @@ def certify(
             )
         ),
     )
+
+
+def _known(denoiser: Denoiser, inversion: Inversion, solver: Solver) -> Inversion:
+    """An inversion without what its search has found out about another network or table.
+
+    Where nobody knows what was asked, its run is not believed, its round-off is.
+    """
+    if inversion.origin is None:
+        return replace(inversion, again=None)
+    if inversion.origin.is_of(denoiser, solver):
+        return inversion
+    return replace(inversion, again=None, repeat=None, roundoff=None)
 
 
 def _others(
@@ -225,7 +239,7 @@ def _round_trip(
 ) -> tuple[Tensor, Tensor]:
     """NMSE of the round trip, and the one that round-off makes, ``[B]`` each.
 
-    What the search has found out already is not evaluated again.
+    What the search has found out about this network already is not evaluated again.
     """
     image, noise = inversion.states[-1], inversion.noise
     rows = torch.arange(len(noise), device=noise.device)
@@ -287,7 +301,7 @@ def _covers(trip: Tensor, limit: Tensor, repeat: Tensor) -> Tensor:
 
 
 def _same(evaluator: Evaluator, inversion: Inversion, rows: Tensor) -> Tensor:
-    """Whether this is the network that the search asked, ``[B]``.
+    """Whether the network is still what it was when the search asked it, ``[B]``.
 
     The first equation of the trajectory has to hold as well as the search has said.
     """

@@ -60,6 +60,13 @@ class Solver:
         """Whether every step uses the newest network output only."""
         return not self.b.tril(-1).any()
 
+    def equals(self, other: Solver) -> bool:
+        """Whether another table has the same numbers, whatever it is called."""
+        if (self.prediction, self.scale) != (other.prediction, other.scale):
+            return False
+        tables = ((s.a, s.b, s.t, s.alpha, s.sigma) for s in (self, other))
+        return all(torch.equal(one.cpu(), two.cpu()) for one, two in zip(*tables, strict=True))
+
     def output(self, denoiser: Denoiser, y: Tensor, nodes: Tensor, rows: Tensor) -> Tensor:
         """The outputs m of the network at states ``y [k, ...]``.
 

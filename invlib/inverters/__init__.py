@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..devices import OnDevice, beside
-from ..inversion import Inversion
+from ..inversion import Inversion, Origin
 from ..sampling import as_state
 from ..solvers import Solver
 from ..watch import Budget, Callback, Watch, watching
@@ -117,6 +117,8 @@ def invert(
         else:
             found = search(network, as_state(image, "image"), solver)
             found = replace(found, device=network.device)
+    if found.origin is None or found.origin.is_of(network, solver):
+        found = replace(found, origin=Origin(denoiser, solver))
     return attached(network, image, solver, found) if differentiable else found
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser, in_float64, nodewise, select
 from ..evaluator import Evaluator, sampled
-from ..inversion import Inversion
+from ..inversion import Inversion, Origin
 from ..metrics import nmse
 from ..precision import DRAWS, MOST, Roundoff, raised, roundoff, step_tolerance
 from ..rootfind import anderson, relative_size
@@ -421,6 +421,7 @@ class _Search:
             again=self.again,
             repeat=self.repeat.to(self.image.device),
             others=torch.stack([unknown if v is None else v for v in others]) if others else None,
+            origin=Origin(self.evaluator.denoiser, solver),
         )
 
 
