@@ -15,8 +15,10 @@ from .evaluator import Evaluator, sampled
 from .inversion import Inversion
 from .metrics import decibel, nmse
 from .precision import (
+    COARSEST,
     LOOSE,
     MOST,
+    SINGLE,
     STEP,
     apart,
     mean_of_draws,
@@ -115,7 +117,8 @@ def certify(
         moved: makes the image that the sampler itself makes of the noise changed in its last
             place, in another way for another whole number; called where ``again`` misses the
             image by little, with more numbers where one does not explain it.
-        gap: relative round-off of the steps of what made ``again``, where that is not float64's.
+        gap: relative round-off of the steps of what made ``again``, where that is not float64's;
+            however large, no NMSE above 1e-3 counts as exact.
 
     Example:
         >>> import invlib
@@ -262,7 +265,7 @@ def _round_trip(
         precision = roundoff(evaluator, inversion.states[:-1].transpose(0, 1).nan_to_num(), rows)
     trip, limit = nmse(again, image), precision.limit
     if gap >= 1e-10:
-        limit = limit.clamp(min=max(1e-10, (4 * gap) ** 2))
+        limit = limit.clamp(min=min(COARSEST, max(SINGLE, (4 * gap) ** 2)))
     doubtful = rows[(trip >= limit) & (trip < MOST * limit)]
     if len(doubtful) and (own or moved is not None):
         known = _repeats(inversion, doubtful)

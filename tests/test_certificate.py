@@ -575,6 +575,14 @@ def test_an_image_that_the_sampler_itself_made_has_the_round_off_of_its_own_run(
     )
 
 
+def test_however_rough_the_steps_are_nothing_above_a_thousandth_is_exact() -> None:
+    network, solver, found = missed(1e-6)
+    for trip, verdict in ((5e-4, "exact"), (2e-3, "approximate")):
+        image = found.states[-1] * (1 + trip**0.5)
+        proof = certify(network, found, solver, again=image, gap=0.05)
+        assert proof.verdict == (verdict,) * 2 and proof.limit.tolist() == [1e-3] * 2
+
+
 @pytest.mark.parametrize("drift", [1e-6, 1e-2])
 def test_a_network_that_drifts_from_call_to_call_is_named(drift: float) -> None:
     network, solver, found = missed(1e-3)
