@@ -85,7 +85,8 @@ def invert(
         budget: the evaluations or seconds after which the best so far comes back.
         differentiable: whether noise and states carry gradients with respect to the image and to
             what the denoiser keeps, such as a condition or a guidance scale, by the implicit
-            function theorem (see :mod:`invlib.inverters.implicit`).
+            function theorem (see :mod:`invlib.inverters.implicit`); where no root was found, a
+            warning says that they mean nothing.
 
     Returns:
         An :class:`Inversion`; :func:`invlib.certify` proves how exact it is. With a bar, a callback
