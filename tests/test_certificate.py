@@ -497,10 +497,10 @@ def test_the_network_of_the_search_is_asked_once_a_sample_whatever_became_of_the
     for method in ("exact", exact):
         found = invert(network, image, solver, method=method)
         again = ddim(SCHEDULE.grid(10))
-        for result, run in ((replace(found, method="mine"), 1), (copy.deepcopy(found), 10)):
+        for result, times in ((replace(found, method="mine"), 1), (copy.deepcopy(found), 10)):
             calls.clear()
             assert certify(network, result, again).verdict == ("exact",) * 2
-            assert sum(calls) == 2 * run
+            assert sum(calls) == 2 * times
     stored = pickle.loads(pickle.dumps(found))
     assert stored.origin is None and torch.equal(stored.noise, found.noise)
 
