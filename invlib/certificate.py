@@ -48,7 +48,8 @@ class Certificate:
         round_trip: NMSE between the image and the one sampled again from the noise, ``[B]``.
         limit: below which it is at round-off, ``[B]``: that of the network
             (:attr:`invlib.precision.Roundoff.limit`), or that with which the sampler repeats
-            itself if the noise changes in its last place, where that is up to 20 dB more.
+            itself if the noise changes in its last place, where that is up to 20 dB more; at most
+            1e-3, however rough network and steps are.
         equations: largest relative residual of the sampler's equations, ``[B]``.
         norm_score: standard scores of the noise's squared norm under N(0, I), ``[B]``.
         sigma_min: estimated smallest singular value of the Jacobian (an upper bound), ``[B]``.
@@ -117,8 +118,7 @@ def certify(
         moved: makes the image that the sampler itself makes of the noise changed in its last
             place, in another way for another whole number; called where ``again`` misses the
             image by little, with more numbers where one does not explain it.
-        gap: relative round-off of the steps of what made ``again``, where that is not float64's;
-            however large, no NMSE above 1e-3 counts as exact.
+        gap: relative round-off of the steps of what made ``again``, where that is not float64's.
 
     Example:
         >>> import invlib
@@ -131,8 +131,6 @@ def certify(
         >>> certify(network, naive, solver).verdict
         ('approximate',)
     """
-    inversion = _known(denoiser, inversion, solver)
-    other = None if other is None else _known(denoiser, other, solver)
     image, noise = inversion.states[-1], inversion.noise
     denoiser = on_device(denoiser, inversion.device) if inversion.device else denoiser
     with torch.no_grad():
@@ -177,18 +175,6 @@ def certify(
             )
         ),
     )
-
-
-def _known(denoiser: Denoiser, inversion: Inversion, solver: Solver) -> Inversion:
-    """An inversion without what its search has found out about another network or table.
-
-    Where nobody knows what was asked, its run is not believed, its round-off is.
-    """
-    if inversion.origin is None:
-        return replace(inversion, again=None)
-    if inversion.origin.is_of(denoiser, solver):
-        return inversion
-    return replace(inversion, again=None, repeat=None, roundoff=None)
 
 
 def _others(
@@ -244,6 +230,7 @@ def _round_trip(
 
     What the search has found out about this network already is not evaluated again.
     """
+    inversion = _known(denoiser, inversion, solver)
     image, noise = inversion.states[-1], inversion.noise
     rows = torch.arange(len(noise), device=noise.device)
     evaluator = Evaluator(denoiser, solver, [0] * len(noise))
@@ -282,6 +269,18 @@ def _round_trip(
             known = torch.fmax(known, known.masked_scatter(new, found))
         limit[doubtful] = raised(limit[doubtful], known)
     return trip, limit
+
+
+def _known(denoiser: Denoiser, inversion: Inversion, solver: Solver) -> Inversion:
+    """An inversion without what its search has found out about another network or table.
+
+    Where nobody knows what was asked, its run is not believed, its round-off is.
+    """
+    if inversion.origin is None:
+        return replace(inversion, again=None)
+    if inversion.origin.is_of(denoiser, solver):
+        return inversion
+    return replace(inversion, again=None, repeat=None, roundoff=None)
 
 
 def _repeats(inversion: Inversion, rows: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser, check_rows, jvp_cost, own_loop, untouched
+from .denoisers import Denoiser, check_rows, jvp_cost, own_loop
 from .memory import is_full
 from .newton import forward_mode
 from .sampling import as_state, steps
@@ -106,7 +106,7 @@ def sampled(evaluator: Evaluator, y: Tensor, rows: Tensor) -> tuple[Tensor, Tens
     solver, loop = evaluator.solver, own_loop(evaluator.denoiser)
     if loop is not None:
         evaluator.count(rows.repeat_interleave(solver.steps))
-        return untouched(lambda y: loop.select(rows).sampled(y, solver), y)
+        return loop.select(rows).sampled(y, solver)
     run = [*steps(solver, lambda y, i: evaluator.output(y, i, rows), y)]
     states, found = (torch.stack([step[part] for step in run], 1) for part in (0, 1))
     return states, found, run[-1][2]

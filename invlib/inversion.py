@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .denoisers import Denoiser
+from .devices import OnDevice
 from .precision import Roundoff
 from .solvers import Solver
 from .watch import samples, stopped
@@ -25,18 +26,30 @@ class Origin:
     """
 
     def __init__(self, denoiser: Denoiser, solver: Solver) -> None:
+        network, self._dtypes = _inside(denoiser)
         self._solver = solver
         try:
-            self._denoiser: Callable[[], Denoiser | None] = ref(denoiser)
+            self._network: Callable[[], object] = ref(network)
         except TypeError:  # it cannot be held weakly, and is never recognised
-            self._denoiser = lambda: None
+            self._network = object
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(None), ()
 
     def is_of(self, denoiser: Denoiser, solver: Solver) -> bool:
         """Whether this very network was asked, and a table with the same numbers."""
-        return self._denoiser() is denoiser and self._solver.equals(solver)
+        network, dtypes = _inside(denoiser)
+        same = self._network() is network and self._dtypes == dtypes
+        return same and self._solver.equals(solver)
+
+
+def _inside(denoiser: object) -> tuple[object, set[torch.dtype]]:
+    """A network without what brings states to its device, and the dtypes that this asks it in."""
+    dtypes = set()
+    while isinstance(denoiser, OnDevice):
+        dtypes.add(denoiser.dtype)
+        denoiser = denoiser.network
+    return denoiser, dtypes
 
 
 @dataclass(frozen=True)

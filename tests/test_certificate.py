@@ -18,6 +18,7 @@ from twelve import DIM, SCHEDULE, run, truth, twelve
 
 from invlib.certificate import certify
 from invlib.denoisers import Denoiser, Mixture, gaussian, guided, predicting, select
+from invlib.devices import on_device
 from invlib.editing import mixed
 from invlib.inversion import Inversion, Origin, merge
 from invlib.inverters import algorithm2, exact, invert, naive, whole_trajectory
@@ -503,6 +504,15 @@ def test_the_network_of_the_search_is_asked_once_a_sample_whatever_became_of_the
             assert sum(calls) == 2 * times
     stored = pickle.loads(pickle.dumps(found))
     assert stored.origin is None and torch.equal(stored.noise, found.noise)
+
+
+def test_what_brings_states_to_its_device_does_not_make_another_network() -> None:
+    network, solver = predicting(half, "epsilon"), ddim(SCHEDULE.grid(3))
+    origin = Origin(on_device(network, "cpu"), solver)
+    assert origin.is_of(on_device(network, "cpu"), ddim(SCHEDULE.grid(3)))
+    for other in (network, on_device(network, "cpu", dtype=torch.float32)):
+        assert not origin.is_of(other, solver)
+    assert not origin.is_of(on_device(network, "cpu"), ddim(SCHEDULE.grid(4)))
 
 
 def test_a_result_does_not_keep_its_network() -> None:

@@ -36,12 +36,11 @@ from invlib.denoisers import (
     silent_without_noise,
 )
 from invlib.editing import differences
-from invlib.evaluator import Evaluator, sampled
 from invlib.reversible import edict, sample_reversible
 from invlib.sampling import sample
 from invlib.schedule import FlowSchedule, Schedule
 from invlib.singular import singular_values
-from invlib.solvers import Solver, ddim, dpm_solver_pp_2m
+from invlib.solvers import ddim, dpm_solver_pp_2m
 
 SCHEDULE = Schedule.scaled_linear()
 KINDS: tuple[Prediction, ...] = get_args(Prediction)
@@ -339,10 +338,10 @@ def test_so_it_is_by_other_doors() -> None:
             door()
 
 
-class Remembering:
-    """A pipeline's loop as a network of this library sees it."""
+class AtNodes:
+    """A network that is asked at the nodes of a table, as that of a pipeline is."""
 
-    prediction, nodewise, any_time = "epsilon", False, False
+    prediction, nodewise, any_time = "epsilon", True, False
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         return self.at(x, t)
@@ -350,21 +349,13 @@ class Remembering:
     def at(self, y: Tensor, nodes: Tensor) -> Tensor:
         return in_place(y, nodes)
 
-    def select(self, rows: Tensor) -> Remembering:
+    def select(self, rows: Tensor) -> AtNodes:
         return self
 
-    def sampled(self, y: Tensor, solver: Solver) -> tuple[Tensor, Tensor, Tensor]:
-        in_place(y, y)
-        return y[:, None], y[:, None], y
 
-
-def test_a_loop_that_changes_its_input_is_refused() -> None:
-    solver, rows = ddim(SCHEDULE.grid(3)), torch.arange(2)
-    evaluator = Evaluator(Remembering(), solver, [0, 0])
+def test_a_network_that_is_asked_at_nodes_is_refused_as_well() -> None:
     with pytest.raises(ValueError, match="changes its input in place"):
-        sampled(evaluator, randn(2, 4), rows)
-    with pytest.raises(ValueError, match="changes its input in place"):
-        evaluator.output(randn(2, 4), 0, rows)
+        sample(AtNodes(), randn(2, 4), ddim(SCHEDULE.grid(3)))
 
 
 def test_where_changes_cannot_be_seen_the_network_has_a_copy() -> None:

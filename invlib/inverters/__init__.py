@@ -118,8 +118,8 @@ def invert(
         else:
             found = search(network, as_state(image, "image"), solver)
             found = replace(found, device=network.device)
-    if found.origin is None or found.origin.is_of(network, solver):
-        found = replace(found, origin=Origin(denoiser, solver))
+    if found.origin is None:
+        found = replace(found, origin=Origin(network, solver))
     return attached(network, image, solver, found) if differentiable else found
 
 
