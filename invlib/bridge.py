@@ -53,7 +53,9 @@ class Bridged:
     def evaluate(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
         """The function's values on plain tensors, as a tensor like x."""
         given = [v for v in (x, t, condition) if v is not None]
-        given = [v.detach().to(self.dtype) if v.is_floating_point() else v for v in given]
+        given = [
+            v.detach().to(self.dtype, copy=True) if v.is_floating_point() else v for v in given
+        ]
         with torch.no_grad():
             output = self.function(*given)
         if not isinstance(output, Tensor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -15,8 +15,10 @@ from .evaluator import Evaluator, sampled
 from .inversion import Inversion
 from .metrics import decibel, nmse
 from .precision import (
+    COARSEST,
     LOOSE,
     MOST,
+    SINGLE,
     STEP,
     apart,
     mean_of_draws,
@@ -46,7 +48,8 @@ class Certificate:
         round_trip: NMSE between the image and the one sampled again from the noise, ``[B]``.
         limit: below which it is at round-off, ``[B]``: that of the network
             (:attr:`invlib.precision.Roundoff.limit`), or that with which the sampler repeats
-            itself if the noise changes in its last place, where that is up to 20 dB more.
+            itself if the noise changes in its last place, where that is up to 20 dB more; at most
+            1e-3, however rough network and steps are.
         equations: largest relative residual of the sampler's equations, ``[B]``.
         norm_score: standard scores of the noise's squared norm under N(0, I), ``[B]``.
         sigma_min: estimated smallest singular value of the Jacobian (an upper bound), ``[B]``.
@@ -225,8 +228,9 @@ def _round_trip(
 ) -> tuple[Tensor, Tensor]:
     """NMSE of the round trip, and the one that round-off makes, ``[B]`` each.
 
-    What the search has found out already is not evaluated again.
+    What the search has found out about this network already is not evaluated again.
     """
+    inversion = _known(denoiser, inversion, solver)
     image, noise = inversion.states[-1], inversion.noise
     rows = torch.arange(len(noise), device=noise.device)
     evaluator = Evaluator(denoiser, solver, [0] * len(noise))
@@ -248,7 +252,7 @@ def _round_trip(
         precision = roundoff(evaluator, inversion.states[:-1].transpose(0, 1).nan_to_num(), rows)
     trip, limit = nmse(again, image), precision.limit
     if gap >= 1e-10:
-        limit = limit.clamp(min=max(1e-10, (4 * gap) ** 2))
+        limit = limit.clamp(min=min(COARSEST, max(SINGLE, (4 * gap) ** 2)))
     doubtful = rows[(trip >= limit) & (trip < MOST * limit)]
     if len(doubtful) and (own or moved is not None):
         known = _repeats(inversion, doubtful)
@@ -265,6 +269,18 @@ def _round_trip(
             known = torch.fmax(known, known.masked_scatter(new, found))
         limit[doubtful] = raised(limit[doubtful], known)
     return trip, limit
+
+
+def _known(denoiser: Denoiser, inversion: Inversion, solver: Solver) -> Inversion:
+    """An inversion without what its search has found out about another network or table.
+
+    Where nobody knows what was asked, its run is not believed, its round-off is.
+    """
+    if inversion.origin is None:
+        return replace(inversion, again=None)
+    if inversion.origin.is_of(denoiser, solver):
+        return inversion
+    return replace(inversion, again=None, repeat=None, roundoff=None)
 
 
 def _repeats(inversion: Inversion, rows: Tensor) -> Tensor:
@@ -287,7 +303,7 @@ def _covers(trip: Tensor, limit: Tensor, repeat: Tensor) -> Tensor:
 
 
 def _same(evaluator: Evaluator, inversion: Inversion, rows: Tensor) -> Tensor:
-    """Whether this is the network that the search asked, ``[B]``.
+    """Whether the network is still what it was when the search asked it, ``[B]``.
 
     The first equation of the trajectory has to hold as well as the search has said.
     """

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .schedule import LAMBDA_SPACINGS, Final, Grid
+from .schedule import LAMBDA_SPACINGS, RHO, Final, Grid, check_used
 
 Level = Callable[[Tensor], Tensor]
 ContinuousSpacing = Literal["linspace", "logsnr", "karras"]
@@ -157,7 +157,7 @@ class ContinuousSchedule:
         final: Final = "sigma_min",
         t_max: float | None = None,
         t_min: float | None = None,
-        rho: float = 7.0,
+        rho: float = RHO,
     ) -> Grid:
         r"""The time points of a sampler with ``steps`` steps.
 
@@ -176,7 +176,8 @@ class ContinuousSchedule:
             A :class:`~invlib.schedule.Grid` with N+1 points; its schedule ends at ``t_min``.
 
         Raises:
-            ValueError: if ``steps`` is below 1, an option is unknown, or lambda is not finite.
+            ValueError: if ``steps`` is below 1, an option is unknown or the spacing has no use for
+                it, or lambda is not finite.
         """
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
@@ -199,10 +200,11 @@ class ContinuousSchedule:
         ends = torch.tensor([self.t_max, self.t_min], dtype=torch.float64)
         u = torch.linspace(0, 1, count, dtype=torch.float64)
         lambdas = self.lambda_t(ends)
+        if spacing not in ("linspace", *LAMBDA_SPACINGS):
+            raise ValueError(f"unknown spacing {spacing!r}; use linspace, logsnr or karras")
+        check_used(spacing, rho=rho != RHO)
         if spacing == "linspace":
             return torch.lerp(ends[0], ends[1], u)
-        if spacing not in LAMBDA_SPACINGS:
-            raise ValueError(f"unknown spacing {spacing!r}; use linspace, logsnr or karras")
         t = self.t_lambda(LAMBDA_SPACINGS[spacing](lambdas, u, rho))
         return torch.where(u == 0, ends[0], torch.where(u == 1, ends[1], t))
 

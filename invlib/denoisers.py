@@ -46,6 +46,10 @@ REMEDY = (
     'wrap it: invlib.bridged(network, prediction="epsilon"), or what it does predict, takes '
     "arrays and has derivatives by differences"
 )
+IN_PLACE = (
+    "the network changes its input in place, and so the sampler's own states: write x = s * x for "
+    "x *= s in it, or hand it a copy: predicting(lambda x, t: network(x.clone(), t), kind)"
+)
 OUTSIDE = f"this network leaves PyTorch, so it has no derivative; {REMEDY}"
 
 
@@ -252,6 +256,21 @@ def jvp_cost(denoiser: object) -> int:
     return 2 if differences(denoiser) is None else 3
 
 
+def untouched(function: Callable[[Tensor], T], x: Tensor) -> T:
+    """A function of x that may not change x; it gets a copy where no change would be seen.
+
+    Raises:
+        ValueError: if it does change x.
+    """
+    if x.is_inference():
+        return function(x.clone())
+    before = x._version
+    result = function(x)
+    if x._version != before:
+        raise ValueError(IN_PLACE)
+    return result
+
+
 def evaluated(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """A network at x; refused if it is no PyTorch or a derivative got lost outside PyTorch.
 
@@ -260,10 +279,11 @@ def evaluated(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
     Raises:
         TypeError: if the output is no tensor.
+        ValueError: if the network changes x.
         NotImplementedError: if a derivative is asked of what leaves PyTorch; with the remedy.
     """
     try:
-        output = function(x)
+        output = untouched(function, x)
     except RuntimeError as error:
         if "storage" in str(error):  # PyTorch's word for NumPy on a tensor of torch.func
             raise NotImplementedError(OUTSIDE) from error

@@ -4,13 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor
 
+from .denoisers import Denoiser
+from .devices import OnDevice
 from .precision import Roundoff
+from .solvers import Solver
 from .watch import samples, stopped
 from .words import Reason
+
+
+class Origin:
+    """Which network and which table a search asked, to tell them from others.
+
+    The network is held weakly, so that a result keeps no weights in memory; in a copy of the
+    result, such as one that was pickled, there is no origin.
+    """
+
+    def __init__(self, denoiser: Denoiser, solver: Solver) -> None:
+        network, self._dtypes = _inside(denoiser)
+        self._solver = solver
+        try:
+            self._network: Callable[[], object] = ref(network)
+        except TypeError:  # it cannot be held weakly, and is never recognised
+            self._network = object
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()
+
+    def is_of(self, denoiser: Denoiser, solver: Solver) -> bool:
+        """Whether this very network was asked, and a table with the same numbers."""
+        network, dtypes = _inside(denoiser)
+        same = self._network() is network and self._dtypes == dtypes
+        return same and self._solver.equals(solver)
+
+
+def _inside(denoiser: object) -> tuple[object, set[torch.dtype]]:
+    """A network without what brings states to its device, and the dtypes that this asks it in."""
+    dtypes = set()
+    while isinstance(denoiser, OnDevice):
+        dtypes.add(denoiser.dtype)
+        denoiser = denoiser.network
+    return denoiser, dtypes
 
 
 @dataclass(frozen=True)
@@ -34,8 +73,8 @@ class Inversion:
         method: name of the method.
         roundoff: that of the network, where the method has measured it.
         again: the image sampled again from the noise, ``[B, ...]``, where the method has done so,
-            else NaN; the certificate repeats only the first step of it, to see that the network is
-            the same.
+            else NaN; where ``origin`` is the network that the certificate is asked about, it
+            repeats only the first step, to see that the weights are the same.
         others: noises, ``[k, B, ...]``, that k more searches from other starts have found to make
             the image, NaN where a search found none; None if nobody looked.
         nfe_others: evaluations that those searches took, out of ``nfe``, ``[B]``.
@@ -43,6 +82,7 @@ class Inversion:
             last place, ``[B]``, where the method has looked, else NaN.
         device: where the network is, if that device has no float64 and the states are on the CPU;
             else None.
+        origin: which network and table were asked.
     """
 
     noise: Tensor
@@ -58,6 +98,7 @@ class Inversion:
     others: Tensor | None = field(default=None, repr=False)
     nfe_others: Tensor | None = field(default=None, repr=False)
     device: torch.device | None = field(default=None, repr=False)
+    origin: Origin | None = field(default=None, repr=False, compare=False)
 
     @property
     def converged(self) -> Tensor:

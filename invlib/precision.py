@@ -11,15 +11,17 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from .denoisers import convert, prediction_of, roundoff_of
+from .denoisers import Denoiser, convert, in_float64, prediction_of, roundoff_of
 from .evaluator import Evaluator, sampled
 from .metrics import nmse
 from .shapes import column
 
+T = TypeVar("T")
 CHANGES = (4e-16, 1e-10, 1e-6, 5e-5, 1e-3)  # relative, from float64's last place to bfloat16's
 CURVED = 1e3  # relative second derivative of a network that must not be taken for round-off
 MOST = 100.0  # NMSE, times the limit, up to which a sampler that repeats itself badly is believed
@@ -212,6 +214,29 @@ def roundoff(
     size = y.flatten(1).norm(dim=1).clamp(min=1e-300)
     equations = (noise / size).nan_to_num(0, 0) + torch.finfo(torch.float64).eps
     return Roundoff(relative, equations, smallest)
+
+
+def finer(denoiser: Denoiser, measure: Callable[[Denoiser], T]) -> tuple[Denoiser, T] | None:
+    """A copy of a network in float64 and what is measured of it.
+
+    None, with a warning, where there is no such copy or it cannot be called.
+
+    Args:
+        denoiser: the network.
+        measure: what to ask the copy.
+    """
+    try:
+        copy = in_float64(denoiser)
+        return copy, measure(copy)
+    except Exception as error:  # whatever a network says to a dtype that it was not written for
+        warnings.warn(
+            f"the network has no copy in float64 ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}), so the search goes on without one: cast to "
+            "the dtype of its weights in its forward, not to one of your own, or ask the method "
+            "with double=False",
+            stacklevel=2,
+        )
+        return None
 
 
 def _uneven(found: Tensor) -> bool:

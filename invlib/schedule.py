@@ -19,6 +19,7 @@ from torch import Tensor
 
 Spacing = Literal["linspace", "leading", "trailing", "logsnr", "karras"]
 Final = Literal["sigma_min", "zero"]
+RHO = 7.0  # exponent of the karras spacing
 
 
 class Levels(Protocol):
@@ -257,7 +258,7 @@ class Schedule:
         final: Final = "sigma_min",
         t_max: float | None = None,
         offset: int = 0,
-        rho: float = 7.0,
+        rho: float = RHO,
         integer_times: bool = False,
     ) -> Grid:
         """The time points of a sampler with ``steps`` steps.
@@ -276,6 +277,10 @@ class Schedule:
         Returns:
             A :class:`Grid` with N+1 points.
 
+        Raises:
+            ValueError: if ``steps`` is below 1, an option is unknown, or the spacing has no use
+                for one.
+
         Example:
             >>> grid = Schedule.scaled_linear().grid(4, spacing="trailing", integer_times=True)
             >>> grid.t.tolist()
@@ -288,6 +293,7 @@ class Schedule:
             raise ValueError(f"unknown spacing {spacing!r}; use {', '.join(others)} or {last}")
         if final not in ("sigma_min", "zero"):
             raise ValueError(f"unknown final {final!r}; use 'sigma_min' or 'zero'")
+        check_used(spacing, t_max=t_max is not None, offset=offset != 0, rho=rho != RHO)
         start = self.times - 1.0 if t_max is None else t_max
         t = SPACINGS[spacing](self, Wanted(steps, final, start, offset, rho))
         t = torch.cat([t, t.new_zeros(1)])
@@ -315,6 +321,27 @@ class Wanted:
     t_max: float
     offset: int
     rho: float
+
+
+USED_BY = {"t_max": ("logsnr", "karras"), "offset": ("leading",), "rho": ("karras",)}
+
+
+def check_used(spacing: str, **given: bool) -> None:
+    """Refuse options that are given to a spacing which has no use for them.
+
+    Args:
+        spacing: its name.
+        given: of each option, whether it was given.
+
+    Raises:
+        ValueError: with the spacings that use the option.
+    """
+    for name, wanted in given.items():
+        if wanted and spacing not in USED_BY[name]:
+            raise ValueError(
+                f"the spacing {spacing!r} has no use for {name}: leave it out, or take the "
+                f"spacing {' or '.join(map(repr, USED_BY[name]))}"
+            )
 
 
 def linspace(schedule: Schedule, wanted: Wanted) -> Tensor:

@@ -17,7 +17,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser, Nodal, Prediction, convert, evaluated, prediction_of, select
+from .denoisers import (
+    Denoiser,
+    Nodal,
+    Prediction,
+    convert,
+    evaluated,
+    prediction_of,
+    select,
+    untouched,
+)
 from .schedule import Grid, Levels
 
 Kind = Literal["midpoint", "heun"]
@@ -60,6 +69,13 @@ class Solver:
         """Whether every step uses the newest network output only."""
         return not self.b.tril(-1).any()
 
+    def equals(self, other: Solver) -> bool:
+        """Whether another table has the same numbers, whatever it is called."""
+        if (self.prediction, self.scale) != (other.prediction, other.scale):
+            return False
+        tables = ((s.a, s.b, s.t, s.alpha, s.sigma) for s in (self, other))
+        return all(torch.equal(one.cpu(), two.cpu()) for one, two in zip(*tables, strict=True))
+
     def output(self, denoiser: Denoiser, y: Tensor, nodes: Tensor, rows: Tensor) -> Tensor:
         """The outputs m of the network at states ``y [k, ...]``.
 
@@ -77,12 +93,12 @@ class Solver:
         """What the network itself predicts at states ``y``; arguments as :meth:`output`.
 
         Raises:
-            ValueError: if it does not say what that is.
+            ValueError: if it does not say what that is, or changes the states in place.
         """
         prediction_of(denoiser)
         chosen = select(denoiser, rows)
         if isinstance(chosen, Nodal):
-            return chosen.at(y, nodes).to(y.dtype)
+            return untouched(lambda x: chosen.at(x, nodes), y).to(y.dtype)
         t = self.t.to(y)[nodes]
         return evaluated(lambda x: chosen(x, t), y).to(y.dtype)
 

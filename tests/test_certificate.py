@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import math
+import pickle
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,9 +17,12 @@ from torch import Tensor
 from twelve import DIM, SCHEDULE, run, truth, twelve
 
 from invlib.certificate import certify
-from invlib.denoisers import Denoiser, Mixture, gaussian, guided, select
-from invlib.inversion import Inversion
+from invlib.denoisers import Denoiser, Mixture, gaussian, guided, predicting, select
+from invlib.devices import on_device
+from invlib.editing import mixed
+from invlib.inversion import Inversion, Origin, merge
 from invlib.inverters import algorithm2, exact, invert, naive, whole_trajectory
+from invlib.metrics import nmse
 from invlib.newton import forward_mode
 from invlib.precision import Roundoff
 from invlib.sampling import sample
@@ -195,6 +202,7 @@ def test_at_most_twenty_decibels_are_left_to_a_sampler_that_repeats_itself_badly
         roundoff=Roundoff(torch.full((count, 2), 1e-4).double(), torch.ones(count), 1e-6),
         again=states[-1] * (1 + trip.sqrt()[:, None]),
         repeat=repeat,
+        origin=Origin(network, solver),
     )
 
     proof = certify(network, result, solver)
@@ -438,6 +446,84 @@ def test_the_run_of_another_network_is_not_believed() -> None:
     assert "exact" not in certify(other, found, solver).verdict
 
 
+def half(x: Tensor, t: Tensor) -> Tensor:
+    return 0.9 * torch.tanh(x)
+
+
+@pytest.mark.parametrize("make", [ddim, dpm_solver_pp_2m])
+def test_a_network_that_agrees_at_the_first_step_alone_is_not_believed(
+    make: Callable[[Grid], Solver],
+) -> None:
+    solver, noise = make(SCHEDULE.grid(10)), randn(2, SMALL)
+    network, other = predicting(half, "epsilon"), predicting(lambda x, t: half(x + 2, t), "epsilon")
+    found = invert(network, sample(network, noise, solver).image, solver)
+    wrong = mixed(network, other, solver, start=1, stop=10)
+    truth = nmse(sample(wrong, found.noise, solver).image, found.states[-1])
+    for inversion in (found, replace(found, origin=None), merge(found, found, [0, 1])):
+        proof = certify(wrong, inversion, solver)
+        assert "exact" not in proof.verdict
+        torch.testing.assert_close(proof.round_trip, truth)
+
+
+def test_a_table_that_agrees_in_the_first_step_alone_is_not_believed() -> None:
+    network = predicting(half, "epsilon")
+    solver, other = (
+        dpm_solver_pp_2m(SCHEDULE.grid(10), lower_order_final=v) for v in (True, False)
+    )
+    found = invert(network, sample(network, randn(2, SMALL), solver).image, solver)
+    assert "exact" not in certify(network, found, other).verdict
+    both = exact(network, found.states[-1], solver, others=1)
+    assert not certify(network, found, other, other=both).other_roots.any()
+
+
+def test_the_round_off_of_another_network_is_not_believed() -> None:
+    solver = ddim(SCHEDULE.grid(10))
+    rough = predicting(lambda x, t: half(x.float(), t).to(x), "epsilon")
+    fine = predicting(half, "epsilon")
+    found = invert(rough, sample(rough, randn(2, SMALL), solver).image, solver, method="stepwise")
+    assert certify(rough, found, solver).verdict == ("exact",) * 2
+    proof = certify(fine, found, solver)
+    assert proof.verdict == ("approximate",) * 2 and (proof.limit == 1e-20).all()
+
+
+def test_the_network_of_the_search_is_asked_once_a_sample_whatever_became_of_the_result() -> None:
+    solver, calls = ddim(SCHEDULE.grid(10)), list[int]()
+
+    def counted(x: Tensor, t: Tensor) -> Tensor:
+        calls.append(len(x))
+        return half(x, t)
+
+    network = predicting(counted, "epsilon")
+    image = sample(network, randn(2, SMALL), solver).image
+    for method in ("exact", exact):
+        found = invert(network, image, solver, method=method)
+        again = ddim(SCHEDULE.grid(10))
+        for result, times in ((replace(found, method="mine"), 1), (copy.deepcopy(found), 10)):
+            calls.clear()
+            assert certify(network, result, again).verdict == ("exact",) * 2
+            assert sum(calls) == 2 * times
+    stored = pickle.loads(pickle.dumps(found))
+    assert stored.origin is None and torch.equal(stored.noise, found.noise)
+
+
+def test_what_brings_states_to_its_device_does_not_make_another_network() -> None:
+    network, solver = predicting(half, "epsilon"), ddim(SCHEDULE.grid(3))
+    origin = Origin(on_device(network, "cpu"), solver)
+    assert origin.is_of(on_device(network, "cpu"), ddim(SCHEDULE.grid(3)))
+    for other in (network, on_device(network, "cpu", dtype=torch.float32)):
+        assert not origin.is_of(other, solver)
+    assert not origin.is_of(on_device(network, "cpu"), ddim(SCHEDULE.grid(4)))
+
+
+def test_a_result_does_not_keep_its_network() -> None:
+    network = predicting(half, "epsilon")
+    solver, alive = ddim(SCHEDULE.grid(3)), weakref.ref(network)
+    found = invert(network, randn(1, SMALL), solver)
+    del network
+    gc.collect()
+    assert alive() is None and found.origin is not None
+
+
 def missed(trip: float, *, change: float = 1e-6) -> tuple[Denoiser, Solver, Inversion]:
     """A linear sampler, and a noise of it whose image misses by an NMSE of ``trip``.
 
@@ -497,6 +583,14 @@ def test_an_image_that_the_sampler_itself_made_has_the_round_off_of_its_own_run(
     assert (
         certify(network, found, solver, again=image).limit.tolist() == [pytest.approx(1.6e-7)] * 2
     )
+
+
+def test_however_rough_the_steps_are_nothing_above_a_thousandth_is_exact() -> None:
+    network, solver, found = missed(1e-6)
+    for trip, verdict in ((5e-4, "exact"), (2e-3, "approximate")):
+        image = found.states[-1] * (1 + trip**0.5)
+        proof = certify(network, found, solver, again=image, gap=0.05)
+        assert proof.verdict == (verdict,) * 2 and proof.limit.tolist() == [1e-3] * 2
 
 
 @pytest.mark.parametrize("drift", [1e-6, 1e-2])

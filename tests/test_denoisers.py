@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import get_args
 
+import numpy
 import pytest
 import torch
 from analytic import mixture, one_gaussian, randn
@@ -22,6 +23,7 @@ from invlib.denoisers import (
     check_rows,
     convert,
     dtype_of,
+    evaluated,
     gaussian,
     guided,
     ideal,
@@ -33,9 +35,11 @@ from invlib.denoisers import (
     select,
     silent_without_noise,
 )
+from invlib.editing import differences
 from invlib.reversible import edict, sample_reversible
 from invlib.sampling import sample
 from invlib.schedule import FlowSchedule, Schedule
+from invlib.singular import singular_values
 from invlib.solvers import ddim, dpm_solver_pp_2m
 
 SCHEDULE = Schedule.scaled_linear()
@@ -293,3 +297,88 @@ def test_convert_needs_only_the_levels_that_a_formula_divides_by() -> None:
     torch.testing.assert_close(convert(noise, x, one, zero, "v_prediction", "epsilon"), noise)
     torch.testing.assert_close(convert(noise, x, one, zero, "epsilon", "sample"), x)
     assert torch.equal(convert(noise, x, zero, zero, "sample", "sample"), noise)
+
+
+# Networks that work in place
+
+
+def in_place(x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+    x *= 0.5
+    return 0.9 * torch.tanh(x)
+
+
+@pytest.mark.parametrize("view", [lambda x: x, lambda x: x[:, :2], lambda x: x.detach()])
+def test_a_network_that_changes_its_input_is_refused(view: Callable[[Tensor], Tensor]) -> None:
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        view(x).mul_(0.5)
+        return 0.9 * torch.tanh(x)
+
+    denoiser, noise = predicting(network, "epsilon"), randn(2, 4)
+    for solver in (ddim(SCHEDULE.grid(3)), dpm_solver_pp_2m(SCHEDULE.grid(3))):
+        for door in (sample, invlib.invert, invlib.whole_trajectory, invlib.naive):
+            with pytest.raises(ValueError, match="changes its input in place"):
+                door(denoiser, noise, solver)
+
+
+def test_so_it_is_by_other_doors() -> None:
+    classes, noise = torch.zeros(2, 1), randn(2, 4)
+    alone = guided(in_place, classes, classes[:1], 1.0, prediction="epsilon")
+    grid = SCHEDULE.grid(3)
+    plain = predicting(lambda x, t: 0.1 * x, "epsilon")
+    found = invlib.invert(plain, noise, ddim(grid))
+    rough = predicting(in_place, "epsilon")
+    for door in (
+        lambda: sample(alone, noise, ddim(grid)),
+        lambda: sample_reversible(rough, noise, edict(grid)),
+        lambda: invlib.certify(rough, found, ddim(grid)),
+        lambda: singular_values(rough, noise, ddim(grid)),
+        lambda: differences(plain, rough, found.states[..., None, None], ddim(grid), None),
+    ):
+        with pytest.raises(ValueError, match="changes its input in place"):
+            door()
+
+
+class AtNodes:
+    """A network that is asked at the nodes of a table, as that of a pipeline is."""
+
+    prediction, nodewise, any_time = "epsilon", True, False
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.at(x, t)
+
+    def at(self, y: Tensor, nodes: Tensor) -> Tensor:
+        return in_place(y, nodes)
+
+    def select(self, rows: Tensor) -> AtNodes:
+        return self
+
+
+def test_a_network_that_is_asked_at_nodes_is_refused_as_well() -> None:
+    with pytest.raises(ValueError, match="changes its input in place"):
+        sample(AtNodes(), randn(2, 4), ddim(SCHEDULE.grid(3)))
+
+
+def test_where_changes_cannot_be_seen_the_network_has_a_copy() -> None:
+    """In inference mode tensors have no version; NumPy changes them without a trace."""
+    solver, noise = ddim(SCHEDULE.grid(3)), randn(2, 4)
+    kept = sample(predicting(lambda x, t: in_place(x.clone(), t), "epsilon"), noise, solver).image
+    with torch.inference_mode():
+        found = sample(predicting(in_place, "epsilon"), noise, solver).image
+    assert torch.equal(found, kept)
+
+    def outside(x: Tensor, t: Tensor) -> numpy.ndarray:
+        return in_place(x, t).numpy() if x.numpy().any() else x.numpy()
+
+    outer = invlib.bridged(outside, prediction="epsilon", dtype=torch.float64)
+    assert torch.equal(sample(outer, noise, solver).image, kept)
+
+
+def test_tensors_without_data_have_a_network_as_well() -> None:
+    with torch._subclasses.FakeTensorMode():
+        y = torch.ones(2, 4, dtype=torch.float64)
+        assert evaluated(lambda x: 2 * x, y).shape == (2, 4)
+        with pytest.raises(ValueError, match="in place"):
+            evaluated(lambda x: in_place(x, x), y)
+    assert evaluated(lambda x: 2 * x, torch.ones(2, 4, device="meta")).is_meta
+    for transform in (torch.func.vmap, torch.func.jacrev, torch.func.jacfwd):
+        assert transform(lambda x: evaluated(lambda x: 2 * x, x))(torch.ones(2, 4)).shape[0] == 2

@@ -19,7 +19,8 @@ from twelve import SCHEDULE, counted, error_db, run
 from invlib.certificate import Certificate, certify
 from invlib.denoisers import Denoiser, Prediction, predicting, prediction_of, select
 from invlib.inversion import Inversion
-from invlib.inverters import METHODS, exact, invert, multisecant, stepwise
+from invlib.inverters import METHODS, Inverter, exact, invert, multisecant, persistent, stepwise
+from invlib.inverters.exact import _Search
 from invlib.metrics import nmse
 from invlib.precision import MOST, ROUGH
 from invlib.rootfind import anderson
@@ -314,6 +315,74 @@ def test_an_error_that_is_not_about_memory_is_raised() -> None:
 
     with pytest.raises(RuntimeError, match="shapes"):
         exact(broken, randn(2, 4), dpm_solver_pp_2m(SCHEDULE.grid(3)))
+
+
+# Errors
+
+
+class Casting(torch.nn.Module):
+    """A network that casts its input itself, so that no copy in float64 can be called."""
+
+    prediction = "epsilon"
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = torch.nn.Linear(16, 64), torch.nn.Linear(64, 16)
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.first(x.float())))
+
+
+@pytest.mark.parametrize("method", [exact, persistent])
+def test_a_network_without_a_copy_in_float64_is_searched_without_one(
+    method: Inverter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weak = partial(stepwise, finder=partial(anderson, max_iterations=3))
+    monkeypatch.setattr(sys.modules["invlib.inverters.exact"], "stepwise", weak)
+    network, solver = Casting(), ddim(SCHEDULE.grid(4))
+    image = sample(network, randn(2, 16, seed=1), solver).image
+    with pytest.warns(UserWarning, match="no copy in float64") as noted:
+        found = method(network, image, solver)
+    assert len(noted) == 1 and "double=False" in str(noted[0].message)
+    assert found.reason == ("converged",) * 2
+    plain = partial(method, double=False)(network, image, solver)  # type: ignore[call-arg]
+    assert torch.equal(found.noise, plain.noise)
+
+
+def test_an_error_while_the_steps_are_judged_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three samples the second makes the sampler fail once the steps have been inverted."""
+    solver, network = ddim(SCHEDULE.grid(5)), NETWORKS["float32"][0]
+    image = sample(network, randn(3, WIDTH), solver).image
+    weak = partial(stepwise, finder=partial(anderson, max_iterations=3))
+    monkeypatch.setattr(sys.modules["invlib.inverters.exact"], "stepwise", weak)
+    first = weak(network, image, solver)
+
+    def failing(*_: Any) -> None:
+        raise RuntimeError("out of order")
+
+    for name in ("sampled", "by_steps"):  # the run, and what follows from it
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.modules["invlib.inverters.exact"], name, failing)
+            with pytest.warns(UserWarning, match="out of order"):
+                found = exact(network, image, solver)
+        assert found.reason == ("error",) * 3
+        torch.testing.assert_close(found.noise, first.noise, rtol=1e-2, atol=1e-2)
+
+
+def test_an_error_leaves_solved_what_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    solver, denoiser = dpm_solver_pp_2m(SCHEDULE.grid(3, final="zero")), Square()
+    image = sample(denoiser, 1 + 0.1 * randn(2, 8), solver).image
+    image[1] = -image[1].abs() - 1  # no noise makes it
+
+    def failing(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(_Search, "another", failing)
+    with pytest.warns(UserWarning, match="out of order"):
+        found = exact(denoiser, image, solver, patience=20)
+    assert found.reason == ("converged", "error")
 
 
 # Rounds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from invlib.identification.candidates import axes_of, by_name
 from invlib.identification.law import cosines, excess
 from invlib.identification.result import LEVEL, MISFIT
 from invlib.identification.search import _looked_at, _ranked, _target
+from invlib.inversion import Inversion
 from invlib.likelihood import Problem, Quadrature, likelihood
 from invlib.pipelines import Options
 from invlib.portraits import held_out
@@ -263,7 +265,35 @@ def test_a_budget_leaves_candidates_over(pipe: Any) -> None:
         determinant=CHEAP,
     )
     assert 0 < found.untried < 3 and found.best is None
-    assert "no finalist has a noise" in found.sentence()
+    assert found.unfound == tuple((c, "budget") for c in found.candidates[:3])
+    name = found.candidates[0].name
+    assert f" is known to have made it: no noise was found for {name} (search ended: budget)" in (
+        found.sentence()
+    )
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_finalist_whose_search_was_cut_off_is_named(
+    pipe: Any, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound of a finalist's search is spent, of the true one and of another."""
+    search = sys.modules["invlib.identification.search"]
+    bounds = iter([(1, 0), search.MOST] if cut == 0 else [search.MOST, (1, 0)])
+    bounded = search._bounded
+
+    def changed(*given: Any) -> Inversion:
+        monkeypatch.setattr(search, "MOST", next(bounds))
+        return bounded(*given)
+
+    monkeypatch.setattr(search, "_bounded", changed)
+    latents = latents_of(pipe, "a red cat", guidance_scale=1.0)
+    asked = {"num_inference_steps": 3, "determinant": CHEAP, "height": 16, "width": 16}
+    found = identify(pipe, latents, prompts=PROMPTS[:2], guidance_scale=1.0, **asked)
+    lost = found.candidates[cut]
+    assert found.unfound == ((lost, "budget"),) and found.finalists[1] == lost
+    assert found.sentence().endswith(
+        f"; no noise was found for {lost.name} (search ended: budget)."
+    )
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from invlib.bridge import bridged
 from invlib.denoisers import Denoiser, Prediction, guided, predicting
-from invlib.inverters import implicit, invert
+from invlib.inversion import Inversion
+from invlib.inverters import exact, implicit, invert
 from invlib.sampling import sample
 from invlib.schedule import Schedule
 from invlib.singular import sample_image
@@ -152,6 +153,25 @@ def test_a_fold_is_told_and_not_hidden() -> None:
         warnings.simplefilter("error")
         slope = 0.5
         implicit.adjoint(predicting(flat, "epsilon"), solver, y, torch.ones_like(y))
+
+
+def test_without_a_root_the_gradient_is_warned_of() -> None:
+    """One sample is solved, the other's budget is spent; and a method that does not search."""
+    denoiser, solver = mixture(SCHEDULE, DIM), ddim(SCHEDULE.grid(5))
+    image = sample(denoiser, randn(2, DIM, seed=12), solver).image.requires_grad_()
+
+    def cut(network: Denoiser, image: Tensor, solver: Solver) -> Inversion:
+        return replace(exact(network, image, solver), reason=("converged", "budget"))
+
+    with pytest.warns(UserWarning, match=r"sample 1 \(budget\)") as noted:
+        invert(denoiser, image, solver, method=cut, differentiable=True)
+    assert len(noted) == 1 and "sample 0" not in str(noted[0].message)
+    with pytest.warns(UserWarning, match=r"sample 0 \(explicit\), sample 1 \(explicit\)"):
+        invert(denoiser, image, solver, method="naive", differentiable=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        invert(denoiser, image.detach(), solver, method="naive", differentiable=True)
+        invert(denoiser, image, solver, differentiable=True)
 
 
 def test_what_leaves_pytorch_is_refused() -> None:

@@ -15,7 +15,9 @@ from twelve import prompted, twelve
 
 from invlib import likelihood
 from invlib.bridge import bridged
-from invlib.denoisers import Mixture, guided, predicting
+from invlib.denoisers import Denoiser, Mixture, guided, predicting
+from invlib.inversion import Inversion
+from invlib.inverters import invert
 from invlib.likelihood import Problem, Quadrature, exactly
 from invlib.likelihood.blocks import forward_blocks, node_blocks
 from invlib.likelihood.quadrature import Derivatives, rules, sampler_products, step_products
@@ -385,12 +387,47 @@ def test_an_image_without_a_noise_has_likelihood_zero() -> None:
     found = likelihood(None, image, {"bounded": (bounded, solver)}, method="multisecant")
     assert found.log_p.item() == -math.inf
     assert found.candidates[0].roots == ((),)
-    assert "no candidate has a noise" in found.sentence()
+    why = found.candidates[0].reason[0]
+    assert why in ("stalled", "diverged")
+    assert found.sentence() == f"no noise was found for bounded (search ended: {why})"
+    assert found.best.tolist() == [-1] and found.posterior.isnan().all()
     linear = predicting(lambda x, t: 0.9 * x, "sample")
     pairs = {"bounded": (bounded, solver), "linear": (linear, solver)}
     both = likelihood(None, image, pairs, method="multisecant")
     assert both.posterior[:, 0].tolist() == [0, 1]
-    assert "no other candidate" in both.sentence()
+    assert both.sentence().startswith("linear: no noise was found for bounded (search ended: ")
+    assert both.best.tolist() == [1]
+    alone = likelihood(None, image, {"linear": (linear, solver)}, method="multisecant")
+    assert alone.sentence() == "linear has a noise that makes these latents; it is the only one"
+
+
+def test_a_search_that_was_cut_off_is_not_said_to_have_no_noise() -> None:
+    """The true candidate's budget is spent, so that a wrong one is all that is left."""
+    solver = SOLVERS["DDIM"]
+    networks = {
+        name: replace(one_gaussian(SCHEDULE, 3), means=torch.full((1, 3), centre).double())
+        for name, centre in (("left", -0.2), ("middle", 0.0), ("right", 0.2))
+    }
+    image = sample(networks["left"], randn(2, 3, seed=5), solver).image
+
+    def cut(network: Denoiser, image: Tensor, solver: Solver) -> Inversion:
+        budget = Budget(evaluations=3) if network is networks["left"] else None
+        return invert(network, image, solver, budget=budget)
+
+    pairs = {name: (network, solver) for name, network in networks.items()}
+    some = likelihood(None, image, pairs, method=cut)
+    assert [c.reason for c in some.candidates] == [("budget",) * 2, *[("converged",) * 2] * 2]
+    for sample_ in (0, 1):
+        said = some.sentence(sample_)
+        assert said.startswith("of these candidates ")
+        assert said.endswith("; no noise was found for left (search ended: budget)")
+        assert said in str(some)
+    one = likelihood(None, image, {k: pairs[k] for k in ("left", "right")}, method=cut)
+    assert one.sentence() == "right: no noise was found for left (search ended: budget)"
+    rough = likelihood(None, image, pairs, method="stepwise")
+    assert rough.candidates[0].reason == ("converged",) * 2 and "search" not in rough.sentence()
+    rough = likelihood(None, image, {"left": pairs["left"]}, method="naive")
+    assert rough.sentence() == "no noise was found for left (search ended: explicit)"
 
 
 def test_errors_of_several_noises_are_weighed_by_their_odds() -> None:

@@ -107,7 +107,7 @@ def test_integer_times_are_those_of_diffusers_for_every_number_of_steps(spacing:
     schedule = Schedule.from_scheduler(scheduler)
     for steps in [*range(1, 130), 250, 333, 499]:
         scheduler.set_timesteps(steps)
-        grid = schedule.grid(steps, spacing=spacing, offset=1)
+        grid = schedule.grid(steps, spacing=spacing, offset=int(spacing == "leading"))
         if spacing == "trailing" and len(scheduler.timesteps) == steps + 1:
             continue  # numpy's arange overshoots: diffusers appends the time -1
         assert grid.t[:-1].tolist() == scheduler.timesteps.tolist(), steps
@@ -176,6 +176,10 @@ def test_a_schedule_and_its_grid_do_not_change() -> None:
         ({"steps": 10, "final": "one"}, "unknown final"),
         ({"steps": 10, "spacing": "karras", "t_max": 1000.0}, "outside"),
         ({"steps": 10, "spacing": "logsnr", "t_max": 0.0}, "must rise"),
+        ({"steps": 10, "t_max": 500.0}, "no use for t_max.*'logsnr' or 'karras'"),
+        ({"steps": 10, "spacing": "trailing", "offset": 1}, "no use for offset.*'leading'"),
+        ({"steps": 10, "spacing": "logsnr", "rho": 3.0}, "no use for rho.*'karras'"),
+        ({"steps": 10, "spacing": "cubic", "rho": 3.0}, "unknown spacing"),
     ],
 )
 def test_grids_refuse(options: dict, message: str) -> None:

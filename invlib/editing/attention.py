@@ -6,13 +6,14 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..denoisers import Denoiser, Guided
+from ..denoisers import Denoiser, Guided, untouched
 from ..solvers import Solver
 from .blend import Found, Recovered, trajectory_of
 from .masks import dilate
@@ -132,11 +133,15 @@ def attention_maps(
             f"{solver.name} needs states [{solver.steps + 1}, B, c, h, w], got "
             f"{tuple(states.shape)}"
         )
+
+    def look(i: int, x: Tensor) -> Tensor:
+        return denoiser.network(x, solver.t[i].to(x).expand(len(x)), denoiser.condition)
+
     total, count = torch.zeros(()), 0
     with torch.no_grad(), recording(module) as notes:
         for i in chosen:
             x = states[i]
-            denoiser.network(x, solver.t[i].to(x).expand(len(x)), denoiser.condition)
+            untouched(partial(look, i), x)
             for note in notes:
                 total = total.to(note.device) + _as_picture(note, x.shape[-2], x.shape[-1])
             count += len(notes)

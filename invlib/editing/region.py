@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..affine import ElementwiseMap
 from ..autoencoder import Autoencoder
-from ..denoisers import Denoiser, convert, prediction_of
+from ..denoisers import Denoiser, convert, evaluated, prediction_of
 from ..solvers import Solver
 
 LOOKS = 5  # nodes at which two prompts are compared
@@ -150,7 +150,7 @@ def _foreseen(
     """The picture that a network predicts at state i, clamped to [-1, 1]."""
     y = states[i]
     rows = len(y)
-    output = denoiser(y, solver.t[i].to(y).expand(rows))
+    output = evaluated(lambda x: denoiser(x, solver.t[i].to(x).expand(rows)), y)
     alpha, sigma = (v[i].to(y).expand(rows) for v in (solver.alpha, solver.sigma))
     kind = prediction_of(denoiser)
     code = convert(output.to(y), y, alpha, sigma, kind, "sample")

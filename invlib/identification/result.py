@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ..likelihood import Likelihoods
+from ..likelihood.result import without_noise
+from ..words import Reason
 from .candidates import Candidate
 
 LEVEL = 0.01  # probability of "none of these" where one of them it was, of each test
+CUT = ("budget", "interrupted", "error")  # reasons of a search that might have found a noise
 MISFIT = 3.0  # roundings; pictures that were saved as JPEG are ten and more away
 
 
@@ -34,6 +37,7 @@ class Identification:
         untried: combinations that were not looked at.
         evaluations: network evaluations in all.
         notes: what was assumed.
+        unfound: finalists of which no noise was found, and why their search ended or did not begin.
     """
 
     candidates: tuple[Candidate, ...]
@@ -48,6 +52,7 @@ class Identification:
     untried: int
     evaluations: int
     notes: tuple[str, ...] = ()
+    unfound: tuple[tuple[Candidate, Reason], ...] = ()
 
     @property
     def best(self) -> Candidate | None:
@@ -63,10 +68,18 @@ class Identification:
 
     def sentence(self) -> str:
         """What may be said, in one sentence."""
+        if self.noise is None:
+            lost = ""  # it is one of the reasons
+        else:
+            lost = without_noise((candidate.name, why) for candidate, why in self.unfound)
+        rest = f"; {lost}." if lost else "."
         if self.reasons:
-            return f"None of these {len(self.candidates)} candidates: {'; '.join(self.reasons)}."
+            cut = self.noise is None and any(why in CUT for _, why in self.unfound)
+            head = f"None of these {len(self.candidates)} candidates"
+            known = " is known to have made it" if cut else ""
+            return f"{head}{known}: {'; '.join(self.reasons)}{rest}"
         return (
             f"Of these {len(self.candidates)} candidates {self.finalists[0].name}, with "
             f"probability {self.posterior:.3g} among the {len(self.finalists)} finalists if it is "
-            "one of them."
+            f"one of them{rest}"
         )

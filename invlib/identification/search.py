@@ -17,6 +17,7 @@ from ..inversion import Inversion
 from ..inverters import exact
 from ..likelihood import Likelihoods, Quadrature, likelihood
 from ..likelihood.from_pipeline import opened
+from ..likelihood.result import without_noise
 from ..likelihood.roots import Estimate
 from ..pipelines import Options
 from ..pipelines.decoding import read_decoder
@@ -26,6 +27,7 @@ from ..pipelines.options import split
 from ..pipelines.reading import read
 from ..probing import NotInvertible
 from ..watch import Budget, Watch, enter, stopped, watching
+from ..words import Reason
 from .candidates import Candidate, axes_of, by_name
 from .law import surprise
 from .result import LEVEL, MISFIT, Identification
@@ -60,8 +62,9 @@ def identify(
     scales with the first sampler, one list after the other if they are many, and takes the best to
     the other samplers. It does not compare samplers. Those that come first with each of them are
     inverted exactly and compared by :func:`invlib.likelihood`. The best one is then doubted: it is
-    *none of these* if no latents decode to the picture, if no candidate has a noise that makes it,
-    or if the noise is not such as is drawn.
+    *none of these* if no latents decode to the picture, if no noise was found that makes it (the
+    search for each finalist's is bounded, and ``unfound`` says why it ended), or if the noise is
+    not such as is drawn.
 
     Args:
         pipe: the diffusers pipeline.
@@ -102,7 +105,7 @@ def identify(
         count = max(finalists, len({sampler_of(c) for c in seen}))
         found = look.likelihoods(ranked[:count], determinant or DETERMINANT)
     total = math.prod(len(values) for values in axes.values())
-    return _result(target, ranked, [seen[c] for c in ranked], found, (total, look.spent))
+    return _result(target, ranked, [seen[c] for c in ranked], found, look.left, (total, look.spent))
 
 
 def _looked_at(
@@ -194,6 +197,7 @@ class _Look:
         self.pipe, self.target = pipe, target
         self.known, self.schedulers = dict(known), schedulers
         self.spent = target.evaluations
+        self.left: list[tuple[Candidate, Reason]] = []
 
     def rough(self, candidate: Candidate) -> float | None:
         """The rough log-likelihood of a candidate; None where a watch has ended the search.
@@ -215,11 +219,13 @@ class _Look:
     def likelihoods(
         self, candidates: Sequence[Candidate], determinant: Estimate
     ) -> dict[Candidate, Likelihoods]:
-        """The exact likelihood of each candidate, until a watch ends the search."""
+        """The exact likelihood of each candidate; those that a watch leaves over are noted."""
         found: dict[Candidate, Likelihoods] = {}
         for candidate in candidates:
-            if stopped():
-                break
+            why = stopped()
+            if why:
+                self.left.append((candidate, why))
+                continue
             change = candidate.changes(self.schedulers)
             enter(f"likelihood: {candidate.name}")
             try:
@@ -250,6 +256,7 @@ def _result(
     ranked: list[Candidate],
     rough: list[float],
     found: dict[Candidate, Likelihoods],
+    left: Sequence[tuple[Candidate, Reason]],
     counts: tuple[int, int],
 ) -> Identification:
     """The answer, and the doubts about it."""
@@ -269,8 +276,11 @@ def _result(
         reasons.append(
             f"the decoder makes no such picture (the nearest is {target.misfit:.1f} roundings away)"
         )
+    ends = [(c, found[c].candidates[0]) for c in order]
+    unfound = (*((c, one.reason[0]) for c, one in ends if not one.roots[0]), *left)
     if noise is None:
-        reasons.append("no finalist has a noise that makes it, as far as was searched")
+        lost = without_noise((candidate.name, why) for candidate, why in unfound)
+        reasons.append(lost or "no finalist can be inverted")
     if p is not None and p < LEVEL:
         reasons.append(f"its noise is not such as is drawn (probability {p:.0e})")
     return Identification(
@@ -286,4 +296,5 @@ def _result(
         untried=counts[0] - len(ranked),
         evaluations=counts[1],
         notes=target.notes,
+        unfound=unfound,
     )

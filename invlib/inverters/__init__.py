@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..denoisers import Denoiser
 from ..devices import OnDevice, beside
-from ..inversion import Inversion
+from ..inversion import Inversion, Origin
 from ..sampling import as_state
 from ..solvers import Solver
 from ..watch import Budget, Callback, Watch, watching
@@ -85,7 +85,8 @@ def invert(
         budget: the evaluations or seconds after which the best so far comes back.
         differentiable: whether noise and states carry gradients with respect to the image and to
             what the denoiser keeps, such as a condition or a guidance scale, by the implicit
-            function theorem (see :mod:`invlib.inverters.implicit`).
+            function theorem (see :mod:`invlib.inverters.implicit`); where no root was found, a
+            warning says that they mean nothing.
 
     Returns:
         An :class:`Inversion`; :func:`invlib.certify` proves how exact it is. With a bar, a callback
@@ -117,6 +118,8 @@ def invert(
         else:
             found = search(network, as_state(image, "image"), solver)
             found = replace(found, device=network.device)
+    if found.origin is None:
+        found = replace(found, origin=Origin(network, solver))
     return attached(network, image, solver, found) if differentiable else found
 
 

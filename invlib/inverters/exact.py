@@ -11,11 +11,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, in_float64, nodewise, select
+from ..denoisers import Denoiser, nodewise, select
 from ..evaluator import Evaluator, sampled
-from ..inversion import Inversion
+from ..inversion import Inversion, Origin
 from ..metrics import nmse
-from ..precision import DRAWS, MOST, Roundoff, raised, roundoff, step_tolerance
+from ..precision import DRAWS, MOST, Roundoff, finer, raised, roundoff, step_tolerance
 from ..rootfind import anderson, relative_size
 from ..shapes import column
 from ..solvers import Solver
@@ -102,11 +102,14 @@ def exact(
         double,
         by_step=first is not None,
     )
-    if first is not None:
+    begin: Callable[[], list[Group]]
+    if first is None:
+        begin = partial(search.advance, rounds, r)
+    else:
         search.know(first)
+        begin = partial(search.judge, rounds, search.residual)
     enter("exact")
-    groups = search.advance(rounds, r) if first is None else search.judge(rounds, search.residual)
-    left = search.work(groups)
+    left = search.work(search.attempt(rounds.rows, begin))
     before = evaluator.nfe
     noises = [search.kept(partial(search.look_again, k)) for k in range(others)]
     return replace(search.result(left, noises), nfe_others=evaluator.nfe - before)
@@ -175,10 +178,16 @@ class _Search:
         """Do what is to be tried, and what follows from it; what a watch has left over."""
         while groups and not stopped():
             rounds, r = groups.pop()
-            rows = rounds.rows
-            following = self.kept(partial(self.advance, rounds, r))
-            groups += self.end(rows, ["error"] * len(rows)) if following is None else following
+            groups += self.attempt(rounds.rows, partial(self.advance, rounds, r))
         return groups
+
+    def attempt(self, rows: Tensor, begin: Callable[[], list[Group]]) -> list[Group]:
+        """What follows from an attempt; if it raises, its samples end, but for the solved ones."""
+        following = self.kept(begin)
+        if following is not None:
+            return following
+        left = [row for row in rows.tolist() if row not in self.solved]
+        return self.end(torch.tensor(left), ["error"] * len(left))
 
     def kept(self, attempt: Callable[[], T]) -> T | None:
         """Make an attempt; if it raises, warn, and keep what is known, if anything is."""
@@ -279,13 +288,13 @@ class _Search:
         solved = trip <= limit
         for k in solved.nonzero().flatten().tolist():
             self.solve(rounds.only(k))
-        finer = None
+        fine = None
         if self.by_step and given and not solved.all():
             some = (~solved).nonzero()[0]
-            finer = self.in_float64(rows[some], states[some])
+            fine = self.in_float64(rows[some], states[some])
         hope = trip * rough / size <= limit
         gained = ~solved & (trip < GAIN * before) & given & (hope | (not self.double))
-        if finer is not None:  # the steps, one by one, are cheaper
+        if fine is not None:  # the steps, one by one, are cheaper
             gained[:] = False
         following: list[Group] = []
         if gained.any():
@@ -347,11 +356,11 @@ class _Search:
             return self.end(row, [why])
         if self.spent[row] >= self.max_rounds or reason in ("budget", "interrupted"):
             return self.end(row, [reason if reason != "stalled" else "budget"])
-        finer = self.in_float64(row, at) if close else None
-        if finer is not None and self.by_step:
-            return self.judge(part, self.by_steps(finer, part, at.transpose(0, 1)))
-        if finer is not None:
-            part.go_to(at, finer)
+        fine = self.in_float64(row, at) if close else None
+        if fine is not None and self.by_step:
+            return self.judge(part, self.by_steps(fine, part, at.transpose(0, 1)))
+        if fine is not None:
+            part.go_to(at, fine)
             return [(part, None)]
         if not self.left[row]:
             return self.end(row, [reason])
@@ -366,8 +375,8 @@ class _Search:
 
     def by_steps(self, evaluator: Evaluator, rounds: Rounds, start: Tensor) -> Tensor:
         """Go to where one step after the other leads; the relative residuals there, ``[k]``."""
-        rows, finer = rounds.rows, 1 if evaluator is self.evaluator else FINER
-        tol = step_tolerance(finer * self.roundoff.outputs[rows])
+        rows, share = rounds.rows, 1 if evaluator is self.evaluator else FINER
+        tol = step_tolerance(share * self.roundoff.outputs[rows])
         network, most = select(evaluator.denoiser, rows), evaluator.max_batch
         found = by_steps(
             network, rounds.image, evaluator.solver, anderson, tol, start, "exact", most
@@ -380,11 +389,16 @@ class _Search:
     def in_float64(self, row: Tensor, at: Tensor) -> Evaluator | None:
         """The network in float64, where that is possible and rounds less."""
         if self.double and self.finer is None:
-            other = replace(self.evaluator, denoiser=in_float64(self.evaluator.denoiser))
-            rough = roundoff(other, at, row).outputs.amax()
-            self.double = bool(rough < FINER * self.roundoff.outputs[row].amax())
-            self.finer = other if self.double else None
+            copy = finer(self.evaluator.denoiser, partial(self.roughness, at, row))
+            most = FINER * self.roundoff.outputs[row].amax()
+            self.double = copy is not None and bool(copy[1] < most)
+            if copy is not None and self.double:
+                self.finer = replace(self.evaluator, denoiser=copy[0])
         return self.finer if self.double else None
+
+    def roughness(self, at: Tensor, row: Tensor, network: Denoiser) -> Tensor:
+        """The largest relative round-off of another network at some states."""
+        return roundoff(replace(self.evaluator, denoiser=network), at, row).outputs.amax()
 
     def end(self, rows: Tensor, reasons: Sequence[Reason]) -> list[Group]:
         """Samples that are not tried again, and why."""
@@ -421,6 +435,7 @@ class _Search:
             again=self.again,
             repeat=self.repeat.to(self.image.device),
             others=torch.stack([unknown if v is None else v for v in others]) if others else None,
+            origin=Origin(self.evaluator.denoiser, solver),
         )
 
 

@@ -31,6 +31,7 @@ from .trajectory import along_time, gaussian_matrix, residual
 
 VARIANCE = 0.5  # of the Gaussian data of the preconditioner
 KRYLOV, RESTARTS, FORCING = 60, 5, 1e-12
+ROOTS = ("converged", "round-off")  # reasons of a search whose states solve the equations
 LARGEST = 1e-4  # relative residual of the adjoint system from which on a gradient is doubtful
 
 
@@ -39,7 +40,8 @@ def attached(denoiser: Denoiser, image: Tensor, solver: Solver, found: Inversion
 
     A backward pass solves :math:`R_y^T \lambda = g` by GMRES with reverse-mode products, each of
     which goes through all nodes in one call, and then the chain rule needs one more call. The
-    derivatives are those of the root: where a search has not found one they mean nothing.
+    derivatives are those of the root: where a search has not found one they mean nothing, and a
+    warning says so.
 
     Args:
         denoiser: the network; what it keeps that requires a gradient (a condition, a scale,
@@ -59,9 +61,21 @@ def attached(denoiser: Denoiser, image: Tensor, solver: Solver, found: Inversion
         r = residual(solver, target, y, _outputs(denoiser, solver, y))
         if not r.requires_grad:
             return found
+        _warn_of(found)
         y = cast(Tensor, _Root.apply(r, y, denoiser, solver))
         states = torch.cat([y.transpose(0, 1), target[None]])
     return replace(found, states=states, noise=states[0] / solver.scale)
+
+
+def _warn_of(found: Inversion) -> None:
+    """Name the samples whose states are no root."""
+    lost = [f"sample {k} ({why})" for k, why in enumerate(found.reason) if why not in ROOTS]
+    if lost:
+        warnings.warn(
+            f"the gradients of {', '.join(lost)} mean nothing, since no root was found of which "
+            "they could be the derivatives: search longer, or leave these samples out",
+            stacklevel=4,
+        )
 
 
 def _outputs(denoiser: Denoiser, solver: Solver, y: Tensor) -> Tensor:

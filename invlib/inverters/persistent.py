@@ -8,9 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, in_float64, select
+from ..denoisers import Denoiser, select
 from ..evaluator import Evaluator
 from ..inversion import Inversion, retry
+from ..precision import finer
 from ..solvers import Solver
 from .multisecant import multisecant
 from .rounds import NEAR
@@ -61,15 +62,18 @@ def persistent(
     """
     if starts < 1:
         raise ValueError(f"starts must be at least 1, got {starts}")
-    network = in_float64(denoiser) if double else denoiser
-    paid = torch.zeros(len(image), dtype=torch.long)
-    if tol is None:
-        tol = 0.0
-        for each, share in ((network, 1.0), *[(denoiser, 1e-4)] * double):
-            evaluator, target = Evaluator.start(each, image, solver, max_batch=max_batch)
-            rough = roundoff_where_noised(evaluator, target)
-            tol = max([tol, *(NEAR * share * rough.equations).tolist()])
-            paid += evaluator.nfe
+    evaluator, target = Evaluator.start(denoiser, image, solver, max_batch=max_batch)
+
+    def near(network: Denoiser, share: float = 1.0) -> float:
+        if tol is not None:
+            return tol
+        rough = roundoff_where_noised(replace(evaluator, denoiser=network), target)
+        return max((NEAR * share * rough.equations).tolist())
+
+    copy = finer(denoiser, near) if double else None
+    network, least = copy or (denoiser, 0.0)
+    tol = max(least, near(denoiser, 1e-4 if copy else 1.0))
+    paid = evaluator.nfe
     search = partial(
         multisecant,
         tol=tol,

@@ -49,4 +49,6 @@ def evaluate(
             error[index] = math.hypot(*(share * root.determinant.error for share, root in shares))
             noise[index] = roots[0].noise
     cheap, cost = scores(problem, noise.view_as(problem.image), trip=trip)
-    return CandidateLikelihood(name, log_p, error, tuple(all_roots), cheap, nfe + cost)
+    return CandidateLikelihood(
+        name, log_p, error, tuple(all_roots), cheap, nfe + cost, found.reason
+    )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ..words import Reason
 from .scores import Scores
 
 
@@ -64,11 +66,13 @@ class CandidateLikelihood:
     Attributes:
         name: what the candidate is called.
         log_p: :math:`\log p(x \mid c)` in nats, ``[B]``: the sum over the noises that were found,
-            so at most the likelihood if there are more; -inf where none was found.
+            so at most the likelihood if there are more; -inf where none was found, which says
+            nothing of noises that a longer search may find: see ``reason``.
         error: its standard error, ``[B]``; 0 where determinants are exact.
         roots: the noises of each sample, the most probable one first.
         scores: cheaper scores, of the most probable noise.
         nfe: network evaluations that a sample cost, ``[B]``.
+        reason: why the search for a noise of each sample ended; :mod:`invlib.words` explains it.
     """
 
     name: str
@@ -77,6 +81,7 @@ class CandidateLikelihood:
     roots: tuple[tuple[Root, ...], ...] = field(repr=False)
     scores: Scores = field(repr=False)
     nfe: Tensor
+    reason: tuple[Reason, ...]
 
     @property
     def degree(self) -> Tensor:
@@ -143,13 +148,17 @@ class Likelihoods:
 
     @property
     def posterior(self) -> Tensor:
-        """Probabilities of the candidates if one of them it was, ``[K, B]``; NaN if none can be."""
+        """Probabilities of the candidates if one of them it was, ``[K, B]``.
+
+        One of which no noise was found has none, whatever the reason; NaN if that holds of all.
+        """
         return torch.softmax(self.log_p + self.log_prior[:, None], 0)
 
     @property
     def best(self) -> Tensor:
-        """The most probable candidate of each sample, ``[B]``."""
-        return (self.log_p + self.log_prior[:, None]).argmax(0)
+        """The most probable candidate of each sample, ``[B]``; -1 if no noise was found of any."""
+        total = self.log_p + self.log_prior[:, None]
+        return torch.where((total > -torch.inf).any(0), total.argmax(0), -1)
 
     def difference(self, first: int, second: int, sample: int = 0) -> tuple[float, float]:
         """By how many nats a candidate is likelier than another one, and the standard error.
@@ -189,18 +198,25 @@ class Likelihoods:
     def sentence(self, sample: int = 0) -> str:
         """What may be said about a sample, if one of the candidates made it."""
         found = self.log_p[:, sample].isfinite()
+        lost = without_noise(
+            (c.name, c.reason[sample])
+            for c, has in zip(self.candidates, found.tolist(), strict=True)
+            if not has
+        )
         if not found.any():
-            return "no candidate has a noise that makes these latents, as far as was searched"
+            return lost
         total = self.log_p[:, sample] + self.log_prior
         first, *others = total.argsort(descending=True).tolist()
         name, share = self.names[first], self.posterior[first, sample].item()
-        if not others or not found[others[0]]:
-            return f"{name}: no other candidate has a noise that makes these latents"
+        if not others:
+            return f"{name} has a noise that makes these latents; it is the only one"
+        if not found[others[0]]:
+            return f"{name}: {lost}"
         value, error = self.difference(first, others[0], sample)
         size = f"{value:.1f} +- {error:.1g} nats" if error else f"{value:.1f} nats"
         return (
             f"of these candidates {name}, with probability {share:.3g}: its likelihood is {size} "
-            f"above that of {self.names[others[0]]}"
+            f"above that of {self.names[others[0]]}{lost and '; ' + lost}"
         )
 
     def warning(self, sample: int = 0) -> str:
@@ -222,6 +238,17 @@ class Likelihoods:
 
 
 SCORES = ("|z|^2/D", "whiteness", "naive")
+
+
+def without_noise(searches: Iterable[tuple[str, Reason]]) -> str:
+    """That no noise was found of some candidates; empty if there are none.
+
+    Args:
+        searches: their names, and why their searches ended.
+    """
+    ends = {"converged": "converged, but the sampler misses the latents"}
+    lost = [f"{name} (search ended: {ends.get(why, why)})" for name, why in searches]
+    return f"no noise was found for {', '.join(lost)}" if lost else ""
 
 
 def standard_error(draws: Tensor) -> Tensor:

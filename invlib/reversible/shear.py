@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..denoisers import Denoiser, convert, prediction_of
+from ..denoisers import Denoiser, convert, evaluated, prediction_of
 from ..schedule import Grid
 
 
@@ -100,7 +100,7 @@ def predict_noise(denoiser: Denoiser, z: Tensor, grid: Grid, node: int) -> Tenso
     """The noise that the network sees in ``z [B, ...]`` under the label of a time point."""
     kind = prediction_of(denoiser)
     t, alpha, sigma = (v[node].to(z).expand(len(z)) for v in (grid.t, grid.alpha, grid.sigma))
-    raw = denoiser(z, t).to(z.dtype)
+    raw = evaluated(lambda x: denoiser(x, t), z).to(z.dtype)
     if raw.shape != z.shape:
         raise ValueError(f"the network returned {tuple(raw.shape)} for states {tuple(z.shape)}")
     return convert(raw, z, alpha, sigma, kind, "epsilon")
