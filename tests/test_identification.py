@@ -234,7 +234,9 @@ def test_the_call_that_made_latents_is_named_and_its_noise_found(pipe: Any) -> N
     assert found.best == Candidate("a red cat", 1.0)
     assert found.surprise is not None and found.surprise > LEVEL and found.misfit is None
     assert found.posterior == 1 and found.untried == 0 and found.evaluations > 30
-    assert "'a red cat', guidance 1, with probability 1" in found.sentence()
+    assert found.sentence() == (
+        "Nothing speaks against 'a red cat', guidance 1, which was compared exactly with no other."
+    )
     drawn = torch.randn(latents.shape, generator=torch.Generator().manual_seed(3))
     assert found.noise is not None
     assert invlib.nmse(found.noise, drawn.double()).item() < 1e-6
@@ -250,7 +252,7 @@ def test_latents_of_another_noise_are_none_of_these(pipe: Any) -> None:
     found = identify(pipe, latents, prompt="a red cat", guidance=[1.0], **asked)
     assert found.best is None and found.surprise is not None and found.surprise < 1e-6
     assert "not such as is drawn" in found.reasons[0]
-    assert found.sentence().startswith("None of these 1 candidates: its noise is not such")
+    assert found.sentence().startswith("The one candidate did not make it: its noise is not")
 
 
 def test_a_budget_leaves_candidates_over(pipe: Any) -> None:
@@ -264,12 +266,25 @@ def test_a_budget_leaves_candidates_over(pipe: Any) -> None:
         guidance_scale=1.0,
         determinant=CHEAP,
     )
-    assert 0 < found.untried < 3 and found.best is None
+    assert 0 < found.untried < 3 and found.best is None and found.ended == "budget"
     assert found.unfound == tuple((c, "budget") for c in found.candidates[:3])
     name = found.candidates[0].name
     assert f" is known to have made it: no noise was found for {name} (search ended: budget)" in (
         found.sentence()
     )
+
+
+def test_a_budget_cuts_determinants_short_and_the_answer_says_so(pipe: Any) -> None:
+    latents = latents_of(pipe, "a red cat", guidance_scale=1.0)
+    asked = {"num_inference_steps": 3, "height": 16, "width": 16, "guidance_scale": 1.0}
+    fine = Quadrature(vectors=4, tol=1e-9)
+    more = {"options": {"budget": invlib.Budget(evaluations=250), "progress": False}}
+    found = identify(pipe, latents, prompts=PROMPTS[:2], determinant=fine, **more, **asked)
+    assert found.ended == "budget" and found.evaluations < 500
+    assert len(found.finalists) + len(found.unfound) == 2
+    assert found.likelihoods is not None and found.likelihoods.candidates[0].error.item() > 1
+    assert "all ended early (budget)" in found.sentence()
+    assert identify(pipe, latents, prompts=PROMPTS[:2], determinant=CHEAP, **asked).ended is None
 
 
 @pytest.mark.parametrize("cut", [0, 1])

@@ -51,7 +51,9 @@ def identification(
 ) -> None:
     """Say which of some prompts and settings made a picture, or that none of them did.
 
-    Exit code 0 means: one of them fits. Exit code 3 means: none of these.
+    From a picture, none of them means that this model's decoder makes no such picture, or that no
+    noise of a finalist makes it; a call outside the lists is hardly noticed. Exit code 0 means:
+    nothing speaks against the best. Exit code 3 means: none of these, or all ended early.
     """
     prompts = _prompts(prompt or [], vocabulary_=vocabulary_, model=model)
     frames, notes = read_pictures(Path(picture))
@@ -76,8 +78,9 @@ def identification(
     )
     if not as_json:
         typer.echo(table(rows(found), COLUMNS))
-    show(summary(found) | {"notes": [*notes, *found.notes]}, as_json=as_json)
-    if found.best is None:
+    values = summary(found) | {"notes": [*notes, *found.notes]}
+    show({k: v for k, v in values.items() if as_json or v is not None}, as_json=as_json)
+    if found.best is None or found.ended:
         raise typer.Exit(NOT_EXACT)
 
 
@@ -116,11 +119,12 @@ def summary(found: Identification) -> dict[str, Any]:
     return {
         "answer": found.sentence(),
         "best": None if found.best is None else found.best.name,
-        "probability": found.posterior,
+        "probability": found.posterior if len(found.finalists) > 1 else None,
         "misfit": found.misfit,
         "probability_of_such_noise": found.surprise,
         "level": LEVEL,
         "looked_at": len(found.candidates),
         "left_over": found.untried,
+        "ended": found.ended,
         "evaluations": found.evaluations,
     }

@@ -14,6 +14,7 @@ from .candidates import Candidate
 
 LEVEL = 0.01  # probability of "none of these" where one of them it was, of each test
 CUT = ("budget", "interrupted", "error")  # reasons of a search that might have found a noise
+OUTSIDE = " From a picture of 8 bits a call that is not among them is hardly noticed."
 MISFIT = 3.0  # roundings; pictures that were saved as JPEG are ten and more away
 
 
@@ -38,6 +39,8 @@ class Identification:
         evaluations: network evaluations in all.
         notes: what was assumed.
         unfound: finalists of which no noise was found, and why their search ended or did not begin.
+        ended: why all ended early, so that finalists are missing or determinants are cut short
+            (their errors say so): ``budget`` or ``interrupted``; None if all was done.
     """
 
     candidates: tuple[Candidate, ...]
@@ -53,6 +56,7 @@ class Identification:
     evaluations: int
     notes: tuple[str, ...] = ()
     unfound: tuple[tuple[Candidate, Reason], ...] = ()
+    ended: Reason | None = None
 
     @property
     def best(self) -> Candidate | None:
@@ -67,19 +71,28 @@ class Identification:
         return self.likelihoods.posterior[0, 0].item()
 
     def sentence(self) -> str:
-        """What may be said, in one sentence."""
+        """What may be said, in one sentence, and what may not be, in another."""
         if self.noise is None:
             lost = ""  # it is one of the reasons
         else:
             lost = without_noise((candidate.name, why) for candidate, why in self.unfound)
-        rest = f"; {lost}." if lost else "."
+        early = f"all ended early ({self.ended}), before it was compared as well as can be"
+        rest = "; ".join([part for part in (lost, early if self.ended else "") if part])
+        rest = f"; {rest}." if rest else "."
+        one = len(self.candidates) == 1
         if self.reasons:
             cut = self.noise is None and any(why in CUT for _, why in self.unfound)
-            head = f"None of these {len(self.candidates)} candidates"
-            known = " is known to have made it" if cut else ""
-            return f"{head}{known}: {'; '.join(self.reasons)}{rest}"
-        return (
-            f"Of these {len(self.candidates)} candidates {self.finalists[0].name}, with "
-            f"probability {self.posterior:.3g} among the {len(self.finalists)} finalists if it is "
-            f"one of them{rest}"
-        )
+            who = "The one candidate" if one else f"None of these {len(self.candidates)} candidates"
+            did = ("is not known" if one else "is known") + " to have made it" if cut else ""
+            did = did or ("did not make it" if one else "made it")
+            return f"{who} {did}: {'; '.join(self.reasons)}{rest}"
+        name = self.finalists[0].name
+        if len(self.finalists) > 1:
+            said = (
+                f"Of these {len(self.candidates)} candidates {name}, with probability "
+                f"{self.posterior:.3g} among the {len(self.finalists)} finalists if it is one of "
+                "them"
+            )
+        else:
+            said = f"Nothing speaks against {name}, which was compared exactly with no other"
+        return said + rest + (OUTSIDE if self.surprise is None else "")

@@ -104,8 +104,10 @@ def identify(
         ranked = _ranked(seen)
         count = max(finalists, len({sampler_of(c) for c in seen}))
         found = look.likelihoods(ranked[:count], determinant or DETERMINANT)
+        ended = stopped()
     total = math.prod(len(values) for values in axes.values())
-    return _result(target, ranked, [seen[c] for c in ranked], found, look.left, (total, look.spent))
+    rough, counts = [seen[c] for c in ranked], (total, look.spent)
+    return replace(_result(target, ranked, rough, found, look.left, counts), ended=ended)
 
 
 def _looked_at(
