@@ -141,6 +141,7 @@ def test_from_picture_to_noise_to_picture(made: Made, tmp_path: Path) -> None:
     result = run("certify", file, "--picture", made.picture, "--json")
     assert result.exit_code == 3
     assert json.loads(result.stdout)["values_reproduced"] == pytest.approx(share)
+    assert json.loads(result.stdout)["latents_when_inverted"] == ["exact"]
 
     noise = load_noise(file)
     assert noise.scheduler == "DDIMScheduler"

@@ -161,7 +161,7 @@ def find_seed(
 
 
 def _log_chance(score: Tensor, count: int) -> Tensor:
-    """Logarithm of the bound on the probability that the best of ``count`` wrong seeds scores so."""
+    """Logarithm of the bound on the chance that the best of ``count`` wrong seeds scores so."""
     return math.log(count) + torch.special.log_ndtr(-score)
 
 
