@@ -60,8 +60,8 @@ class NoiseFile:
         kind: how the noise gets into the pipeline; see
             :class:`~invlib.pipelines.entrance.Entrance`.
         number: which of the random tensors that the pipeline draws the noise is.
-        verdict: of the certificate, about the latents, one per sample: per image, or one for a batch whose rows
-            depend on each other; empty if there was none.
+        verdict: of the certificate of the latents, one per sample: per image, or one for a batch
+            whose rows depend on each other; empty if there was none.
         round_trip_db: round-trip NMSE of each sample in dB; empty if there was no certificate.
         pictures: fingerprint of each picture that was inverted; see
             :func:`~invlib.pipelines.comparison.fingerprint`.
