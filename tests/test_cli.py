@@ -110,6 +110,7 @@ def test_models_are_listed() -> None:
     values = json.loads(run("models", "--json").stdout)
     assert values["portraits-pixel"]["hash"] == verify("portraits-pixel")
     assert values["portraits"]["megabytes"] > 1
+    assert "--scheduler DDIMScheduler" in values["portraits-pixel"]["makes"]  # its own is random
     assert "turtleneck" in run("models", "--words").stdout.split()
 
 
