@@ -64,8 +64,8 @@ class NoiseFile:
         kind: how the noise gets into the pipeline; see
             :class:`~invlib.pipelines.entrance.Entrance`.
         number: which of the random tensors that the pipeline draws the noise is.
-        verdict: of the certificate, one per sample: per image, or one for a batch whose rows
-            depend on each other; empty if there was none.
+        verdict: of the certificate of the latents, one per sample: per image, or one for a batch
+            whose rows depend on each other; empty if there was none.
         round_trip_db: round-trip NMSE of each sample in dB; empty if there was no certificate.
         pictures: fingerprint of each picture that was inverted; see
             :func:`~invlib.pipelines.comparison.fingerprint`.
@@ -101,7 +101,7 @@ class NoiseFile:
 
     def __str__(self) -> str:
         count, shape = len(self.latents), tuple(self.latents.shape)
-        said = f", {', '.join(self.verdict)} when it was inverted" if self.verdict else ""
+        said = f", latents {', '.join(self.verdict)} when inverted" if self.verdict else ""
         return (
             f"{count} noise{'s' * (count > 1)} {shape} of a {self.pipeline} ({self.model}, "
             f"{self.scheduler}){said}"

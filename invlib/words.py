@@ -95,7 +95,8 @@ VERDICTS: dict[Verdict, Word] = {
     ),
     "failed": Word(
         "the error of the round trip (NMSE) is 0.1 or more, or not finite",
-        "check that this very call made the image; a wrong prompt or scheduler looks like this",
+        "look up the reason above; a wrong prompt or scheduler alone seldom looks like this, for "
+        "with those, too, most images are inverted exactly",
     ),
 }
 

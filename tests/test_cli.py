@@ -110,6 +110,7 @@ def test_models_are_listed() -> None:
     values = json.loads(run("models", "--json").stdout)
     assert values["portraits-pixel"]["hash"] == verify("portraits-pixel")
     assert values["portraits"]["megabytes"] > 1
+    assert "--scheduler DDIMScheduler" in values["portraits-pixel"]["makes"]  # its own is random
     assert "turtleneck" in run("models", "--words").stdout.split()
 
 
@@ -143,6 +144,7 @@ def test_from_picture_to_noise_to_picture(made: Made, tmp_path: Path) -> None:
     result = run("certify", file, "--picture", made.picture, "--json")
     assert result.exit_code == 3
     assert json.loads(result.stdout)["values_reproduced"] == pytest.approx(share)
+    assert json.loads(result.stdout)["latents_when_inverted"] == ["exact"]
 
     noise = load_noise(file)
     assert noise.scheduler == "DDIMScheduler"

@@ -10,11 +10,12 @@ import torch
 import typer
 
 from invlib.rehearsal import __main__ as command
-from invlib.rehearsal import agreement, forecast
+from invlib.rehearsal import agreement, costs_time, forecast
 from invlib.rehearsal.forecast import PROFILES, Profile, many, one_after_another, speeds
 from invlib.rehearsal.formulas import reading
 from invlib.rehearsal.full_size import FULL_SIZE
 from invlib.rehearsal.live import peak_bytes
+from invlib.rehearsal.units import time
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,6 +51,18 @@ def test_every_profile_has_a_line_and_nothing_is_made_up(files: dict) -> None:
     files = {**files, "rehearsal": {"rows": [gpu_row(files)]}}
     page = forecast.markdown(*files.values())
     assert "a GPU of mine" in page and page.count("| not measured |") == len(PROFILES) - 1
+
+
+def test_hours_on_the_cpu_are_those_of_the_seconds_on_the_same_page(files: dict) -> None:
+    """A network's own measured seconds, whatever a rehearsal said; else the rate of all."""
+    lines = forecast.markdown(*files.values()).splitlines()[2:]
+    for (name, profile), line in zip(PROFILES.items(), lines, strict=True):
+        bench = files[profile.bench]
+        found = forecast.forecast(profile, files["costs"], bench)
+        row = costs_time.row_seconds(files["costs"], profile.arch)
+        hours = time(100 * found.evaluations * found.rows * row)
+        assert line.startswith(f"| {name} |") and f"| {hours} |" in " ".join(line.split())
+    assert "sd21" in files["costs"]["measured"] and files["rehearsal"]["rows"][0]["arch"] == "sd21"
 
 
 def gpu_row(files: dict) -> dict:

@@ -298,7 +298,7 @@ def test_algorithm1_with_other_finders(finder: Any) -> None:
 def test_stepwise_methods_refuse_solvers_with_a_memory() -> None:
     solver = dpm_solver_pp_2m(SCHEDULE.grid(10))
     for method in (algorithm1, stepwise):
-        with pytest.raises(ValueError, match=r"\(2M\)-10 uses older .* whole_trajectory"):
+        with pytest.raises(ValueError, match=r"\(2M\)-10 uses older .* or exact$"):
             method(twelve(), randn(2, DIM), solver)
 
 

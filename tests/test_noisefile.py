@@ -125,7 +125,7 @@ def test_an_inversion_is_described(tmp_path: Path, model: Model) -> None:
     path = tmp_path / "noise.safetensors"
     save_noise(path, result, model)
     noise = load_noise(path)
-    assert noise.verdict == ("exact",)
+    assert noise.verdict == ("exact",) and "latents exact when inverted" in str(noise)
     assert noise.round_trip_db == pytest.approx((-130,))
     assert (noise.notes, noise.pictures) == (("a note",), ("f00",))
     assert (noise.scheduler, noise.dtype) == ("DPMSolverMultistepScheduler", "float32")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from invlib.reproduce.book import readme_picture
 
 README = (ROOT / "README.md").read_text()
 COMMAND_LINE = (ROOT / "book/reference/command_line.md").read_text()
+WRITING = ("-o", "--noise", "--overlay", "--errors", ">")
 PAGES = {
     path: (ROOT / path).read_text()
     for path in (
@@ -93,6 +96,55 @@ def all_commands(command: Any) -> list[Any]:
     """It and those inside it."""
     inner = getattr(command, "commands", {}).values()
     return [command, *(found for each in inner for found in all_commands(each))]
+
+
+def named(command: Any, path: str = "") -> dict[str, Any]:
+    """The commands by what is typed for them."""
+    inner = getattr(command, "commands", {})
+    if not inner:
+        return {path: command}
+    found = [named(each, f"{path} {name}".strip()) for name, each in inner.items()]
+    return {name: each for part in found for name, each in part.items()}
+
+
+def test_the_page_says_of_every_command_what_its_exit_codes_mean() -> None:
+    """And of no command that it ends with 3 where its file has no such end."""
+    [table] = re.findall(r"^\| command \| 0 \| 3 \|\n.*\n((?:\|.*\n)+)", COMMAND_LINE, re.MULTILINE)
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
+    told = {name: row for row in cells for name in re.findall(r"`([^`]+)`", row[0])}
+    commands = named(get_command(app))
+    assert sorted(told) == sorted(commands) and all(row[1] for row in cells)
+    for name, command in commands.items():
+        if re.search(r"code 3 means|; 3: ", " ".join((command.help or "").split())):
+            assert told[name][2], name
+        if told[name][2]:
+            assert hasattr(inspect.getmodule(inspect.unwrap(command.callback)), "NOT_EXACT"), name
+
+
+def test_the_page_can_be_typed_in_order() -> None:
+    """No file is written twice, and none is read before it is written."""
+    written = {"call.json", "photo.png", "keys.json"}
+    for words in shell(COMMAND_LINE):
+        files = [word for word in words if re.search(r"\.(png|json|safetensors)$", word)]
+        outputs = [b for a, b in pairwise(words) if a in WRITING]
+        assert [file for file in files if file not in {*outputs, *written}] == []
+        assert [file for file in outputs if file in written] in ([], ["photo.png"], ["keys.json"])
+        written |= {*outputs}
+    assert {"photo.safetensors", "sad-again.png", "blue.png"} <= written
+
+
+def test_the_page_tells_of_every_command_and_what_edit_lacks() -> None:
+    commands = named(get_command(app))
+    assert [n for n in commands if not re.search(rf"(^|`)invlib {n}\b", COMMAND_LINE, re.M)] == []
+    options = {
+        name: {option for parameter in commands[name].params for option in parameter.opts}
+        for name in ("invert", "edit")
+    }
+    [sentence] = re.findall(r"it lacks (.*?)\.$", COMMAND_LINE, re.MULTILINE)
+    lacking = options["invert"] - options["edit"]
+    assert {*re.findall(r"`(--[a-z-]+)`", sentence)} == lacking
+    asked = {n: {option for p in each.params for option in p.opts} for n, each in commands.items()}
+    assert [name for name, options in asked.items() if "--json" not in options] == ["figures"]
 
 
 def test_options_that_the_page_explains_exist() -> None:

@@ -39,6 +39,9 @@ def run(*command: object, folder: Path = ROOT) -> str:
 def test_the_version_is_the_same_everywhere() -> None:
     record = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert invlib.__version__ == PROJECT["version"] == record["version"]
+    [step] = re.findall(r"Set the version in (.*);", (ROOT / "RELEASING.md").read_text())
+    for name in re.findall(r"`([^`]+)`", step):
+        assert invlib.__version__ in (ROOT / name).read_text(), f"{name} names no version"
 
 
 @pytest.mark.parametrize("extra", ["", *PROJECT["optional-dependencies"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -239,3 +240,14 @@ def test_what_does_not_fit_is_refused(given: dict[str, object], message: str) ->
     call = {"noise": torch.ones(1, 64), "seeds": range(3)} | given
     with pytest.raises(ValueError, match=message):
         find_seed(**call)  # type: ignore[arg-type]
+
+
+def test_the_chance_of_a_high_score_is_not_zero_and_is_that_of_the_sentence() -> None:
+    """Of all places of a draw, too: each of them is one more that might score as much."""
+    noise = mixed(drawn(17, 2, 4, 8, 8), 0.7)[1:]
+    found = find_seed(noise, range(40), shape=(2, 4, 8, 8))
+    assert found.score > 9 and 0 < found.chance < 1e-6
+    [power] = re.findall(r"probability 1e(-\d+)", found.sentence())
+    assert int(power) == math.floor(math.log10(found.chance.item()))
+    log_tail = torch.special.log_ndtr(-found.score)
+    assert found.chance.log().item() == pytest.approx(math.log(2 * 40) + log_tail.item())

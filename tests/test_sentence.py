@@ -49,6 +49,7 @@ def found(
     ended: str = "budget",
     flags: str = "",
     dtype: torch.dtype = torch.float32,
+    method: str = "naive",
 ) -> Any:
     """A result of one picture."""
     one = torch.ones(1, dtype=torch.float64)
@@ -66,7 +67,7 @@ def found(
         certificate=proof if said else None,
         picture=None if made is None else compare(PIXELS, made),
         decoding=decoding if decoder else None,
-        inversion=SimpleNamespace(noise=torch.zeros(1, 4, 2, 2), reason=(reason,)),
+        inversion=SimpleNamespace(noise=torch.zeros(1, 4, 2, 2), reason=(reason,), method=method),
         latents=torch.zeros(1, 4, 2, 2, dtype=dtype),
     )
 
@@ -113,6 +114,25 @@ def test_the_sentence_is_one_line_and_ends_with_what_to_do() -> None:
 def test_what_to_do_next(changes: dict[str, Any], advice: str) -> None:
     said = to_do(found(**changes), 0)
     assert advice in said if advice else said == ""
+
+
+@pytest.mark.parametrize("reason", get_args(words.Reason))
+def test_nobody_is_told_to_use_the_method_that_was_used(reason: Any) -> None:
+    for names in (PYTHON, COMMAND_LINE):
+        said = to_do(found(said="approximate", reason=reason, method="exact"), 0, names)
+        assert said and "{" not in said
+        assert names["method"] not in said or reason == "explicit"
+
+
+@pytest.mark.parametrize("said", ["approximate", "failed"])
+def test_pixels_that_come_back_in_every_value_are_not_exact_and_need_nothing(said: str) -> None:
+    """The 8-bit pixels of a model without a decoder: the target was the centres of the rounding."""
+    whole = found(said=said, reason="stalled", method="exact", decoder="")
+    text = sentence(whole, 0)
+    assert "all of the 144 values of the picture come back: the pixels asked for are the" in text
+    assert "next:" not in text and to_do(whole, 0) == ""
+    part = found(said=said, reason="stalled", method="exact", decoder="", made=changed(1))
+    assert "centres" not in sentence(part, 0) and "this very call" in to_do(part, 0)
 
 
 def test_every_reason_has_something_to_do_and_the_options_exist() -> None:

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import doctest
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -13,9 +14,11 @@ from typing import get_args
 import pytest
 from chapters import ROOT
 
+import invlib
 from invlib import words
 from invlib.certificate import Certificate
 from invlib.inverters import METHODS
+from invlib.pipelines.options import OPTIONS
 from invlib.reproduce.book import words_page
 
 HOLDERS = ("reason", "why", "reasons", "done")  # names under which code keeps reasons
@@ -158,6 +161,18 @@ def test_the_examples_of_the_card_are_true() -> None:
 def test_filling_the_page_needs_all_its_marks(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no place for verdicts"):
         words_page.filled("<!-- reasons -->\n<!-- /reasons -->", ["reasons", "verdicts"])
+
+
+def test_options_that_invert_does_not_take_are_said_to_be_those_of_pipelines() -> None:
+    text = (ROOT / words_page.PAGE).read_text()
+    explained = re.findall(r"^`(\w+)=.*\n((?:[: ] .*\n)+)", text, re.MULTILINE)
+    taken = inspect.signature(invlib.invert).parameters
+    assert {"max_batch", "decoder", "save", "others"} <= {name for name, _ in explained}
+    for name, said in explained:
+        assert name in OPTIONS
+        assert name in taken or "pipelines" in said or "`invert_image` alone" in said, name
+        if given := re.search(rf"partial\(invlib\.(\w+), {name}=", said):
+            assert name in inspect.signature(getattr(invlib, given[1])).parameters
 
 
 def test_the_page_names_every_method() -> None:

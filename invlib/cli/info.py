@@ -18,7 +18,7 @@ from .report import show, table
 
 ABOUT = {
     "portraits": "a prompt to 64 x 64 portraits, by latents of 16 x 16",
-    "portraits-pixel": "unconditional portraits of 32 x 32 pixels",
+    "portraits-pixel": "portraits of 32 x 32 pixels, no prompt; with --scheduler DDIMScheduler",
 }
 PROFILE = choices(PROFILES)
 COLUMNS = ["batch", "sampling", "whole_trajectory", "stepwise", "jvp_cost", "peak_gb", "seconds"]

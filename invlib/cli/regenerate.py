@@ -115,7 +115,7 @@ def _free_names(output: Path, count: int, *, force: bool) -> list[Path]:
 
 def _facts(stored: NoiseFile) -> dict[str, Any]:
     return {
-        "verdict_when_inverted": list(stored.verdict) or ["none"],
+        "latents_when_inverted": list(stored.verdict) or ["none"],
         "model": f"{stored.model} {stored.model_hash[:12]}",
         "scheduler": stored.scheduler,
         "call": described(stored.call),

@@ -104,7 +104,7 @@ def by_steps(
     if not solver.order_one:
         raise ValueError(
             f"{solver.name} uses older network outputs, so it cannot be inverted step by step; "
-            "use algorithm2 (approximate) or whole_trajectory (exact)"
+            "use algorithm2 (approximate) or exact"
         )
     evaluator, image = Evaluator.start(denoiser, image, solver, max_batch=max_batch)
     rows = torch.arange(len(image), device=image.device)

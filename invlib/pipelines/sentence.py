@@ -41,9 +41,9 @@ COMMAND_LINE: Mapping[str, str] = {
 }
 CALL = "check that this very call made the picture (prompt, guidance scale, steps, scheduler)"
 NEXT: Mapping[Reason, str] = {
-    "converged": "use {method}, or {double} if it was that",
-    "stalled": f"{CALL}, and use {{method}} if it was not that",
-    "diverged": f"{CALL}, and use {{method}} if it was not that",
+    "converged": "use {method}",
+    "stalled": f"{CALL}, and use {{method}}",
+    "diverged": f"{CALL}, and use {{method}}",
     "budget": "give it more ({budget})",
     "interrupted": "let it run on, with {budget} if it must end",
     "round-off": "use {double}",
@@ -51,7 +51,9 @@ NEXT: Mapping[Reason, str] = {
     "explicit": "use {method}",
     "nan": "use {single}",
 }
+AFTER_EXACT: Mapping[Reason, str] = {"converged": "use {double}", "stalled": CALL, "diverged": CALL}
 ENDS: tuple[Reason, ...] = ("nan", "interrupted")  # of a decoder's search, whatever came after
+CENTRES = "the pixels asked for are the centres of the rounding, which this sampler need not reach"
 PART = "exact for the latents, not for the picture"
 LARGEST = 2**28  # numbers in the Jacobian of a decoder that ``active_set`` takes
 
@@ -113,11 +115,25 @@ def _latents(result: ImageInversion, row: int) -> str:
             return f"the noise does not make the {what} again ({trip:.0f} dB)"
 
 
+def _in_every_value_but_not_exact(result: ImageInversion, row: int) -> bool:
+    """Whether the pixels of a picture miss the centres of its rounding, and not the picture."""
+    seen, proof = result.picture, result.certificate
+    if (
+        proof is None
+        or proof.verdict[row] == "exact"
+        or seen is None
+        or result.decoding is not None
+    ):
+        return False
+    return not seen.reason and bool((seen.equal[rows_of(result, row)] == 1).all())
+
+
 def _picture(result: ImageInversion, row: int) -> str:
     seen, decoding = result.picture, result.decoding
     if seen is not None and not seen.reason:
         rows = [*range(len(seen))[rows_of(result, row)]]
-        return f"{seen.said(*rows)} of the picture come back{seen.off(*rows)}"
+        centres = f": {CENTRES}" if _in_every_value_but_not_exact(result, row) else ""
+        return f"{seen.said(*rows)} of the picture come back{seen.off(*rows)}{centres}"
     if decoding is None:
         return ""
     share = decoding.inside if len(result.inversion.noise) == 1 else decoding.inside[row : row + 1]
@@ -142,7 +158,10 @@ def to_do(result: ImageInversion, row: int, names: Mapping[str, str] = PYTHON) -
         half = result.latents.dtype in (torch.float16, torch.bfloat16)
         if half and why in ("converged", "round-off"):
             return NEXT["nan"].format(**names)
-        return "" if proof is None and why == "converged" else NEXT[why].format(**names)
+        if _in_every_value_but_not_exact(result, row) or (proof is None and why == "converged"):
+            return ""
+        after = AFTER_EXACT if result.inversion.method == "exact" else {}
+        return after.get(why, NEXT[why]).format(**names)
     if verdict(result, row) == PART:
         return _for_the_picture(result, row, names)
     if proof.flags[row].startswith("the noise is not Gaussian"):

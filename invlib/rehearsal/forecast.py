@@ -1,8 +1,9 @@
 """Hours and memory of every profile, before anything starts: ``python -m invlib.rehearsal``.
 
 Evaluations are those of the embedded model in ``results/bench.json`` and ``results/flow.json``, a
-step; what one takes on a machine is what was measured there, or, on a CPU, its operations by the
-rate of those that were. Where neither is known the table says so.
+step; what one takes on a GPU is what was measured there, and on a CPU what ``results/costs.json``
+has of the network, else a rehearsal, else its operations by the rate of those that were. Where
+neither is known the table says so.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from ..markdown import table
 from ..measured import results
 from .costs_time import Values, rate
 from .formulas import inversion_bytes, pairs_at_most, reading
-from .units import NOT, size, time
+from .units import COMPUTED, NOT, size, time
 
 WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
 PROMPTS = 100
+PAIRS = f"fewest to most pairs, {COMPUTED}"
 MANY = (1, 8, 64)  # GPUs
 PAPER = 0.06  # seconds of an evaluation of SD 2.1 on a GPU, as the paper's run times imply
 
@@ -177,7 +179,7 @@ def markdown(bench: Values, flow: Values, costs: Values, rehearsal: Values) -> s
     lines = []
     for name, profile in PROFILES.items():
         found = forecast(profile, costs, files[profile.bench])
-        cpu = known.get((profile.arch, "CPU", "float32"), rate(costs))
+        cpu = _on_cpu(costs, known, profile.arch)
         times = [found.seconds(cpu), *(_on(found, known, profile, gpu) for gpu in gpus)]
         call = f"{profile.scheduler}-{found.steps}, CFG {found.guidance:g}"
         cells = [time(PROMPTS * t) if t is not None else NOT for t in times]
@@ -186,9 +188,20 @@ def markdown(bench: Values, flow: Values, costs: Values, rehearsal: Values) -> s
         room = " to ".join(map(size, found.bytes))
         sizes = [f"{found.evaluations:.0f}, as {found.stand_in}", room]
         lines.append([name, title, call, *sizes, *cells, *none])
-    head = ["profile", "network", "call", "evaluations a picture", "memory, fewest to most pairs"]
+    head = ["profile", "network", "call", "evaluations a picture, as counted", f"memory, {PAIRS}"]
     hours = [f"{PROMPTS} on one CPU thread, float32", *(gpus or ["on a GPU"])]
-    return table([*head, *hours], lines)
+    return table([*head, *(f"{head}, {COMPUTED}" for head in hours)], lines)
+
+
+def _on_cpu(costs: Values, known: Mapping[tuple[str, str, str], float], arch: str) -> float:
+    """Operations a second of a network on the CPU: its own as on the page, else measured, else all.
+
+    A row of the network that ``results/costs.json`` has counts before a rehearsal, so that one page
+    has one time of it.
+    """
+    if arch in costs["measured"]:
+        return rate(costs, [arch])
+    return known.get((arch, "CPU", "float32"), rate(costs))
 
 
 def _on(found: Forecast, known: Mapping, profile: Profile, device: str) -> float | None:

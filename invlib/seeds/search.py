@@ -41,6 +41,7 @@ class SeedSearch:
         chance: bound on the probability that the best of as many wrong seeds scores as much,
             ``[B]``.
         tried: number of seeds that were tried.
+        places: noises of a draw that each seed was compared at; M is ``tried * places``.
         finalists: seeds whose whole noise was drawn.
         values: how many values of every noise the first look has drawn.
         generator: name of the generator.
@@ -55,6 +56,7 @@ class SeedSearch:
     correlation: Tensor
     chance: Tensor
     tried: int
+    places: int
     finalists: int
     values: int
     generator: str
@@ -73,7 +75,7 @@ class SeedSearch:
         if self.seed[index] is None:
             return f"No seed {tried} is the source of this noise: the best could be chance."
         place = f" as picture {self.position[index] + 1} of its draw" if any(self.position) else ""
-        power = (torch.special.log_ndtr(-self.score[index]) + math.log(self.tried)) / math.log(10)
+        power = _log_chance(self.score[index], self.tried * self.places) / math.log(10)
         return (
             f"Seed {self.seed[index]} {tried} made this noise{place}: correlation "
             f"{self.correlation[index]:.3f}, {score:.1f} standard deviations; the best of as many "
@@ -153,7 +155,7 @@ def find_seed(
                 bar.draw("seeds", f"{tried} tried", tried / len(seeds))
             if seconds is not None and monotonic() - began >= seconds:
                 break
-    chance = tried * draw.places * torch.special.ndtr(-best.score)
+    chance = _log_chance(best.score, tried * draw.places).exp()
     return SeedSearch(
         seed=tuple(s if c < CHANCE else None for s, c in zip(best.seed, chance, strict=True)),
         best=tuple(best.seed),
@@ -162,11 +164,17 @@ def find_seed(
         correlation=draw.correlation(best),
         chance=chance.clamp(max=1),
         tried=tried,
+        places=draw.places,
         finalists=finalists,
         values=plan.values,
         generator=generator if isinstance(generator, str) else "a generator of your own",
         packed=noise.ndim == 3 and shape is None,
     )
+
+
+def _log_chance(score: Tensor, count: int) -> Tensor:
+    """Logarithm of the bound on the chance that the best of ``count`` wrong seeds scores so."""
+    return math.log(count) + torch.special.log_ndtr(-score)
 
 
 def _checked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from invlib.reproduce.engine import store, work
 from invlib.reproduce.engine.reached import code_of
 from invlib.reproduce.figures.figure1 import cells as figure1
 from invlib.reproduce.tables import flow
+from invlib.reproduce.tables.registry import TABLES
 
 RESULTS = ROOT / "results"
+LATER = {"coverage"}  # what `make coverage` writes, which is not stored
+FIGS = " ".join(f"`fig{n}`" for n in range(1, 7))
 
 
 def test_no_stored_result_is_stale_unless_it_says_so() -> None:
@@ -38,6 +42,31 @@ def test_every_results_file_is_checked_or_says_why_not() -> None:
     others = {"costs", "decoder_memory", "determinants", "models", "peak", "pipelines", "rehearsal"}
     others |= {"torture", "mutants", "agreement"}  # each line has its commit; costs of full size
     assert files - {*stale.sources(), "coverage"} == others
+
+
+def listed(page: str) -> list[list[str]]:
+    """The results that the page names, table by table."""
+    tables = re.findall(r"^\| results \| made by \|\n.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    rows = [[row.split("|")[1] for row in text.splitlines()] for text in tables]
+    return [re.findall(r"`(\w+)`", re.sub("`fig1` to `fig6`", FIGS, " ".join(r))) for r in rows]
+
+
+def test_the_page_lists_every_results_file_and_what_it_lacks() -> None:
+    page = (ROOT / "book/appendix/reproduce.md").read_text()
+    checked, others = listed(page)
+    assert sorted(checked) == sorted(stale.sources())
+    assert sorted({*checked, *others}) == sorted({f.stem for f in RESULTS.glob("*.json")} | LATER)
+    [long] = re.findall(r"^\| (.*) \| `python -m invlib.reproduce.tables` \|", page, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", long) == [*TABLES]
+    values = {file.stem: json.loads(file.read_text()) for file in RESULTS.glob("*.json")}
+    for field, name, sentence in (
+        ("code", "reproduce", r"Each file in `results/` but (.*?) has a field `code`"),
+        ("versions", "environment", r"those that depend on it the device; (.*?) have neither"),
+    ):
+        text = " ".join((ROOT / f"book/appendix/{name}.md").read_text().split())
+        [without] = re.findall(sentence, text)
+        lacking = {name for name, found in values.items() if field not in found}
+        assert {*re.findall(r"`(\w+)`", without)} == lacking | LATER
 
 
 def test_a_missing_or_an_older_file_is_noticed(tmp_path: Path) -> None:
