@@ -49,7 +49,15 @@ def at_work(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_the_five_jobs_are_there_and_short() -> None:
     jobs = " ".join({script.job for script in SCRIPTS})
-    for words in ("three keys", "JPEG", "unmarked", "hair colour", "Save, reload, compare"):
+    for words in (
+        "three keys",
+        "JPEG",
+        "unmarked",
+        "hair colour",
+        "Save, reload, compare",
+        "seed",
+        "prompt or",
+    ):
         assert words in jobs
     assert [s.job for s in SCRIPTS if len(s.text.strip().splitlines()) > LINES] == []
     assert all(script.printed for script in SCRIPTS)
