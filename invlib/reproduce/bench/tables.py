@@ -23,7 +23,7 @@ def setting(values: dict[str, Any]) -> str:
     fresh, count = values.get("fresh", len(values["rows"])), len(values["rows"])
     code = f" {fresh} of {count} rows are of the present code." if fresh < count else ""
     return (
-        f"{_images(values['images']).capitalize()} a cell ({values['device']}, "
+        f"{_cell_size(rows).capitalize()} a cell ({values['device']}, "
         f"{minutes:.0f} minutes of processor time for all inversions together), {_images(few)} for "
         f"the costly {', '.join(METHODS[name].label for name in COSTLY)}; ours was measured in "
         f"{known} of {len(CASES)} cells. A cell that is missing is shown as not measured.{code}"
@@ -161,7 +161,7 @@ def tables(values: dict[str, Any], model: str, sampler: str) -> str:
 def markdown(values: dict[str, Any]) -> str:
     """The short table of the README: ours and the best of the others, cell by cell."""
     caption = (
-        f"{_images(values['images']).capitalize()} a cell. *Best other*: the smallest image error,"
+        f"{_cell_size(values['rows']).capitalize()} a cell. *Best other*: the smallest image error,"
         " then the fewest evaluations."
     )
     numbers = ("image", "exact", "evaluations")
@@ -202,6 +202,12 @@ def _cells(row: Row | None, count: int) -> list[str]:
         f"{row['exact']:.0%}",
         f"{row['failed']:.0%}",
     ]
+
+
+def _cell_size(rows: Sequence[Row]) -> str:
+    """How many images the rows have that are not of costly methods."""
+    counts = sorted({r["images"] for r in rows if r["images"] and r["method"] not in COSTLY})
+    return " or ".join([*map(str, counts[:-1]), _images(counts[-1] if counts else 0)])
 
 
 def _images(count: int) -> str:

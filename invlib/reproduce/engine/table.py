@@ -124,5 +124,6 @@ class Table:
         values = json.loads(output.read_text())
         found: dict[Place, Rows] = {}
         for row in values["rows"]:
-            found.setdefault(tuple(row.get("cell", ("", 0.0))), []).append(row)
+            named = row.get("cell", (row.get("sampler"), row.get("guidance")))  # or of older code
+            found.setdefault(tuple(named), []).append(row)
         return found, max(prompts, values["prompts"])

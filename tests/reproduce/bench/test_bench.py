@@ -427,11 +427,11 @@ def test_the_page_shows_the_stored_results() -> None:
 
 def test_stored_rows_have_the_schema() -> None:
     values = json.loads((ROOT / "results" / "bench.json").read_text())
-    wanted = set(row("naive", 1, 1.0))
-    if "bench" in earlier(ROOT):
-        wanted -= {"nfe_worst", "ratio"}
+    now = {*row("naive", 1, 1.0), "code"}
+    assert values["fresh"] == sum(set(found) == now for found in values["rows"])
     for found in values["rows"]:
-        assert set(found) == wanted
+        old = "bench" in earlier(ROOT) and "code" not in found
+        assert set(found) == now - {"nfe_worst", "ratio", "code"} if old else set(found) == now
         assert found["sampler"] in ALL[found["model"]] and found["method"] in METHODS
         assert 0 <= found["images"] <= values["images"]
         assert found["images"] or found["note"]
