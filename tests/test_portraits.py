@@ -67,7 +67,7 @@ def test_the_pictures_that_come_along_are_those_of_chapter_13_as_drawn() -> None
         dataclasses.replace(second, garment_color="blue"),
     )
     pair = counterfactuals([caption(first), caption(second)], [caption(p) for p in changes])
-    people = (*pair.portraits, *pair.edited)
+    people = (first, changes[0], *pair.portraits, *pair.edited)
     for person in people:
         assert (shipped(person, 64) == drawn(person)).all()
     assert len([*FOLDER.iterdir()]) == len(people)
