@@ -17,6 +17,8 @@ from chapters import CHAPTERS, ROOT
 from widget_states import widget_models
 
 import invlib
+import invlib.editing
+import invlib.identification
 import invlib.flow
 import invlib.reversible
 import invlib.watermark
