@@ -18,8 +18,8 @@ from widget_states import widget_models
 
 import invlib
 import invlib.editing
-import invlib.identification
 import invlib.flow
+import invlib.identification
 import invlib.reversible
 import invlib.watermark
 from invlib.portraits import render
