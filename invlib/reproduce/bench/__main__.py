@@ -18,7 +18,7 @@ from ..engine.runner import processes, run
 from ..engine.stamps import filled_up, made_of, read_rows
 from ..engine.store import write_json
 from ..engine.table import DEVICE, GUIDANCE
-from .cells import IMAGES, by_place, places, rows
+from .cells import IMAGES, all_cells, by_place, places, rows
 from .methods import METHODS
 
 PAGE, README = Path("book/reference/bench.ipynb"), Path("README.md")
@@ -55,7 +55,7 @@ def main(
         if not fresh:
             sys.exit(f"nothing is stored for the present code; {output} stays as it is")
         values = {"table": "bench", "images": images, "device": DEVICE, "fresh": fresh}
-        cells = [cell for parts in work.values() for cell in parts] if fresh == len(found) else []
+        cells = all_cells(images) if fresh == len(found) else []
         write_json(output, {**values, "rows": found}, [cell.config for cell in cells])
         print(f"wrote {output}: {fresh} of {len(work)} rows are of the present code")
     if pages:
