@@ -66,12 +66,14 @@ lowest: $(LOWEST)/.installed ## test the library with the lowest versions that p
 
 notebooks: $(STAMP) ## run the chapters and compare every output with the stored one
 ifneq ($(NOTEBOOKS),)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --nbval --nbval-current-env $(NOTEBOOKS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -p invlib.reproduce.book.compared \
+	  --nbval --nbval-current-env $(NOTEBOOKS)
 else
 	@echo "no chapters in book/ yet"
 endif
 
-# Outputs come from the cache that the first line fills; all else is made anew, and must be new.
+# Outputs come from the cache, which `make notebooks` and the second line fill; all else is made
+# anew, and must be new.
 book: $(STAMP) ## build the book in _build/html with warnings as errors
 	$(BIN)/python -m invlib.reproduce.book.web
 	$(BIN)/python -m invlib.reproduce.book
@@ -89,7 +91,7 @@ offline: book ## the book as a zip file that opens from a disk
 	$(BIN)/python -m invlib.reproduce.book.offline
 
 rehearsal: $(STAMP) ## rehearse the full-size profiles to their end, on random weights from loopback
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/rehearsal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/rehearsal
 
 pdf: book ## the pages as PDF files, printed by Chromium
 	$(BIN)/python -m invlib.reproduce.book.pdf
@@ -99,7 +101,7 @@ $(BROWSER): $(STAMP)
 	@touch $@
 
 browser: $(BROWSER) ## look at every page of the built book, from a server and from a disk
-	$(BIN)/python -m pytest -q tests/browser
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/browser
 
 chromium: $(BROWSER) ## install the Chromium that `make browser` looks with; needs root
 	$(BIN)/python -m playwright install --with-deps chromium

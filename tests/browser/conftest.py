@@ -7,9 +7,11 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from invlib.reproduce.book import offline
@@ -46,13 +48,21 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> str:
+def shared(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
+    """A folder of this run, for what is made by one of its processes and used by all."""
+    return tmp_path_factory.getbasetemp().parent / f"browser-{testrun_uid}"
+
+
+@pytest.fixture(scope="session")
+def unpacked(shared: Path) -> str:
     """Where the offline archive of the same build was unpacked to."""
-    offline.main(ROOT)
-    folder = tmp_path_factory.mktemp("disk")
-    with ZipFile(ROOT / offline.ARCHIVE) as archive:
-        archive.extractall(folder)
-    return (folder / offline.FOLDER).as_uri()
+    folder = shared / offline.FOLDER
+    with FileLock(f"{shared}.disk"):
+        if not folder.exists():
+            offline.main(ROOT)
+            with ZipFile(ROOT / offline.ARCHIVE) as archive:
+                archive.extractall(shared)
+    return folder.as_uri()
 
 
 @pytest.fixture(params=["site", "archive"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import Page
 
 from invlib.reproduce.book import web
@@ -16,9 +17,10 @@ CHAPTER = "book/03_why_naive_fails.html"
 
 
 @pytest.fixture(scope="session")
-def axe() -> str:
+def axe(shared: Path) -> str:
     """The script of axe-core, which looks for what shuts readers out."""
-    web.main(ROOT, "tests/browser/web.json", "tests/browser")
+    with FileLock(f"{shared}.axe"):
+        web.main(ROOT, "tests/browser/web.json", "tests/browser")
     return (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
 
 

@@ -53,13 +53,11 @@ def main(root: Path = ROOT, reach: Reach | None = None, workers: int = 2) -> Non
         reach: what the definitions of the library reach, by default of this one.
         workers: pages at a time, one thread each.
     """
-    settings = yaml.safe_load((root / "_config.yml").read_text()).get("execute", {})
-    cache = get_cache(str(root / CACHE))
-    wanted = [*pages(root, settings.get("exclude_patterns", ()), reach or present())]
+    cache, wanted, timeout = opened(root, reach or present())
     new = missing(cache, wanted)
     failed = []
     pool = ThreadPoolExecutor(workers)
-    running = {pool.submit(outputs, page, settings.get("timeout")): page for page in new}
+    running = {pool.submit(outputs, page, timeout): page for page in new}
     try:
         for done in as_completed(running):
             page = running[done]
@@ -69,15 +67,25 @@ def main(root: Path = ROOT, reach: Reach | None = None, workers: int = 2) -> Non
                 print(f"{name} failed: {error}", file=sys.stderr, flush=True)
                 continue
             notebook, seconds = done.result()
-            data = {"execution_seconds": seconds, "key": page.key}
-            cache.cache_notebook_bundle(
-                CacheBundleIn(notebook, str(page.path), data=data), overwrite=True
-            )
+            store(cache, page, notebook, seconds)
             print(f"executed {name} in {seconds:.0f} s", flush=True)
     finally:
         pool.shutdown(cancel_futures=True)
     if failed:
         sys.exit(f"pages that failed: {', '.join(sorted(failed))}; the others are stored")
+
+
+def opened(root: Path, reach: Reach) -> tuple[Any, list[Page], int | None]:
+    """The cache of a book, the pages that belong in it, and the seconds that a cell may take."""
+    settings = yaml.safe_load((root / "_config.yml").read_text()).get("execute", {})
+    wanted = [*pages(root, settings.get("exclude_patterns", ()), reach)]
+    return get_cache(str(root / CACHE)), wanted, settings.get("timeout")
+
+
+def store(cache: Any, page: Page, notebook: NotebookNode, seconds: float) -> None:
+    """Put a page with its outputs into the cache."""
+    data = {"execution_seconds": seconds, "key": page.key}
+    cache.cache_notebook_bundle(CacheBundleIn(notebook, str(page.path), data=data), overwrite=True)
 
 
 def outputs(page: Page, timeout: int | None) -> tuple[NotebookNode, float]:

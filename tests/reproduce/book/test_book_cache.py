@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -10,7 +12,7 @@ from jupyter_cache import get_cache
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from invlib.reproduce.book import cache as book
-from invlib.reproduce.engine.reached import Reach
+from invlib.reproduce.engine.reached import Reach, present
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 TOC = "format: jb-book\nroot: first\nchapters:\n- file: second\n- file: skipped/third\n"
@@ -78,6 +80,28 @@ def test_a_page_that_fails_does_not_cost_the_others(
     write(root / "second.ipynb", "print(3)")
     assert execute(root) == [1, 1, 0]
     assert (shown(root, "first"), shown(root, "second")) == ("1\n", "3\n")
+
+
+def test_what_nbval_finds_as_it_is_stored_is_not_executed_again(root: Path) -> None:
+    """A page with another output is, and so is one of which some cells were not run."""
+    write(root / "skipped" / "third.ipynb", "print(3)")
+    (root / "_config.yml").write_text(CONFIG.replace("[skipped/*]", "[]"))
+    cache, pages, _ = book.opened(root, present())
+    for page in pages:
+        notebook, _ = book.outputs(page, 60)
+        if page.path.stem == "second":
+            notebook.cells[1].outputs[0].text = "5\n"
+        if page.path.stem == "third":
+            notebook.cells.append(new_code_cell("left_out = 1", id="b"))
+        nbformat.write(notebook, page.path)
+    plugin = "invlib.reproduce.book.compared"
+    command = [sys.executable, "-m", "pytest", "-p", plugin, "--nbval", "--nbval-current-env"]
+    command += [f"--rootdir={root}", "first.ipynb", "second.ipynb", "skipped/third.ipynb::Cell 0"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert "1 failed, 2 passed" in done.stdout, done.stdout
+    cache, pages, _ = book.opened(root, present())
+    assert [page.path.stem for page in book.missing(cache, pages)] == ["second", "third"]
+    assert shown(root, "first") == "1\n"
 
 
 @pytest.mark.parametrize("damage", ["", None], ids=["half written", "lost"])
