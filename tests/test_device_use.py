@@ -240,7 +240,7 @@ def identified() -> None:
         latents.images,
         prompts=("a", "cat"),
         finalists=1,
-        determinant=Quadrature(vectors=2),
+        determinant=Quadrature(vectors=2, steps=3),
         options={"progress": False},
         **known,
     )

@@ -100,7 +100,7 @@ def cases(draws: Any) -> tuple[str, str, torch.dtype, tuple[int, ...], dict[str,
     return name, scheduler, dtype, packed if name == "Flux" else latent, call
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=100, derandomize=True, deadline=None)
 @given(cases(), st.integers(0, 99))
 def check(case: Any, seed: int) -> None:
     name, scheduler, dtype, shape, call = case
@@ -140,4 +140,4 @@ def check(case: Any, seed: int) -> None:
 
 def test_no_error_is_silent() -> None:
     check()
-    assert OUTCOMES["exact"] > 40 and OUTCOMES["refused"] > 8
+    assert OUTCOMES["exact"] > 12 and OUTCOMES["refused"] > 2

@@ -13,6 +13,11 @@ from invlib.rehearsal.pipelines import GOOD, ROUNDS, classes, examine
 from invlib.rehearsal.zoo import catalogue
 
 VALUES = json.loads((Path(__file__).parents[1] / "results/pipelines.json").read_text())
+SLOW = """
+StableAudioPipeline AnimateDiffPipeline StableDiffusionSAGPipeline FluxControlNetPipeline
+StableDiffusion3ControlNetPipeline StableDiffusionControlNetPipeline
+StableDiffusionXLControlNetPipeline AudioLDM2Pipeline
+""".split()  # run again by `make rehearsal`
 ROWS: dict[str, dict[str, Any]] = VALUES["rows"]
 EXACT = -80.0  # decibel: what rounds to float32 counts as exact below, if it does not repeat itself
 INVERTED = """
@@ -56,11 +61,16 @@ def test_what_changes_the_latents_is_refused_with_the_step_and_the_size() -> Non
     assert "between step 1 and step 2" in sentence and "e-" in sentence
 
 
-@pytest.mark.parametrize("name", INVERTED)
-def test_a_small_build_is_inverted_again(name: str) -> None:
+def inverted_again(name: str) -> None:
+    """Build a pipeline again and invert it, as the table says."""
     recipes, _ = catalogue()
     stored = ROWS[name]
     row = examine(recipes[name])
     assert row["outcome"] == "inverted" and good(row)
     assert row["evaluations"] <= 2 * stored["evaluations"]
     assert row["evaluated"] == stored["evaluated"] and row["noise_by"] == stored["noise_by"]
+
+
+@pytest.mark.parametrize("name", [name for name in INVERTED if name not in SLOW])
+def test_a_small_build_is_inverted_again(name: str) -> None:
+    inverted_again(name)
