@@ -49,7 +49,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "reading of pipelines": ("invlib/pipelines/reading.py", "invlib/pipelines/recording.py"),
 }
 SEED = "invlib"  # the same mutants every time, so that each survivor can be judged
-MOST = 60  # of each module
+MOST = 30  # of each module
 ENOUGH = 15.0  # seconds of tests that a mutant has to survive, unless all that reach it are faster
 SLOWER, LEAST = 10, 10.0  # a test runs without an end after so many times its time, and seconds
 EVERY = ("accelerate", "diffusers", "hypothesis", "matplotlib.pyplot", "scipy.stats", "tqdm.auto")

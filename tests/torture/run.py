@@ -1,8 +1,9 @@
 """Run the torture, and write what it tried: ``python tests/torture/run.py [MODULE ...]``.
 
-Every module of tests/torture has its own line in results/torture.json, with its date and commit, so
-that a run of some modules leaves the lines of the others as they are. The number of random cases is
-that of INVLIB_TORTURE_SCALE times all, and hypothesis draws from a new seed every day.
+Two modules run at a time, each in one process. Every module of tests/torture has its own line in
+results/torture.json, with its date and commit, so that a run of some modules leaves the lines of
+the others as they are. The number of random cases is that of INVLIB_TORTURE_SCALE times all, and
+hypothesis draws from a new seed every day.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -28,6 +31,7 @@ from conftest import KINDS
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULTS = ROOT / "results/torture.json"
+FIRST = (["test_coverage", "test_mutants"], ["test_input_readers"], ["test_pipelines_at_random"])
 
 
 def modules(names: list[str]) -> list[str]:
@@ -39,10 +43,10 @@ def modules(names: list[str]) -> list[str]:
     return names or known
 
 
-def pytest(module: str, log: Path, report: Path, seed: str, workers: int) -> int:
-    """Run one module in processes of its own; the exit code."""
+def pytest(module: str, log: Path, report: Path, seed: str) -> int:
+    """Run one module in a process of its own; the exit code."""
     command = [sys.executable, "-m", "pytest", "-q", f"{HERE / module}.py", f"--junitxml={report}"]
-    command += [f"--hypothesis-seed={seed}", "-n", str(workers), "--dist", "worksteal"]
+    command += [f"--hypothesis-seed={seed}"]
     environment = {**os.environ, LOG: str(log), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
@@ -89,26 +93,32 @@ def commit() -> str:
     return git("rev-parse", "--short=10", "HEAD").strip() + ("+" if changed else "")
 
 
-def tried(names: list[str], seed: str, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Run modules one after the other; a line of results for each."""
-    for name in names:
-        with tempfile.TemporaryDirectory() as folder:
-            log, report, start = Path(folder, "log.jsonl"), Path(folder, "junit.xml"), monotonic()
-            at = commit()
-            code = pytest(name, log, report, seed, workers)
-            line = {
-                "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-                "commit": at,
-                "scale": float(os.environ.get(SCALE, "1")),
-                "seed": seed,
-                "seconds": round(monotonic() - start),
-                "counts": counts(log),
-                **outcomes(report),
-                "found": found(name),
-            }
-        if code and not line["failed"]:
-            line["failed"] = [f"pytest ended with code {code}"]
-        yield name, line
+def tried(name: str, seed: str) -> dict[str, Any]:
+    """Run a module; its line of results."""
+    with tempfile.TemporaryDirectory() as folder:
+        log, report, start = Path(folder, "log.jsonl"), Path(folder, "junit.xml"), monotonic()
+        at = commit()
+        code = pytest(name, log, report, seed)
+        line = {
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "commit": at,
+            "scale": float(os.environ.get(SCALE, "1")),
+            "seed": seed,
+            "seconds": round(monotonic() - start),
+            "counts": counts(log),
+            **outcomes(report),
+            "found": found(name),
+        }
+    if code and not line["failed"]:
+        line["failed"] = [f"pytest ended with code {code}"]
+    return line
+
+
+def in_turn(names: list[str]) -> list[list[str]]:
+    """Modules in lists that may run beside each other: first those that take longest."""
+    first = [chain for chain in FIRST if {*chain} & {*names}]
+    rest = [[name] for name in names if not any(name in chain for chain in first)]
+    return [[name for name in chain if name in names] for chain in first] + rest
 
 
 def write(name: str, line: Mapping[str, Any]) -> None:
@@ -140,15 +150,23 @@ def main() -> None:
     """Run what is asked for; exit code 1 if anything fails."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("module", nargs="*", help="such as test_soak; all by default")
-    parser.add_argument("--workers", type=int, default=2, help="processes (2)")
+    parser.add_argument("--workers", type=int, default=2, help="modules at a time (2)")
     parser.add_argument(
         "--seed", default=datetime.now(UTC).strftime("%Y%m%d"), help="of hypothesis"
     )
     options = parser.parse_args()
-    now = {}
-    for name, line in tried(modules(options.module), options.seed, options.workers):
-        now[name] = line
-        write(name, line)  # after each, so that nothing is lost
+    now, writing = {}, Lock()
+
+    def run(chain: list[str]) -> None:
+        for name in chain:
+            line = tried(name, options.seed)
+            with writing:  # after each, so that nothing is lost
+                now[name] = line
+                write(name, line)
+
+    with ThreadPoolExecutor(options.workers) as pool:
+        for _ in pool.map(run, in_turn(modules(options.module))):
+            pass
     print(said(now))
     sys.exit(any(line["failed"] for line in now.values()))
 

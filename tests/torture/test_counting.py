@@ -73,6 +73,13 @@ def test_a_run_of_some_modules_leaves_the_others(
         run.modules(["test_nothing"])
 
 
+def test_mutants_come_after_the_coverage_that_they_need() -> None:
+    chains = run.in_turn(run.modules([]))
+    assert ["test_coverage", "test_mutants"] in chains
+    assert sorted(name for chain in chains for name in chain) == run.modules([])
+    assert run.in_turn(["test_mutants", "test_soak"]) == [["test_mutants"], ["test_soak"]]
+
+
 def test_the_page_says_what_nobody_measured() -> None:
     line = {
         "date": "2026-01-02",

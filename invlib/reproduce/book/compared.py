@@ -5,7 +5,7 @@ A plugin of pytest: ``pytest -p invlib.reproduce.book.compared --nbval PAGES``.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ class Compared:
 
     def __init__(self, root: Path, reach: Reach | None = None) -> None:
         self.root, self.reach = root, reach
-        self.seconds: Counter[Path] = Counter()
+        self.seconds: dict[Path, float] = defaultdict(float)
         self.passed: Counter[Path] = Counter()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
