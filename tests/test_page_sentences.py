@@ -73,12 +73,15 @@ def ours_is_exact_without_much_guidance() -> Iterator[bool]:
     yield from (row["exact"] == 1 for (_, w, m), row in flows().items() if m == "exact" and w < 7.5)
 
 
-def ours_costs_several_times_to_a_hundred_times_a_rival() -> Iterator[bool]:
+def ours_costs_two_to_more_than_a_hundred_times_a_rival() -> Iterator[bool]:
     known = flows()
-    for (sampler, scale, method), row in known.items():
-        if method == "exact" and scale < 7.5:
-            rival = "uni_inv" if sampler.startswith("Euler") else [*flow.methods(sampler, scale)][1]
-            yield 4 < row["nfe"] / known[sampler, scale, rival]["nfe"] < 110
+    ratios = [
+        known[sampler, scale, "exact"]["nfe"] / row["nfe"]
+        for (sampler, scale, method), row in known.items()
+        if method != "exact" and (sampler, scale, "exact") in known
+    ]
+    yield 2 < min(ratios) < 3
+    yield 100 < max(ratios) < 150
 
 
 def rivals_end_nearer_to_eulers_noise() -> Iterator[bool]:
@@ -188,8 +191,8 @@ SENTENCES = [
     Sentence(FLOW, "**Ours is exact** on every image", ours_is_exact_without_much_guidance),
     Sentence(
         FLOW,
-        "several times to a hundred times the evaluations",
-        ours_costs_several_times_to_a_hundred_times_a_rival,
+        "two to more than a hundred times the evaluations",
+        ours_costs_two_to_more_than_a_hundred_times_a_rival,
     ),
     Sentence(FLOW, "end nearer to the true noise", rivals_end_nearer_to_eulers_noise),
     Sentence(
