@@ -119,8 +119,10 @@ def _resumed(
         optimizer.load_state_dict({"state": states, "param_groups": numbers["groups"]})
         average = _part(tensors, "average.")
         means = [average[str(i)] for i in range(len(average))]
-        found = means, int(numbers["step"]), float(numbers["seconds"])
-        torch.manual_seed(found[1])
+        step, seconds = int(numbers["step"]), float(numbers["seconds"])
+        if step < 0 or not 0 <= seconds < math.inf:
+            raise ValueError(f"step {step} after {seconds:g} seconds")
+        torch.manual_seed(step)
     except (
         SafetensorError,
         LookupError,
@@ -133,7 +135,7 @@ def _resumed(
             f"{checkpoint} is damaged, or of another network or version: move it away to begin "
             f"anew ({error})"
         ) from error
-    return found
+    return means, step, seconds
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

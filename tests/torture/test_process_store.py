@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import random
 import resource
@@ -309,6 +310,20 @@ def test_a_checkpoint_of_another_network_is_said(tmp_path: Path) -> None:
     network = nn.Linear(3, 1)
     with pytest.raises(ValueError, match="of another network"):
         fit(network, lambda step: network(torch.ones(1, 3)).sum(), steps=2, checkpoint=path)
+
+
+@pytest.mark.found("A checkpoint of training that said less than no time was taken.")
+@pytest.mark.parametrize("numbers", [{"step": -1}, {"seconds": -6.0}, {"seconds": math.inf}])
+def test_a_checkpoint_that_says_what_cannot_be_is_refused(
+    tmp_path: Path, numbers: dict[str, float]
+) -> None:
+    network = nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(network.parameters())
+    average = [p.detach().clone() for p in network.parameters()]
+    state = {"average": average, "step": 1, "seconds": 2.0, **numbers}
+    _save(tmp_path / "c.safetensors", network, optimizer, state)
+    with pytest.raises(ValueError, match=r"is damaged.*step -?\d+ after (-6|2|inf) seconds"):
+        _resumed(tmp_path / "c.safetensors", network, optimizer)
 
 
 def test_killed_while_scripts_are_fetched_nothing_half_is_taken(
