@@ -266,7 +266,8 @@ class Schedule:
         Args:
             steps: number N of steps.
             spacing: ``linspace``, ``leading`` and ``trailing`` as in diffusers' multistep
-                schedulers; ``logsnr`` uniform in lambda; ``karras`` uniform in sigma^(1/rho).
+                schedulers; ``logsnr`` uniform in lambda; ``karras`` uniform in
+                (sigma/alpha)^(1/rho).
             final: land on the smallest noise level (``sigma_min``) or on no noise (``zero``).
             t_max: where ``logsnr`` and ``karras`` start, default T-1. A cosine schedule with a
                 noise-predicting network needs about 0.9946 T.

@@ -187,7 +187,8 @@ def dpm_solver_pp_3m(
 
     Args:
         grid: time points.
-        kind: ``diffusers``, the usual formula, or ``taylor``, with the factor and of order 3.
+        kind: ``diffusers``, the usual formula, or ``taylor``, with the factor: of order 3
+            after exact history, of order 2 from its own first step, which is of first order.
         lower_order_final: as for :func:`dpm_solver_pp_2m`.
         scale: as for :func:`ddim`.
     """
@@ -211,7 +212,7 @@ def dpm_solver_2m(
     lower_order_final: bool | None = None,
     scale: float | None = None,
 ) -> Solver:
-    r"""DPM-Solver-2, second-order multistep in noise prediction.
+    r"""DPM-Solver-2M, second-order multistep in noise prediction.
 
     .. math:: x_{i+1} = \frac{\alpha_{i+1}}{\alpha_i} x_i - \sigma_{i+1}(e^{h_i} - 1)
               \Bigl(\epsilon_i + \frac{\epsilon_i - \epsilon_{i-1}}{2 r_i}\Bigr)

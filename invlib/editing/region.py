@@ -124,7 +124,7 @@ def differences(
         states: y_0 ... y_n, ``[n+1, B, ...]``.
         solver: the sampler's table.
         autoencoder: what decodes; None where states are pixels.
-        nodes: states to look at, from 0 to n-1; by default five.
+        nodes: states to look at, from 0 to n-1; by default five to nine of them, evenly spread.
 
     Returns:
         float64 ``[B, 1, H, W]``.

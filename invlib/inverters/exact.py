@@ -48,9 +48,11 @@ def exact(
     r"""Invert any deterministic solver to the round-off of the network.
 
     .. math:: \text{find } y_0:\quad \frac{\|\Phi(y_0) - y_n\|}{\|y_n\|} \le
-              \max(10^{-5},\ 4\rho)
+              \min\bigl(10^{-3/2},\ \max(10^{-5},\ 4\rho)\bigr)
 
-    with the round-off :math:`\rho` of the network, measured. First-order samplers are inverted
+    with the round-off :math:`\rho` of the network, measured; :math:`10^{-10}` if :math:`\rho` is
+    below that, as in float64, and up to ten times as much where the sampler does not repeat its
+    own image better. First-order samplers are inverted
     step by step; what that leaves over, and every other sampler, by the rounds of
     :func:`multisecant`. Near round-off the sampler runs again from the first state. Where it does
     not end at the image, the search goes on from what it passed through, with all that was learnt

@@ -76,7 +76,8 @@ def likelihood(
 
     Raises:
         TypeError: if a candidate is none.
-        ValueError: if there is no candidate, or the priors are no probabilities of theirs.
+        ValueError: if there is no candidate, the priors are no probabilities of theirs, or
+            ``others`` is given beside a ``method``.
 
     Example:
         Which of two networks made it?

@@ -39,6 +39,7 @@ class ImageInversion:
         certificate: how exact the noise is for ``target``, by the stock call; None if it was not
             asked for.
         call: the call that was inverted; with ``latents`` it makes the picture again.
+        settings: what the pipeline takes for all of its arguments, its defaults included.
         pipeline: name of the pipeline's class.
         entrance: how the noise gets into the pipeline: ``latents``, or what
             :func:`~invlib.pipelines.regenerate` does where the call has no such argument.

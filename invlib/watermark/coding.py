@@ -66,8 +66,8 @@ class ReedSolomon:
     def __post_init__(self) -> None:
         if self.data < 1 or self.parity < CHECKS or self.data + self.parity > LONGEST:
             raise ValueError(
-                f"a word has 1 byte of data, {CHECKS} of parity and {LONGEST} in all at most, got "
-                f"{self.data} and {self.parity}"
+                f"a word has at least 1 byte of data and {CHECKS} of parity, and at most "
+                f"{LONGEST} in all, got {self.data} and {self.parity}"
             )
 
     @property
