@@ -17,6 +17,10 @@ import pytest
 import torch
 from amount import amount, torturing
 from readers import Reader, beside, mutated, readers, refuses
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+
+from invlib.reproduce.engine import store
 
 READERS = readers()
 SLOW = 60.0  # seconds that no file takes, on a busy machine
@@ -133,6 +137,19 @@ def test_atheris_finds_nothing(name: str, tmp_path: Path, counted: Callable[...,
     found = re.search(r"Done (\d+) runs", done.stderr)
     assert done.returncode == 0 and found, done.stderr[-3000:]
     counted("inputs", int(found[1]))
+
+
+def test_a_forged_result_is_one_and_a_damaged_one_is_put_aside(tmp_path: Path) -> None:
+    """A plain hash keeps from damage, not from someone who computes it again."""
+    [valid] = READERS["store"].valid
+    path = tmp_path / READERS["store"].file
+    path.write_bytes(valid)
+    tensors = {name: value + 1 for name, value in load_file(path).items()}
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+    for sha256, taken in (("0" * 64, False), (store._values_hash(tensors), True)):
+        refuses(READERS["store"], save(tensors, {**about, "sha256": sha256}), tmp_path)
+        assert path.exists() == taken
 
 
 def test_no_module_unpickles() -> None:
