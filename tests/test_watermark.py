@@ -552,6 +552,30 @@ def test_a_payload_is_detected_by_the_binomial_tail() -> None:
     assert share(mark.detect(mark.embed(stranger, each), each).accuracy == 1) == 1
 
 
+@pytest.mark.parametrize(("bits", "depth"), [(128, 1), (64, 1), (192, 3)])
+def test_tied_votes_favour_neither_zeros_nor_ones(bits: int, depth: int) -> None:
+    """A noise and its negative hold opposite bits, and false alarms are as rare as p says."""
+    mark = GaussianShading((4, 8, 8), bits, b"key", depth)
+    noise = randn(400, 4, 8, 8, seed=5)
+    read, turned = mark.recover(noise), mark.recover(-noise)
+    assert (read.votes == 0).any()
+    assert torch.equal(read.bits, ~turned.bits)
+    for payload in (torch.zeros(bits), torch.ones(bits)):
+        p = mark.detect(noise, payload).p_value
+        for level in (0.01, 0.1):
+            assert share(p <= level) <= level + 3 * math.sqrt(level / len(noise))
+
+
+def test_the_first_copy_of_a_bit_decides_a_tie() -> None:
+    mark = GaussianShading((1, 2, 4), 4, b"key")
+    payload = torch.tensor([0, 1, 1, 0])
+    noise = mark.embed(randn(1, 1, 2, 4), payload)
+    noise[..., 1, :] *= -1  # the second copies
+    read = mark.recover(noise)
+    assert not read.votes.any()
+    assert torch.equal(read.bits[0], payload.bool())
+
+
 def test_bad_payloads_are_refused() -> None:
     shape = (4, 16, 16)
     with pytest.raises(ValueError, match="1025 bits does not fit: .* 1 to 1024 bits at depth 1"):

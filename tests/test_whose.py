@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
@@ -24,7 +26,7 @@ from invlib.watermark import (
     spectrum,
     whose,
 )
-from invlib.watermark.error_model import joined
+from invlib.watermark.error_model import KIND, joined
 from invlib.watermark.ratios import CellGroup, Group, group
 from invlib.watermark.saddlepoint import deviate_of_table
 from invlib.watermark.transfer import Belief, fit_transfer, plane
@@ -177,6 +179,17 @@ def test_p_values_of_noise_without_a_key_are_uniform(kind: str) -> None:
     assert (result.index > 0).double().mean() < 0.2
 
 
+@pytest.mark.parametrize("bits", [1, 4])
+def test_p_values_of_keys_with_unknown_payloads_are_bounds(bits: int) -> None:
+    noise, size = normal(96, 1, *SIZE, seed=1), (1, *SIZE)
+    errors = ErrorModel(noise, {"none": spoilt(noise, gain=0.4, std=0.9, seed=2)})
+    keys = [ShadingKey(GaussianShading(size, bits, bytes([j]))) for j in range(8)]
+    y = spoilt(normal(1000, *size, seed=3), gain=0.4, std=0.9, seed=4)
+    p = 10 ** whose({"none": y}, keys, errors).log10_p
+    for level in (0.001, 0.01):
+        assert (p <= level).double().mean() <= level + 3 * math.sqrt(level / len(y))
+
+
 # --- the posterior
 
 
@@ -290,11 +303,40 @@ def test_an_error_model_is_saved_and_loaded(tmp_path: Path) -> None:
     assert torch.equal(again.noise, errors.noise.float())
     assert again.recovered.keys() == errors.recovered.keys()
     assert len(joined([errors, again]).noise) == 16
+    named = replace(errors, call={"guidance_scale": "3"})
+    named.save(tmp_path / "named.safetensors")
+    assert ErrorModel.load(tmp_path / "named.safetensors").call == named.call
+    with pytest.raises(ValueError, match="those of one call"):
+        joined([errors, named])
     (tmp_path / "wrong.safetensors").write_bytes(b"no")
     with pytest.raises(ValueError, match="no safetensors file"):
         ErrorModel.load(tmp_path / "wrong.safetensors")
     with pytest.raises(FileNotFoundError, match="there is no file"):
         ErrorModel.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("call", [None, "[1]", '{"guidance_scale": 3}'])
+def test_files_need_not_say_their_call_but_must_not_say_nonsense(
+    tmp_path: Path, call: str | None
+) -> None:
+    """Files of earlier versions do not say it."""
+    path = tmp_path / "errors.safetensors"
+    about = {"kind": KIND, "passages": '["none"]', "made": ""}
+    noise = normal(4, *SHAPE, seed=1)
+    save_file({"noise": noise, "0": noise + 1}, path, about | ({"call": call} if call else {}))
+    if call is None:
+        assert not ErrorModel.load(path).call
+    else:
+        with pytest.raises(ValueError, match="metadata of .* are damaged"):
+            ErrorModel.load(path)
+
+
+@pytest.mark.parametrize("name", ["none", "no key", "cannot tell"])
+def test_a_key_cannot_have_the_name_of_another_answer(name: str) -> None:
+    errors, (ring, other) = measured(gain=0.5, std=0.5, count=8), random_keys(2)
+    views = {"none": ring.embed(normal(1, *SHAPE, seed=0))}
+    with pytest.raises(ValueError, match=f"no key can be named '{name}'"):
+        whose(views, {name: ring, "Ben": other}, errors)
 
 
 def test_what_does_not_fit_is_refused() -> None:

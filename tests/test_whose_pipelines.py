@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_pipelines as tiny
 import torch
 from click.testing import Result
+from diffusers import DDIMScheduler
+from PIL import Image
+from torch import Tensor
 from typer.testing import CliRunner
 
 from invlib import watermark
 from invlib.cli import app
-from invlib.watermark import TreeRing, crop, jpeg
+from invlib.watermark import ErrorModel, GaussianShading, ShadingKey, TreeRing, crop, jpeg
 from invlib.watermark.passages import screenshot, uncrop
+from invlib.watermark.ratios import Key
 from invlib.watermark.scene import scene
 
 SETTING = ["--prompt", "sad", "--guidance-scale", "1", "--steps", "3"]
@@ -50,6 +56,114 @@ def test_a_crop_is_put_back_into_its_place() -> None:
     assert (screenshot(picture).int() - jpeg(picture, quality=90).int()).abs().max() <= 16
 
 
+# --- several keys, and errors of this call
+
+
+CALL = {"prompt": "a cat", "height": 16, "width": 16, "num_inference_steps": 2}
+CALL |= {"guidance_scale": 1.0}
+QUICK = {"decoder": "encoder"}
+SIZE = (8, 8)
+ONE, TWO = (TreeRing.random(SIZE, seed=j, radius=2) for j in (1, 2))
+SHADING = ShadingKey(GaussianShading((4, *SIZE), 4, b"secret"), torch.tensor([1, 0, 1, 1]))
+
+
+@pytest.fixture(scope="module")
+def shop() -> Any:
+    return tiny.build(lambda: tiny.stable_diffusion(DDIMScheduler(**tiny.SD, clip_sample=False)))
+
+
+@pytest.fixture(scope="module")
+def errors(shop: Any) -> ErrorModel:
+    return watermark.measure_errors(shop, pictures=4, passages=("none",), options=QUICK, **CALL)
+
+
+@pytest.fixture(scope="module")
+def of_latents(shop: Any) -> ErrorModel:
+    return watermark.measure_errors(shop, pictures=4, passages=("latents",), **CALL)
+
+
+@pytest.fixture
+def picture() -> Tensor:
+    return torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(ONE, TWO), (ONE, SHADING), (SHADING, replace(SHADING, payload=SHADING.payload.flip(0)))],
+)
+def test_keys_that_overwrite_each_other_are_refused(shop: Any, first: Key, second: Key) -> None:
+    with pytest.raises(ValueError, match="key 1 is overwritten by key 2: give it another channel"):
+        watermark.embed(shop, [first, second], **CALL)
+    with pytest.raises(ValueError, match="Ann is overwritten by Ben"):
+        watermark.embed(shop, {"Ann": first, "Ben": second}, **CALL)
+
+
+def test_keys_that_leave_each_other_readable_are_written(shop: Any) -> None:
+    apart = replace(TWO, channel=1)
+    noise = watermark.embed(shop, {"Eve": SHADING, "Ann": ONE, "Ben": apart}, **CALL)
+    assert max(key.residual(noise).abs().max() for key in (ONE, apart)) < 1e-6
+    assert torch.equal(SHADING.code.recover(noise).bits[0], SHADING.payload.bool())
+
+
+def test_clean_latents_are_measured_by_themselves(shop: Any, picture: Tensor) -> None:
+    with pytest.raises(ValueError, match="never a picture"):
+        watermark.measure_errors(shop, pictures=4, passages=("none", "latents"), **CALL)
+    with pytest.raises(ValueError, match="errors of pictures: for clean latents, measure with"):
+        watermark.identify(shop, picture, [ONE], latents=True, passages=("none",), **CALL)
+
+
+def test_latents_and_pictures_are_not_mistaken_for_each_other(
+    shop: Any, errors: ErrorModel, of_latents: ErrorModel, picture: Tensor
+) -> None:
+    latents = shop(**CALL, latents=watermark.embed(shop, ONE, **CALL), output_type="latent").images
+    asked = {"errors": of_latents, "latents": True, **CALL}
+    assert watermark.identify(shop, latents, [ONE, TWO], **asked).decision == ("key 1",)
+    with pytest.raises(ValueError, match="errors of pictures: for clean latents"):
+        watermark.identify(shop, latents, [ONE], errors=errors, latents=True, **CALL)
+    with pytest.raises(ValueError, match="errors of clean latents: give latents"):
+        watermark.identify(shop, picture, [ONE], errors=of_latents, **CALL)
+    with pytest.raises(TypeError, match="clean latents are a tensor, not Image"):
+        watermark.identify(shop, Image.new("RGB", (16, 16)), [ONE], **asked)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"guidance_scale": 3.0}, "guidance_scale 1 there, 3 here"),
+        ({"num_inference_steps": 3}, "num_inference_steps 2 there, 3 here"),
+        ({"options": {**QUICK, "method": "exact"}}, "method naive there, exact here"),
+        ({"options": None}, "decoder encoder there, quasi_newton here"),
+    ],
+)
+def test_errors_of_another_call_are_refused(
+    shop: Any, errors: ErrorModel, picture: Tensor, change: dict[str, Any], named: str
+) -> None:
+    asked = {"options": QUICK, **CALL, **change}
+    with pytest.raises(ValueError, match=f"those of another call .{named}"):
+        watermark.identify(shop, picture, [ONE], errors=errors, **asked)
+
+
+def test_errors_of_another_scheduler_are_refused(
+    shop: Any, errors: ErrorModel, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = DDIMScheduler.from_config(shop.scheduler.config, beta_end=0.02)
+    monkeypatch.setattr(shop, "scheduler", other)
+    with pytest.raises(ValueError, match="scheduler's beta_end .* there, 0.02 here"):
+        watermark.identify(shop, picture, [ONE], errors=errors, options=QUICK, **CALL)
+
+
+def test_errors_serve_other_prompts_and_say_if_they_do_not_know_their_call(
+    shop: Any, errors: ErrorModel, picture: Tensor
+) -> None:
+    asked = {**CALL, "prompt": "red", "options": QUICK}
+    watermark.identify(shop, picture, [ONE], errors=errors, **asked)
+    with pytest.warns(UserWarning, match="do not say which call"):
+        watermark.identify(shop, picture, [ONE], errors=replace(errors, call={}), **asked)
+
+
+# --- on the command line, with the embedded model
+
+
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("keys") / "keys.json"
@@ -67,8 +181,49 @@ def test_from_a_key_to_a_png_and_back_to_its_owner(keys: Path) -> None:
     assert first.exit_code == 0, first.output
     assert errors.is_file()
     assert json.loads(first.stdout)["decision"] == "Ben"
-    again = json.loads(run(*arguments).stdout)  # with the errors of the file
-    assert again["probabilities"] == pytest.approx(json.loads(first.stdout)["probabilities"])
+    for other, sentence in (
+        (("--passages", "JPEG 75"), "measured with --passages 'none'"),
+        (("--pictures", 24), "measured with --pictures 4"),
+        (("--guidance-scale", 3), "guidance_scale 1 there, 3 here"),
+    ):
+        refused = run(*arguments, *other)
+        assert refused.exit_code == 1
+        assert sentence in refused.stderr
+    replace(ErrorModel.load(errors), call={}).save(errors)  # as in files of earlier versions
+    again = json.loads(run(*arguments[:-4]).stdout)  # with the errors, and passages, of the file
+    before = json.loads(first.stdout)
+    assert again["probabilities"] == pytest.approx(before["probabilities"])
+    assert (before["notes"], len(again["notes"])) == (["none"], 1)
+    assert "do not say which call" in again["notes"][0]
+
+
+def test_the_command_looks_at_one_picture_at_a_time(keys: Path) -> None:
+    call, picture = keys.with_name("call.json"), keys.with_name("two.png")
+    call.write_text(json.dumps({"prompt": ["sad", "sad"]}))
+    Image.new("RGB", (128, 128)).save(picture)
+    refused = run("identify", picture, "--keys", keys, "--call", call, "--steps", "2")
+    assert refused.exit_code == 1
+    assert "the call makes 2 pictures; identify looks at one at a time" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["none", "cannot tell"])
+def test_the_file_of_keys_gives_no_key_the_name_of_another_answer(keys: Path, name: str) -> None:
+    wrong = keys.with_name("wrong.json")
+    wrong.write_text(json.dumps({name: KEYS["Ann"]}))
+    picture = keys.with_name("c.png")
+    refused = run("embed", "--keys", wrong, "--owner", name, *SETTING, "-o", picture)
+    assert refused.exit_code == 1
+    assert f"no key can be named '{name}'" in refused.stderr
+
+
+def test_errors_of_clean_latents_are_no_errors_of_files(keys: Path) -> None:
+    noise = torch.randn(4, 4, 16, 16)
+    errors, picture = keys.with_name("latents.safetensors"), keys.with_name("black.png")
+    ErrorModel(noise, {"latents": noise + 1}).save(errors)
+    Image.new("RGB", (128, 128)).save(picture)
+    refused = run("identify", picture, "--keys", keys, "--errors", errors, *SETTING)
+    assert refused.exit_code == 1
+    assert "measured after 'latents', which is none of" in refused.stderr
 
 
 def test_messages_name_the_options_of_the_command_line(keys: Path) -> None:

@@ -16,6 +16,7 @@ from ..watermark import (
     TreeRing,
     bits_of,
 )
+from ..watermark.posterior import check_names
 from ..watermark.ratios import Key
 from .json_file import read_json
 
@@ -46,6 +47,10 @@ def read_keys(path: Path) -> dict[str, Mapping[str, Any]]:
     values = read_json(path, "file of keys", "--keys")
     if not isinstance(values, dict) or not values:
         raise ValueError(f"--keys {path} must hold keys by the names of their owners, as {FORM}")
+    try:
+        check_names(values)
+    except ValueError as error:
+        raise ValueError(f"--keys {path}: {error}") from error
     for name, told in values.items():
         kind = told.get("kind") if isinstance(told, dict) else None
         if not isinstance(kind, str) or kind not in FIELDS:

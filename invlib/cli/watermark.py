@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +14,9 @@ from ..noisefile import describe, fingerprint, write_noise
 from ..pipelines import regenerate
 from ..pipelines.entrance import Entrance
 from ..watermark import PASSAGES, ErrorModel, Identification, MessageKey, Messages
-from ..watermark.identify_picture import identify_in, measure_errors, written
+from ..watermark.identify_picture import PICTURES, USUAL, identify_in, measure_errors, written
 from ..watermark.ratios import Key
+from ..watermark.same_call import UNSAID
 from ..watermark.scene import scene
 from .bundle import bundled
 from .call import with_prompt
@@ -120,9 +122,16 @@ def identify(
         typer.Option(help="measured errors: read if the file is there, else measured and written"),
     ] = None,
     passages: Annotated[
-        str, typer.Option(help=f"what may have happened, with commas: {', '.join(PASSAGES)}")
-    ] = "none,JPEG 75",
-    pictures: Annotated[int, typer.Option(min=4, help="pictures made to measure errors")] = 24,
+        str | None,
+        typer.Option(
+            help=f"what may have happened, with commas: {', '.join(PASSAGES)}; default "
+            f"{','.join(USUAL)}, or those of --errors"
+        ),
+    ] = None,
+    pictures: Annotated[
+        int | None,
+        typer.Option(min=4, help=f"pictures made to measure errors; default {PICTURES}"),
+    ] = None,
     none: Annotated[float, typer.Option(help="probability of no key, before looking")] = 0.5,
     sure: Annotated[float, typer.Option(help="probability from which to decide")] = 0.9,
     place: Where,
@@ -137,36 +146,63 @@ def identify(
             raise ValueError(f"--{name} must be above 0 and below 1, got {value:g}")
     frames, notes = read_pictures(picture)
     told = read_keys(keys)
-    _check_passages(passages)
-    if errors is not None and not errors.exists():
+    names = None if passages is None else _check_passages(passages)
+    stored = _stored(errors, names, pictures)
+    if errors is not None and stored is None:
         free(errors, force=False, suffix=".safetensors")
     opened, given = open_call(what, sampler, place)
     pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
     with scene(pipe, None, asked) as read:
         made(told, read.planes.shape[1:])  # before errors are measured, not after
+        if (count := read.planes.shape[0]) != 1:
+            raise ValueError(f"the call makes {count} pictures; identify looks at one at a time")
     with counting(pipe, "measuring errors"):
-        measured = _measured(pipe, asked, errors, passages, pictures)
+        measured = stored or _measured(pipe, asked, errors, names or USUAL, pictures or PICTURES)
     with counting(pipe, "inverting the picture"), scene(pipe, None, asked) as read:
         whose = made(told, read.planes.shape[1:])
         found = identify_in(read, frames, whose, measured, none=none, sure=sure)
+    notes = notes if measured.call else [*notes, f"{UNSAID}: measure them again, in another file"]
     show({**_facts(found), "errors": measured.made, "notes": notes or ["none"]}, as_json=as_json)
     if found.decision[0] == "cannot tell":
         typer.echo("cannot tell whose it is; measure more with --passages", err=True)
         raise typer.Exit(NOT_EXACT)
 
 
+def _stored(
+    path: Path | None, passages: Sequence[str] | None, pictures: int | None
+) -> ErrorModel | None:
+    """The errors in a file, if it is there and holds what is asked for."""
+    if path is None or not path.exists():
+        return None
+    found = ErrorModel.load(path)
+    for name in found.recovered:
+        if name not in PASSAGES:
+            raise ValueError(
+                f"--errors {path} was measured after {name!r}, which is none of "
+                f"{', '.join(PASSAGES)}: give another file"
+            )
+    if passages is not None and set(passages) != set(found.recovered):
+        raise ValueError(
+            f"--errors {path} was measured with --passages {','.join(found.recovered)!r}: leave "
+            "--passages out, or give another file"
+        )
+    if pictures is not None and pictures > len(found.noise):
+        raise ValueError(
+            f"--errors {path} was measured with --pictures {len(found.noise)}: leave --pictures "
+            "out, or give another file"
+        )
+    return found
+
+
 def _measured(
     pipe: Any,
     asked: dict[str, Any],
     path: Path | None,
-    passages: str,
+    passages: Sequence[str],
     pictures: int,
 ) -> ErrorModel:
-    """The errors in a file, or measured now and written to it."""
-    if path is not None and path.exists():
-        return ErrorModel.load(path)
-    names = _check_passages(passages)
-    found = measure_errors(pipe, passages=names, pictures=pictures, progress=False, **asked)
+    """The errors, measured now and written to a file, if one is given."""
+    found = measure_errors(pipe, passages=passages, pictures=pictures, progress=False, **asked)
     if path is not None:
         found.save(path)
     return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,7 +32,8 @@ class Sureness:
 
     Attributes:
         power: of the likelihood ratios.
-        spread: root mean square of the deviates of noise without the key; 1 in theory.
+        spread: root mean square of the deviates of noise without the key; 1 in theory, and where
+            the deviates are those of a bound.
     """
 
     power: float
@@ -45,11 +48,14 @@ class ErrorModel:
         noise: noises of the calibration pictures, ``[n, C, H, W]``.
         recovered: what was recovered of each, after every passage: a name such as ``JPEG 75``.
         made: how: the settings, to be read by people.
+        call: what they were measured for, as :func:`invlib.watermark.same_call.told` names it;
+            empty if that is not known.
     """
 
     noise: Tensor
     recovered: Mapping[str, Tensor]
     made: str = ""
+    call: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.recovered:
@@ -93,7 +99,8 @@ class ErrorModel:
         .. math:: Y' = Y + G (X' - X),
 
         and the power :math:`\beta` of all ratios is the one of least log-loss for no key and each
-        of up to four keys. So is the spread of the deviates where there is no key.
+        of up to four keys. So is the spread of the deviates where there is no key; a bound of the
+        p-value holds as it is.
 
         Args:
             group: the keys.
@@ -119,9 +126,8 @@ class ErrorModel:
             told = torch.tensor(truth)
             loss = torch.stack([_log_loss(log_w, b * ratios, told) for b in TEMPERS])
             likely = most_likely(log_w[: len(fresh)], beliefs)
-            deviates = tried.deviates(likely)
-            spread = (deviates.square().sum() + STANDARD) / (deviates.numel() + STANDARD)
-            found[name] = Sureness(float(TEMPERS[loss.argmin()]), float(spread.sqrt()))
+            spread = 1.0 if tried.bounded else _spread(tried.deviates(likely))
+            found[name] = Sureness(float(TEMPERS[loss.argmin()]), spread)
         return found
 
     def save(self, path: str | Path) -> None:
@@ -133,6 +139,7 @@ class ErrorModel:
         names = list(self.recovered)
         tensors = {str(i): y.float().contiguous() for i, y in enumerate(self.recovered.values())}
         about = {"kind": KIND, "passages": json.dumps(names), "made": self.made}
+        about |= {"call": json.dumps(dict(self.call))}
         with whole(path) as part:
             save_file({"noise": self.noise.float().contiguous(), **tensors}, part, about)
 
@@ -153,7 +160,8 @@ class ErrorModel:
                     raise ValueError(f"{path} is no error model: measure one again")
                 names = [str(name) for name in json.loads(about["passages"])]
                 recovered = {name: file.get_tensor(str(i)) for i, name in enumerate(names)}
-                found = cls(file.get_tensor("noise"), recovered, about["made"])
+                call = json.loads(about.get("call", "{}"))  # older files do not say it
+                found = cls(file.get_tensor("noise"), recovered, about["made"], _checked(call))
         except SafetensorError as error:
             raise ValueError(f"{path} is damaged or no safetensors file ({error})") from error
         except (KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
@@ -161,6 +169,18 @@ class ErrorModel:
         if problem := _unfit(found):
             raise ValueError(f"{path} is damaged: {problem}")
         return found
+
+
+def _checked(call: Any) -> dict[str, str]:
+    """What a file says of a call, if it is words by names."""
+    if not isinstance(call, dict) or not all(isinstance(value, str) for value in call.values()):
+        raise TypeError("the call must be words by their names")
+    return call
+
+
+def _spread(deviates: Tensor) -> float:
+    """Root mean square of deviates, drawn towards 1 as far as so few do not tell it."""
+    return math.sqrt((deviates.square().sum() + STANDARD) / (deviates.numel() + STANDARD))
 
 
 def _unfit(model: ErrorModel) -> str:
@@ -177,13 +197,17 @@ def joined(models: Sequence[ErrorModel]) -> ErrorModel:
     """One model of the pictures of several that were made in the same way.
 
     Raises:
-        ValueError: if their passages differ.
+        ValueError: if their passages or their calls differ.
     """
     names = list(models[0].recovered)
     if any(list(m.recovered) != names for m in models):
         raise ValueError("the passages of error models that are joined must be the same")
+    if any(m.call != models[0].call for m in models):
+        raise ValueError("error models that are joined must be those of one call")
     together = {n: torch.cat([m.recovered[n] for m in models]) for n in names}
-    return ErrorModel(torch.cat([m.noise for m in models]), together, models[0].made)
+    return ErrorModel(
+        torch.cat([m.noise for m in models]), together, models[0].made, models[0].call
+    )
 
 
 def _log_loss(log_w: Tensor, ratios: Tensor, truth: Tensor) -> Tensor:

@@ -125,6 +125,9 @@ class GaussianShading:
 
         .. math:: y = \lfloor 2^l\,\Phi(z) \rfloor
 
+        Where as many are for 0 as for 1, the first copy decides, so that in noise without a
+        payload every bit is 0 or 1 with equal probability.
+
         Args:
             noise: recovered noise, ``[B, C, H, W]``.
 
@@ -140,7 +143,10 @@ class GaussianShading:
         slots = self._slots(noise)
         sums = votes.new_zeros(len(noise), self.bits).index_add_(1, slots, votes)
         mean = sums / torch.bincount(slots, minlength=self.bits)
-        return Message(mean > 0, mean)
+        places = torch.arange(len(slots), device=noise.device)
+        first = torch.full_like(mean[0], len(slots), dtype=torch.long)
+        first = first.scatter_reduce(0, slots, places, "amin")
+        return Message(torch.where(mean == 0, votes[:, first] > 0, mean > 0), mean)
 
     def detect(self, noise: Tensor, payload: Tensor) -> Agreement:
         r"""Ask whether a noise holds a known payload.
@@ -217,7 +223,7 @@ def bit_error(nmse: Tensor, repetitions: int) -> Tensor:
                     + \tfrac12 \binom{r}{r/2} (q(1-q))^{r/2}
 
     q is the probability that an independent error of variance :math:`\nu` changes the sign of a
-    standard normal number; the last term (r even) is for a tied vote on a random bit.
+    standard normal number; the last term (r even) is for a tied vote, which one copy decides.
 
     Args:
         nmse: :math:`\nu`, any shape.

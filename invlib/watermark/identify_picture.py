@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,10 +14,12 @@ from tqdm import tqdm
 from ..devices import lowered
 from ..pipelines import Options
 from .error_model import ErrorModel
+from .held import written_planes
 from .messages import with_messages
 from .passages import PASSAGES, Passage
-from .posterior import SURE, Identification, whose
+from .posterior import SURE, Identification, named_keys, whose
 from .ratios import Key
+from .same_call import UNSAID, check_call, told
 from .scene import Scene, changed, scene
 
 PICTURES, BATCH = 24, 8  # of the calibration, and of one call
@@ -27,7 +30,7 @@ LATENTS = "latents"  # the passage of clean latents, which were never a picture
 
 def embed(
     pipe: Any,
-    keys: Key | Sequence[Key],
+    keys: Key | Mapping[str, Key] | Sequence[Key],
     /,
     *,
     seed: int = 0,
@@ -40,7 +43,8 @@ def embed(
 
     Args:
         pipe: any diffusers pipeline with one deterministic sampling loop.
-        keys: one key, or several that stand in different places of the noise.
+        keys: one key, or several that stand in different places of the noise, with names or
+            without; they are written in their order.
         seed: of the rest of the noise.
         options: only the seed of the call matters, see :class:`invlib.Options`.
         call: the arguments of the pipeline's call.
@@ -49,24 +53,25 @@ def embed(
         The noise, in the pipeline's layout and dtype, on its device.
 
     Raises:
-        ValueError: if a key does not fit the noise of the call.
+        ValueError: if a key does not fit the noise of the call, or another overwrites it.
         NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
     """
     with scene(pipe, options, call) as read:
-        return written(read, keys if isinstance(keys, Sequence) else [keys], seed)
+        return written(read, keys if isinstance(keys, Mapping | Sequence) else [keys], seed)
 
 
-def written(read: Scene, keys: Sequence[Key], seed: int) -> Tensor:
+def written(read: Scene, keys: Mapping[str, Key] | Sequence[Key], seed: int) -> Tensor:
     """Noise with keys in it, in the layout of a call that was read.
 
     Args:
         read: the call.
         keys: the keys.
         seed: of the rest of the noise.
+
+    Raises:
+        ValueError: if a key does not fit the noise, or another overwrites it.
     """
-    planes = normal(read.planes.shape, seed)
-    for key in keys:
-        planes = key.embed(planes)
+    planes = written_planes(named_keys(keys), normal(read.planes.shape, seed))
     noise = read.planes.to_noise(planes).to(read.reading.entrance.dtype)
     return lowered(noise, read.reading.stage.pipe._execution_device)
 
@@ -95,7 +100,8 @@ def measure_errors(
         call: the arguments of the pipeline's call.
 
     Raises:
-        ValueError: if a passage is unknown, or there are fewer than four pictures.
+        ValueError: if a passage is unknown, clean latents are asked for beside pictures, or there
+            are fewer than four pictures.
         NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
     """
     if pictures < 4:
@@ -122,7 +128,8 @@ def measure_errors(
                 for name, y in _views(read, last, named, bar):
                     found[name].append(y)
     made = f"{type(pipe).__name__}, {rounds * rows} pictures, {read.options.method}"
-    return ErrorModel(torch.cat(noises), {name: torch.cat(y) for name, y in found.items()}, made)
+    recovered = {name: torch.cat(y) for name, y in found.items()}
+    return ErrorModel(torch.cat(noises), recovered, made, told(read))
 
 
 def identify(
@@ -164,14 +171,18 @@ def identify(
         it is a ``Messages``, with what was read.
 
     Raises:
-        TypeError: if it is no picture, or a key is none.
-        ValueError: if a key or the picture does not fit the call.
+        TypeError: if it is no picture, or no latents where they are announced, or a key is none.
+        ValueError: if a key, the picture or the errors do not fit the call.
         NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
     """
+    usual = (LATENTS,) if latents else USUAL
+    held = usual if errors is None else tuple(errors.recovered)
+    named = known_passages(held if passages is None else passages)
+    _check_latents(picture, named if errors is None else errors.recovered, latents=latents)
     if errors is None:
-        usual = (LATENTS,) if latents else USUAL
-        errors = measure_errors(pipe, passages=passages or usual, options=options, **call)
-    named = known_passages(tuple(errors.recovered) if passages is None else passages)
+        errors = measure_errors(pipe, passages=named, options=options, **call)
+    elif not errors.call:
+        warnings.warn(f"{UNSAID}: measure them again", stacklevel=2)
     with scene(pipe, options, call, 1 if latents else _count(picture)) as read:
         return identify_in(read, picture, keys, errors, named=named, none=none, sure=sure)
 
@@ -198,14 +209,17 @@ def identify_in(
         sure: posterior probability from which a decision is made.
 
     Raises:
-        ValueError: if the errors are those of another noise, or something does not fit.
+        TypeError: if it is no picture, or no latents where the errors are those of latents.
+        ValueError: if the errors are those of another noise or call, or something does not fit.
     """
     if errors.shape != read.planes.shape[1:]:
         raise ValueError(
             f"these errors are those of noise {list(errors.shape)}, but the noise of this call is "
             f"{list(read.planes.shape[1:])}: measure them with this call"
         )
+    check_call(read, errors.call)
     if LATENTS in errors.recovered:
+        _check_latents(picture, errors.recovered, latents=True)
         views = {LATENTS: read.recover(read.reading.target(picture.double()))}
     else:
         known = known_passages(tuple(errors.recovered)) if named is None else named
@@ -218,16 +232,21 @@ def known_passages(passages: Sequence[str] | Mapping[str, Passage]) -> dict[str,
     """Passages by their names.
 
     Raises:
-        ValueError: if one is unknown, or there is none.
+        ValueError: if one is unknown, there is none, or clean latents are beside pictures.
     """
+    if not passages:
+        raise ValueError("give at least one passage, such as none")
+    if LATENTS in passages and len(passages) > 1:
+        raise ValueError(
+            f"{LATENTS} were never a picture, so that nothing else can have happened to them: "
+            "measure their errors by themselves"
+        )
     if isinstance(passages, Mapping):
         return dict(passages)
     known = {**PASSAGES, LATENTS: PASSAGES["none"]}
     for name in passages:
         if name not in known:
             raise ValueError(f"unknown passage {name!r}; use some of {', '.join(known)}")
-    if not passages:
-        raise ValueError("give at least one passage, such as none")
     return {name: known[name] for name in passages}
 
 
@@ -235,6 +254,19 @@ def normal(shape: tuple[int, ...], seed: int) -> Tensor:
     """Standard normal noise, float64."""
     draw = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=draw, dtype=torch.float64)
+
+
+def _check_latents(picture: Any, passages: Collection[str], *, latents: bool) -> None:
+    """Refuse pictures with errors of clean latents, and the other way round."""
+    if latents != (LATENTS in passages):
+        raise ValueError(
+            "these are errors of pictures: for clean latents, measure with passages=('latents',)"
+            if latents
+            else "these are errors of clean latents: give latents, and latents=True, or measure "
+            "errors of pictures"
+        )
+    if latents and not isinstance(picture, Tensor):
+        raise TypeError(f"clean latents are a tensor, not {type(picture).__name__}")
 
 
 def _count(picture: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +17,7 @@ from .transfer import Belief, most_likely
 LOST = 0.01  # probability that a mark which is there has left no trace
 SURE = 0.9  # posterior probability from which a decision is made
 SHOWN = 5  # keys in a table
+RESERVED = ("none", "no key", "cannot tell")  # what answers call something else than a key
 
 
 @dataclass(frozen=True)
@@ -131,15 +132,15 @@ def whose(
         sure: the probability from which a decision is made.
 
     Raises:
-        ValueError: if a key is not for such noise, the views are not those of the model, or a
-            probability is none.
+        ValueError: if a key is not for such noise, or has the name of another answer; if the views
+            are not those of the model, or a probability is none.
         TypeError: if a key is none.
     """
     if not 0 < none < 1:
         raise ValueError(f"none must be a probability above 0 and below 1, got {none}")
     if set(views) != set(errors.recovered):
         raise ValueError(f"give what was recovered after each of {', '.join(errors.recovered)}")
-    named = _named(keys)
+    named = named_keys(keys)
     groups = group(list(named.values()), errors.shape)
     log_w, beliefs = errors.beliefs(views)
     flat = [belief for each in beliefs for belief in each]
@@ -171,10 +172,27 @@ def whose(
     )
 
 
-def _named(keys: Mapping[str, Key] | Sequence[Key]) -> dict[str, Key]:
+def named_keys(keys: Mapping[str, Key] | Sequence[Key]) -> dict[str, Key]:
+    """Keys by their names; without any they are ``key 1``, ``key 2`` and so on.
+
+    Raises:
+        ValueError: if a key has the name of another answer.
+    """
     if isinstance(keys, Mapping):
+        check_names(keys)
         return dict(keys)
     return {f"key {j}": key for j, key in enumerate(keys, 1)}
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse names of keys that mean another answer.
+
+    Raises:
+        ValueError: if one does.
+    """
+    for name in names:
+        if name in RESERVED:
+            raise ValueError(f"no key can be named {name!r}, which is an answer: rename that key")
 
 
 def _of_all(log_tails: Tensor) -> Tensor:

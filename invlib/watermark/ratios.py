@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -36,6 +36,11 @@ class Group(Protocol):
     @property
     def index(self) -> Tensor:
         """Which of all keys these are."""
+        ...
+
+    @property
+    def bounded(self) -> bool:
+        """Whether deviates are those of a bound of the p-value, which has no spread to measure."""
         ...
 
     def log_ratios(self, belief: Belief) -> Tensor:
@@ -76,6 +81,7 @@ class RingGroup:
     mask: Tensor
     patterns: Tensor
     channel: int
+    bounded: ClassVar[bool] = False
 
     def log_ratios(self, belief: Belief) -> Tensor:
         """Logarithms of the likelihood ratios, ``[B, K]``."""
@@ -161,6 +167,7 @@ class CellGroup:
     cells: Tensor
     channels: slice
     depth: int
+    bounded: ClassVar[bool] = False
 
     def log_ratios(self, belief: Belief) -> Tensor:
         """Logarithms of the likelihood ratios, ``[B, K]``."""
@@ -221,6 +228,7 @@ class PayloadGroup:
 
     index: Tensor
     keys: tuple[ShadingKey, ...]
+    bounded: ClassVar[bool] = True
 
     def bits(self, belief: Belief) -> Tensor:
         """Logarithms of the likelihoods of 0 and 1 for every bit, ``[K, B, bits, 2]``."""

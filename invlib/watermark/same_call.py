@@ -1,0 +1,83 @@
+"""What errors of recovered noises depend on, and whether a call is the one they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from ..pipelines.options import defaults
+from .scene import SEVERAL, Scene
+
+FREE = {  # what may differ: contents of pictures, and sizes, which the shape of the noise tells
+    *("generator", "latents", "class_labels", "height", "width", "output_type", "return_dict"),
+    *SEVERAL,
+}
+UNSAID = "these errors do not say which call they were measured for"  # as in older files
+MOST = 3  # differences that are named
+
+
+def told(read: Scene) -> dict[str, str]:
+    """Pipeline, scheduler, arguments and options of a call, without its prompts and pictures.
+
+    Args:
+        read: the call.
+    """
+    stage = read.reading.stage
+    scheduler = stage.pipe.scheduler
+    settings = {
+        f"scheduler's {name}": _in_words(value)
+        for name, value in dict(getattr(scheduler, "config", {})).items()
+        if not name.startswith("_")
+    }
+    arguments = {
+        name: _in_words(value)
+        for name, value in defaults(stage.pipe, stage.call).items()
+        if name not in FREE and "prompt" not in name and not name.startswith("callback")
+    }
+    return {
+        "pipeline": type(stage.pipe).__name__,
+        "scheduler": type(scheduler).__name__,
+        **settings,
+        **arguments,
+        "method": _in_words(read.options.method),
+        "decoder": _in_words(read.options.decoder),
+    }
+
+
+def check_call(read: Scene, known: Mapping[str, str]) -> None:
+    """Refuse errors that were measured for another call.
+
+    Args:
+        read: the call.
+        known: what the errors were measured for; nothing, if they do not say so.
+
+    Raises:
+        ValueError: if they are of another one, with what differs.
+    """
+    own = told(read)
+    names = [name for name in {**known, **own} if known.get(name) != own.get(name)]
+    if known and names:
+        each = (
+            f"{n} {known.get(n, 'none')} there, {own.get(n, 'none')} here" for n in names[:MOST]
+        )
+        more = ", ..." if len(names) > MOST else ""
+        raise ValueError(
+            f"these errors are those of another call ({'; '.join(each)}{more}): measure errors of "
+            "this call"
+        )
+
+
+def _in_words(value: Any) -> str:
+    """A plain value, or a function by its name; of anything else only that it is given."""
+    if value is None or isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int | float):
+        return f"{float(value):.12g}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_in_words, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{k}: {_in_words(v)}' for k, v in value.items())}}}"
+    if isinstance(value, partial):
+        return f"{_in_words(value.func)} {_in_words([value.args, value.keywords])}"
+    return str(getattr(value, "__name__", "given"))
