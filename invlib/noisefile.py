@@ -24,7 +24,7 @@ from .pipelines.comparison import fingerprint as fingerprint
 from .pipelines.entrance import Entrance, Kind
 from .pipelines.images import picture_kind
 from .pipelines.running import configuration
-from .pipelines.state import check_written, tables
+from .pipelines.state import check_written, other_weights, tables
 from .repetition import NoiseFile
 from .whole import whole
 
@@ -56,15 +56,21 @@ def save_noise(
         What was written.
 
     Raises:
-        ValueError: if the result does not remember its pipeline and no model is given, the noise
-            contains NaN or infinity, the call something that is no data, or the scheduler is not
-            that of its configuration.
+        ValueError: if the result does not remember its pipeline and no model is given, the weights
+            are not those that the noise was found with, the noise contains NaN or infinity, the
+            call something that is no data, or the scheduler is not that of its configuration.
         OSError: if the file cannot be written.
     """
     check_file(path, result.call)
     if model is None and result.pipe is None:
         raise ValueError("a copy of a result does not know its pipeline: save the original one")
-    proof, model = result.certificate, Model.of(result.pipe) if model is None else model
+    pipe = result.pipe if model is None else model.pipe
+    if said := other_weights(pipe, result.samples):
+        raise ValueError(
+            f"the pipeline is not as it was when this noise was found: {'; '.join(said)}: save "
+            "before changing it, or invert again"
+        )
+    proof, model = result.certificate, Model.of(pipe) if model is None else model
     if result.scheduler:
         check_written(model.pipe.scheduler, result.scheduler, result.tables)
     noise = describe(

@@ -43,6 +43,12 @@ def test_packed_noise_needs_the_shape_that_was_drawn(tmp_path: Path) -> None:
     assert found.exit_code == 0 and json.loads(found.stdout)["seed"] == [7]
     assert run("seeds", noise, "--drawn", "16x8").exit_code == 2
     assert "are no tokens of a draw" in refused("seeds", noise, "--drawn", "16x8x10")
+    asked = ["seeds", noise, "--count", "20", "--threads", "2048"]
+    assert "give --generator torch-cuda too" in refused(*asked)
+    assert "give --generator torch-cuda too" in refused(*asked, "--generator", "torch-cpu")
+    other = run(*asked, "--generator", "torch-cuda", "--drawn", "16x8x12")
+    assert other.exit_code == 3 and "torch-cuda of 2048 threads" in other.stdout
+    assert run("seeds", noise, "--generator", "torch-cuda", "--threads", "255").exit_code == 2
 
 
 def test_prompts_and_vocabulary_are_two_things(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from invlib.editing import (
     plausible,
     word_tokens,
 )
+from invlib.editing.picture import _asked, _changed, _check_call
 from invlib.editing.region import on_states
 from invlib.editing.seam import depth
 from invlib.editing.words import _attentions, _read, tokens_of
@@ -376,6 +377,67 @@ def test_where_a_network_reads_its_text_is_found_by_changing_it(name: str) -> No
         assert torch.allclose(w.sum(-1), torch.ones_like(w.sum(-1)))
     letters = {"sd": [[2, 3, 4], [2, 3, 4]], "flux": [[1], [1]]}
     assert tokens == letters.get(name, letters["sd"])
+
+
+def test_words_of_a_negative_prompt_are_none_of_the_prompt(pipe: Any) -> None:
+    call: dict[str, Any] = {**CALL, "num_inference_steps": 2, "guidance_scale": 3.0}
+    inner = read(pipe, call).stage.recording.inner
+    asked = {**call, "negative_prompt": "a happy person with black undercut, white undercut"}
+    wanted = tokens_of(pipe, call, inner, ["white undercut"])
+    assert tokens_of(pipe, asked, inner, ["white undercut"]) == wanted
+    several = {**asked, "prompt": [OLD], "negative_prompt": [asked["negative_prompt"]]}
+    assert tokens_of(pipe, several, inner, ["white undercut"]) == wanted
+    with pytest.raises(ValueError, match="the prompt does not contain 'happy'"):
+        tokens_of(pipe, asked, inner, ["happy"])
+
+
+def test_words_are_looked_for_in_the_prompt_of_their_own_picture(pipe: Any) -> None:
+    """Two prompts with two pictures each: the first two are of the first prompt."""
+    call: dict[str, Any] = {**CALL, "prompt": [OLD, NEW], "num_images_per_prompt": 2}
+    inner = read(pipe, call).stage.recording.inner
+    phrases = ["white", "white", "blue", "blue"]
+    found, _ = tokens_of(pipe, call, inner, phrases)
+    assert found[0] == found[1] == found[2] == found[3]
+    with pytest.raises(ValueError, match="does not contain 'blue'"):
+        tokens_of(pipe, call, inner, ["white", "blue", "blue", "blue"])
+
+
+def test_new_prompts_are_as_many_as_those_of_the_call(pipe: Any) -> None:
+    result: Any = SimpleNamespace(call={"prompt": [OLD, OLD], "num_images_per_prompt": 2})
+    for new, wanted in (([NEW, OLD], [NEW, OLD]), (NEW, [NEW, NEW]), ([NEW], [NEW, NEW])):
+        assert _changed(pipe, result, new, None)["prompt"] == wanted
+    with pytest.raises(ValueError, match="4 new prompts for 2 in the call"):
+        _changed(pipe, result, [NEW] * 4, None)
+
+
+def test_arguments_that_the_inversion_does_not_name_are_compared_with_defaults(
+    pipe: Any, picture: Image.Image, done: ImageEdit
+) -> None:
+    """They were ignored: the picture was that of a call without them."""
+    options = {"inversion": done.inversion}
+    embeds = torch.zeros(1, 4, 8)
+    for name, value, said in (
+        ("negative_prompt", "ugly", "negative_prompt=None, not 'ugly'"),
+        ("negative_prompt_embeds", embeds, "negative_prompt_embeds=None, not values of shape"),
+        ("num_inference_steps", None, "num_inference_steps=4, not None"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            edit_image(pipe, picture, HAIR, NEW, options=options, **{**CALL, name: value})
+    _check_call(done.inversion, {**CALL, "eta": 0.0, "negative_prompt": None})
+    own: Any = SimpleNamespace(call={"prompt_embeds": embeds}, settings=SimpleNamespace(eta=0.0))
+    _check_call(own, {"prompt_embeds": embeds.clone()})
+    for other in (embeds + 1, embeds[:, :2], None):
+        with pytest.raises(ValueError, match="prompt_embeds=values of shape"):
+            _check_call(own, {"prompt_embeds": other})
+
+
+def test_an_inversion_brings_its_own_guidance_scale(
+    pipe: Any, picture: Image.Image, done: ImageEdit
+) -> None:
+    strong: Any = SimpleNamespace(call={"prompt": OLD, "guidance_scale": 3.0})
+    asked = {name: value for name, value in CALL.items() if name != "guidance_scale"}
+    assert "guidance_scale" not in _asked(pipe, {"inversion": strong}, asked)[2]
+    assert _asked(pipe, None, asked)[2]["guidance_scale"] == 1.0
 
 
 def test_the_command_line_edits_a_png(tmp_path: Path, picture: Image.Image) -> None:

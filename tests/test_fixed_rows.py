@@ -147,6 +147,27 @@ def test_a_network_whose_rows_depend_on_each_other_is_refused() -> None:
     assert net(torch.zeros(3, 3)).equal(torch.zeros(3, 3))
 
 
+@pytest.mark.parametrize("lost", [torch.nan, torch.inf])
+def test_what_is_not_finite_has_to_be_so_in_the_network_itself(lost: float) -> None:
+    """The comparison was with a number that is NaN where an answer is, and let it pass."""
+    x = torch.ones(5, 3)
+    holes = torch.zeros(3).index_fill(0, torch.tensor([1]), lost)
+
+    def own(x: Tensor) -> Tensor:
+        return 2 * x
+
+    def spoilt(x: Tensor) -> Tensor:
+        return 2 * x + holes
+
+    with torch.no_grad():
+        for plain, fixed in ((own, spoilt), (spoilt, own)):
+            with pytest.raises(ValueError, match="answers something else"):
+                FixedRows(plain, fixed, 4)(x)
+        assert FixedRows(spoilt, spoilt, 4)(x).shape == (5, 3)
+        with pytest.raises(ValueError, match="answers something else"):
+            FixedRows(spoilt, lambda x: spoilt(x) + 1, 4)(x)
+
+
 @pytest.mark.parametrize("rows", [0, -1])
 def test_rows_are_at_least_one(rows: int) -> None:
     with pytest.raises(ValueError, match="at least 1"), compiled(nn.Linear(2, 2), rows=rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 import sys
@@ -18,7 +19,7 @@ from tiny_pipelines import stable_diffusion
 import invlib
 from invlib.identification import Candidate, Phrases, ascend, first_look, identify, surprise
 from invlib.identification.candidates import axes_of, by_name
-from invlib.identification.law import cosines, excess
+from invlib.identification.law import cosines, excess, fast_cosines
 from invlib.identification.result import LEVEL, MISFIT
 from invlib.identification.search import _looked_at, _ranked, _target
 from invlib.inversion import Inversion
@@ -36,7 +37,9 @@ SCHEDULE = Schedule.scaled_linear()
 # --- the law of the noise
 
 
-@pytest.mark.parametrize("shape", [(4, 16, 16), (3, 32, 32), (20, 8, 8), (100,), (2, 3, 8, 8)])
+@pytest.mark.parametrize(
+    "shape", [(4, 16, 16), (3, 32, 32), (20, 8, 8), (100,), (2, 3, 8, 8), (64, 16)]
+)
 def test_drawn_noise_is_as_surprising_as_the_law_says(shape: tuple[int, ...]) -> None:
     draw = torch.Generator().manual_seed(5)
     found = surprise(torch.randn(300, *shape, generator=draw)).p
@@ -67,6 +70,27 @@ def test_what_is_not_noise_is_surprising(change: Any) -> None:
 def test_the_cosine_transform_is_orthonormal(size: int) -> None:
     eye = torch.eye(size, dtype=torch.float64)
     assert torch.allclose(cosines(size) @ cosines(size).T, eye, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64, 601])
+def test_the_fast_cosine_transform_is_the_matrix(size: int) -> None:
+    x = randn(3, size, seed=size)
+    assert torch.allclose(fast_cosines(x), x @ cosines(size).T, atol=1e-11)
+
+
+def test_tokens_are_a_plane_of_which_no_large_matrix_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one axis those of Flux would need a matrix of 65536 x 65536 values."""
+    law = sys.modules["invlib.identification.law"]
+    made: list[int] = []
+    monkeypatch.setattr(law, "cosines", lambda size: made.append(size) or cosines(size))
+    noise = torch.randn(3, 1024, 64, generator=torch.Generator().manual_seed(2))
+    smooth = noise + 0.6 * noise.roll(1, 1)
+    assert (excess(smooth) > 10 * excess(noise)).all()
+    assert set(made) == {64}
+    plane = torch.randn(1, 20, 30, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(excess(plane), excess(plane[:, None]))
 
 
 def test_excess_is_zero_only_where_every_group_has_variance_one() -> None:
@@ -150,6 +174,23 @@ def test_samplers_are_not_compared_by_the_first_look() -> None:
     ]
     refused = {**seen, ranked[0]: -math.inf}
     assert ranked[0] not in _ranked(refused)
+
+
+def test_a_sampler_that_is_refused_does_not_choose_the_prompts() -> None:
+    """The next one looks at all of them; with it the last prompt, the best, was not looked at."""
+    prompts = [str(number) for number in range(9)]
+    axes, make = axes_of(prompts, schedulers=["refused", "a", "b"])
+
+    def score(c: Candidate) -> float:
+        return -math.inf if c.scheduler == "refused" else float(c.prompt or 0)
+
+    seen = _looked_at(axes, make, score, 2)
+    assert [(c.prompt, c.scheduler) for c in _ranked(seen)[:4]] == [
+        *(("8", "a"), ("8", "b"), ("7", "a"), ("7", "b")),
+    ]
+    assert len(seen) == 9 + 9 + 2
+    none = _looked_at(axes, make, lambda c: -math.inf, 2)
+    assert len(none) == 27 and _ranked(none) == []
 
 
 def test_attributes_make_prompts() -> None:
@@ -253,6 +294,27 @@ def test_latents_of_another_noise_are_none_of_these(pipe: Any) -> None:
     assert found.best is None and found.surprise is not None and found.surprise < 1e-6
     assert "not such as is drawn" in found.reasons[0]
     assert found.sentence().startswith("The one candidate did not make it: its noise is not")
+
+
+def test_a_scheduler_that_is_refused_is_named_and_changes_no_answer(pipe: Any) -> None:
+    """Ancestral steps draw noise, so they have no inverse: the first prompt alone was left."""
+    refused, other = "EulerAncestralDiscreteScheduler", "DDIMScheduler"
+    own = copy.copy(pipe)
+    own.scheduler = by_name(pipe, [other])[other]
+    latents = latents_of(own, PROMPTS[2], num_inference_steps=2, guidance_scale=1.0)
+    call = {"num_inference_steps": 2, "height": 16, "width": 16, "guidance_scale": 1.0}
+    asked = {**call, "prompts": PROMPTS, "determinant": CHEAP, "finalists": 1}
+    found = identify(pipe, latents, schedulers=[refused, other], **asked)
+    known = identify(pipe, latents, schedulers=[other], **asked)
+    assert found.candidates == known.candidates and len(found.candidates) == 3
+    assert found.best == known.best and found.untried == known.untried == 0
+    [(name, why)] = found.refused
+    said = f"refused: {refused} ({why})"
+    assert name == refused and said in found.sentence() and said in found.notes
+    assert not known.refused and "refused" not in known.sentence()
+    none = identify(pipe, latents, schedulers=[refused], **asked)
+    assert none.best is None and none.untried == 0 and none.refused == found.refused
+    assert none.sentence() == f"No candidate can be compared; {said}."
 
 
 def test_a_budget_leaves_candidates_over(pipe: Any) -> None:

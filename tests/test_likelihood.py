@@ -21,9 +21,9 @@ from invlib.inverters import invert
 from invlib.likelihood import Problem, Quadrature, exactly
 from invlib.likelihood.blocks import forward_blocks, node_blocks
 from invlib.likelihood.quadrature import Derivatives, rules, sampler_products, step_products
-from invlib.likelihood.result import Determinant, Likelihoods
+from invlib.likelihood.result import CandidateLikelihood, Determinant, Likelihoods, Root
 from invlib.likelihood.roots import log_weights, odds, weighed
-from invlib.likelihood.scores import whiteness
+from invlib.likelihood.scores import Scores, whiteness
 from invlib.sampling import sample
 from invlib.schedule import Schedule
 from invlib.singular import sample_image
@@ -435,6 +435,22 @@ def test_errors_of_several_noises_are_weighed_by_their_odds() -> None:
     assert Determinant(2.0, draws, 0.0, 1).error == pytest.approx(1)
     assert Determinant(2.0, draws, 3.0, 1).error == pytest.approx(10**0.5)
     assert Determinant(2.0, torch.zeros(0), 0.0, 1).error == 0
+
+
+def test_the_error_of_a_difference_is_infinite_where_that_of_a_likelihood_is() -> None:
+    """It was none, NaN, where both were cut short before anything was known."""
+    draws, one = torch.tensor([1.0, 1.2]).double(), torch.zeros(1)
+    parts = []
+    for truncation in (math.inf, math.inf, 1.0):
+        root = Root(one, one, -1.0, Determinant(1.0, draws, truncation, 1))
+        error = torch.tensor([root.determinant.error]).double()
+        scores, log_p = Scores(one, one, one), torch.tensor([-2.0]).double()
+        parts.append(
+            CandidateLikelihood("c", log_p, error, ((root,),), scores, one.long(), ("budget",))
+        )
+    found = Likelihoods(tuple(parts), torch.zeros(3).double())
+    assert found.difference(0, 1) == found.difference(0, 2) == (0.0, math.inf)
+    assert "+- inf nats" in found.sentence()
 
 
 def test_white_noise_is_white_and_smooth_noise_is_not() -> None:

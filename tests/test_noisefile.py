@@ -119,6 +119,7 @@ def test_an_inversion_is_described(tmp_path: Path, model: Model) -> None:
         notes=("a note",),
         scheduler="",
         tables={},
+        samples={},
         seed=None,
         fingerprints=("f00",),
     )

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from twelve import DIM, SCHEDULE, counted, error_db, prompted, twelve
 
+from invlib.continuous import ContinuousSchedule
 from invlib.denoisers import Denoiser, guided
 from invlib.reversible import (
     REVERSIBLE,
@@ -406,6 +407,19 @@ def test_bad_input_is_refused(make: Make) -> None:
             act(noise_prediction(lambda x, t: x * math.nan), x, sampler)
         with pytest.raises(ValueError, match="one condition per row"):
             act(guided(network, torch.zeros(3), torch.zeros(1), 2.0), x, sampler)
+
+
+@pytest.mark.parametrize("make", REVERSIBLE.values(), ids=REVERSIBLE)
+def test_the_noise_is_of_variance_one_where_the_state_explodes(make: Make) -> None:
+    grid = ContinuousSchedule.edm(0.1, 20.0).grid(12, spacing="karras")
+    network, noise = noise_prediction(lambda x, t: x * (t / (t**2 + 0.25))[:, None]), randn(3, 16)
+    sampler = make(grid)
+    start = Pair(grid.scale * noise, grid.scale * noise)
+    run = sample_reversible(network, start, sampler)
+    back = invert_reversible(network, run.end, sampler)
+    assert grid.scale > 10
+    assert torch.allclose(run.noise, noise) and torch.allclose(back.noise, noise)
+    assert torch.equal(run.start.state, grid.scale * noise)
 
 
 def test_a_sample_that_outgrows_the_network_spoils_no_other() -> None:

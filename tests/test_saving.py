@@ -19,7 +19,7 @@ from tiny_pipelines import build
 
 import invlib
 from invlib.identity import WEIGHTS, Model, files_hash, name_of, weights_hash
-from invlib.noisefile import check_scheduler, describe
+from invlib.noisefile import check_scheduler, describe, save_noise
 from invlib.pipelines.state import samples, tables
 from invlib.portraits.load import verify
 
@@ -183,6 +183,22 @@ def test_other_weights_are_refused(tmp_path: Path, pipe: Any, result: Any) -> No
         stored.certify(other)
     with pytest.raises(ValueError, match="a copy of a result"):
         copy.deepcopy(result).save(tmp_path / "m.safetensors")
+
+
+def test_a_noise_is_not_saved_with_the_weights_of_later(tmp_path: Path, pipe: Any) -> None:
+    """The file would vouch for a pipeline that makes something else of the noise."""
+    own = copy.deepcopy(pipe)
+    latents = torch.zeros(1, *own(**{**CALL, "batch_size": 1}, output_type="np").images.shape[1:])
+    latents = latents.permute(0, 3, 1, 2)
+    call = {**CALL, "batch_size": 1}
+    found = invlib.invert_latents(own, latents, certificate=False, **call, **FAST)
+    found.save(tmp_path / "n.safetensors")
+    with torch.no_grad():
+        next(own.unet.parameters()).mul_(1.03)
+    for model in (None, Model("a name", "a hash", own)):
+        with pytest.raises(ValueError, match="weights of its unet differ: save before changing it"):
+            save_noise(tmp_path / "m.safetensors", found, model)
+    assert not (tmp_path / "m.safetensors").exists()
 
 
 def test_a_model_is_told_by_its_files_or_by_its_weights(pipe: Any) -> None:

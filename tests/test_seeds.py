@@ -159,6 +159,31 @@ def test_the_place_in_a_batch_is_found(shape: tuple[int, ...]) -> None:
     assert "as picture 2 of its draw" in found.sentence()
 
 
+@pytest.mark.parametrize("correlation", [1.0, 0.999])
+def test_exact_noises_are_found_wherever_the_blocks_of_the_generator_begin(
+    correlation: float,
+) -> None:
+    """What is drawn of a noise begins elsewhere at each place, and so do its own values."""
+    for shape in ((2, 4, 65, 65), (3, 3, 17, 17)):
+        for seed in range(6):
+            noise = drawn(seed, *shape)
+            found = find_seed(noise, range(12), shape=shape, correlation=correlation)
+            assert found.seed == (seed,) * len(noise)
+            assert found.position == tuple(range(len(noise)))
+
+
+def test_the_threshold_is_that_of_the_values_that_are_compared() -> None:
+    noise = drawn(3, 2, 1001).double() * torch.linspace(1, 2, 1001).double()
+    draw = _Draw(CPU, (2, 1001), torch.float32, noise)
+    plan = draw.plan(1.0)
+    scale = noise.square().mean(1).sqrt() / (1 - SAFE / math.sqrt(2 * 1001))
+    for place in range(2):
+        begin = draw.skipped(place)
+        part = noise[:, begin : begin + plan.values].norm(dim=1)
+        assert torch.allclose(plan.threshold[place], part / scale, atol=2e-3)
+    assert draw.skipped(0) != draw.skipped(1)
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_packed_noise_is_unpacked_or_cannot_be_told(size: int) -> None:
     """There was said to be no seed for tokens of Flux, which are drawn before they are packed."""
@@ -216,6 +241,19 @@ def test_the_first_look_passes_as_many_wrong_seeds_as_planned() -> None:
     expected = 50_000 * torch.special.ndtr(-draw.plan(0.6).threshold).item()
     assert abs(found.finalists - expected) < 4 * math.sqrt(expected) + 1
     assert SAFE >= 3
+
+
+@pytest.mark.parametrize("threads", [255, 1, 0, -512])
+def test_a_device_has_a_block_of_threads_at_least(threads: int) -> None:
+    with pytest.raises(ValueError, match=f"256 threads at least, not {threads}: give the number"):
+        cuda(threads)
+
+
+def test_a_device_of_some_threads_is_called_what_it_is() -> None:
+    found = find_seed(drawn(1, 1, 64), range(5), generator=cuda(512))
+    assert "with torch-cuda of 512 threads" in found.sentence()
+    assert find_seed(drawn(1, 1, 64), range(5)).generator == "torch-cpu"
+    assert all(kind.name == name for name, kind in GENERATORS.items())
 
 
 def test_time_ends_the_search() -> None:

@@ -51,7 +51,8 @@ def seeds(
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="threads of the device, for draws of more elements")
+        int | None,
+        typer.Option(min=256, help="threads of the CUDA device, for draws of more elements"),
     ] = None,
     correlation: Annotated[
         float, typer.Option(help="least correlation to find: 1 for an exact noise")
@@ -66,6 +67,8 @@ def seeds(
 
     Exit code 0 means: a seed was found. Exit code 3 means: none of these, or it cannot be told.
     """
+    if threads is not None and generator is not GeneratorName.cuda:
+        raise ValueError("--threads are those of a CUDA device: give --generator torch-cuda too")
     latents = load_noise(noise).latents
     one = tuple(latents.shape[1:]) if drawn is None else drawn
     say(f"drawing the noise of {count} seeds")

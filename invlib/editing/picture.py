@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from ..autoencoder import Autoencoder, Box, DecoderInverter, to_bytes
@@ -93,8 +95,8 @@ def edit_image(
             (:func:`invlib.editing.attention_to`); or None for the pixels that the two prompts
             paint differently (:func:`invlib.editing.differences`), the better mask where both
             are measured.
-        new_prompt: the new prompt, one for all pictures or one each, or a dictionary of all
-            arguments of the call that change.
+        new_prompt: the new prompt, one for all pictures or one for each prompt of the call, or a
+            dictionary of all arguments of the call that change.
         options: :class:`EditOptions` or a dictionary of them.
         call: what was passed to ``pipe``, by the same names.
 
@@ -118,9 +120,9 @@ def edit_image(
     region = None if given is None else given_region(given, tuple(pictures.pixels.shape))
     if own.inversion is not None:
         _check_inversion(pipe, own.inversion, pictures.pixels)
+        _check_call(own.inversion, asked)
     result = own.inversion or invert_image(pipe, picture, options=search, **asked)
-    _check_call(result, asked)
-    changed = _changed(pipe, result, new_prompt, len(pictures.pixels), own.guidance)
+    changed = _changed(pipe, result, new_prompt, own.guidance)
     with (
         torch.inference_mode(False),
         torch.no_grad(),
@@ -191,7 +193,8 @@ def _asked(
     rest = {name: value for name, value in call.items() if name not in flat}
     search, arguments = split(pipe, asked, rest)
     notes = []
-    if "guidance_scale" in takes and "guidance_scale" not in arguments:
+    found = {**own, **flat}.get("inversion") is not None  # with a guidance scale of its own
+    if "guidance_scale" in takes and "guidance_scale" not in arguments and not found:
         arguments["guidance_scale"] = 1.0
         notes.append("guidance_scale was not given: 1, for a picture that no model made")
     if "decoder" not in {**asked, **rest}:
@@ -245,33 +248,58 @@ def _check_inversion(pipe: Any, given: ImageInversion, pixels: Tensor) -> None:
 
 
 def _check_call(result: ImageInversion, asked: Mapping[str, Any]) -> None:
-    """Refuse an inversion of another call.
+    """Refuse an inversion of another call; what that did not name was the pipeline's default.
 
     Raises:
         ValueError: with the argument that differs.
     """
+    whole = {**vars(result.settings), **result.call}
     for name, value in asked.items():
-        known = result.call.get(name)
-        simple = isinstance(value, str | int | float | list | tuple)
-        if simple and isinstance(known, str | int | float | list | tuple) and value != known:
+        if not _same(value, whole.get(name)):
             raise ValueError(
-                f"the inversion is one of a call with {name}={known!r}, not {value!r}: leave the "
-                "option inversion out"
+                f"the inversion is one of a call with {name}={_shown(whole.get(name))}, not "
+                f"{_shown(value)}: leave the option inversion out"
             )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values of an argument are equal, as far as that can be told."""
+    if isinstance(one, Tensor | np.ndarray):
+        if not isinstance(other, type(one)) or one.shape != other.shape:
+            return False
+        return bool((torch.as_tensor(one).cpu() == torch.as_tensor(other).cpu()).all())
+    if isinstance(one, list | tuple):
+        several = isinstance(other, list | tuple) and len(one) == len(other)
+        return several and all(map(_same, one, other))
+    if isinstance(one, Mapping):
+        return (
+            isinstance(other, Mapping)
+            and {*one} == {*other}
+            and all(_same(value, other[name]) for name, value in one.items())
+        )
+    if isinstance(one, str | int | float | Image | None):
+        return not isinstance(other, Tensor | np.ndarray) and bool(one == other)
+    return True
+
+
+def _shown(value: Any) -> str:
+    """A value of an argument in a sentence."""
+    if isinstance(value, Tensor | np.ndarray):
+        return f"values of shape {tuple(value.shape)}"
+    return repr(value)
 
 
 def _changed(
     pipe: Any,
     result: ImageInversion,
     new_prompt: str | Sequence[str] | Mapping[str, Any],
-    count: int,
     guidance: float | None,
 ) -> dict[str, Any]:
     """The call with the new prompt.
 
     Raises:
         TypeError: if the pipeline takes no prompt, or another one is in the call.
-        ValueError: if there are not as many prompts as pictures.
+        ValueError: if there are not as many prompts as in the call.
     """
     takes = _takes(pipe)
     if isinstance(new_prompt, Mapping):
@@ -284,12 +312,11 @@ def _changed(
                 "the arguments that change"
             )
         before = result.call.get("prompt", "")
-        each = count if isinstance(before, list | tuple) else 1
+        several = isinstance(before, list | tuple)
+        each = len(before) if several else 1
         if len(asked) not in (1, each):
             raise ValueError(f"{len(asked)} new prompts for {each} in the call: give as many")
-        changed = {"prompt": asked * (each // len(asked)) if each > 1 else asked[0]}
-        if isinstance(before, list | tuple):
-            changed = {"prompt": asked * (each // len(asked))}
+        changed = {"prompt": asked * (each // len(asked)) if several else asked[0]}
     if guidance is not None:
         changed["guidance_scale"] = guidance
     for name in changed:

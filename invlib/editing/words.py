@@ -112,6 +112,7 @@ def tokens_of(
 ) -> tuple[list[list[int]], int]:
     """The places of phrases in the text that the network reads, and how long that is.
 
+    Negative prompts are left empty, so that what stands in them is not taken for the prompt.
     The text encoders of the pipeline's own call are watched: what they are given are the tokens.
     Texts of several encoders stand side by side in one sequence where its length is the sum of
     theirs, or longer, and otherwise in channels.
@@ -133,21 +134,36 @@ def tokens_of(
             texts.append(ids.cpu())
         return real(*args, **kwargs)
 
-    run(pipe, call, Hands(module=module))
+    run(pipe, {name: _without(name, value) for name, value in call.items()}, Hands(module=module))
     if not length:
         raise ValueError("the network is given no text as encoder_hidden_states: give a mask")
     names = sorted(n for n in vars(pipe) if n.startswith("tokenizer"))
     tokenizers = [getattr(pipe, n) for n in names if callable(getattr(pipe, n))]
     return [
-        _places(tokenizers, texts, phrase, i, length) for i, phrase in enumerate(phrases)
+        _places(tokenizers, [_row(ids, i, len(phrases)) for ids in texts], phrase, length)
+        for i, phrase in enumerate(phrases)
     ], length
 
 
+def _row(ids: Tensor, picture: int, count: int) -> list[int]:
+    """The tokens of one picture of some, of which those of one prompt follow each other."""
+    return [int(i) for i in ids[picture * len(ids) // count]]
+
+
+def _without(name: str, value: Any) -> Any:
+    """An argument of the call; of a negative prompt in words, as many empty texts."""
+    if not name.startswith("negative_prompt") or isinstance(value, Tensor):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
+        return [""] * len(value)
+    return "" if isinstance(value, str) else value
+
+
 def _places(
-    tokenizers: Sequence[Any], texts: Sequence[Tensor], phrase: str, row: int, length: int
+    tokenizers: Sequence[Any], texts: Sequence[list[int]], phrase: str, length: int
 ) -> list[int]:
-    """Where a phrase stands in the text of one picture."""
-    sizes = list(dict.fromkeys(ids.shape[1] for ids in texts))
+    """Where a phrase stands in the text of one picture, as every encoder is given it."""
+    sizes = list(dict.fromkeys(map(len, texts)))
     if length in sizes:
         starts = {length: 0}
     elif sum(sizes) <= length:  # less, where an encoder that is missing is filled up
@@ -156,14 +172,13 @@ def _places(
         raise ValueError(f"texts of {sizes} tokens do not make the network's {length}: give a mask")
     parts = [t(phrase, add_special_tokens=False).input_ids for t in tokenizers]
     found: set[int] = set()
-    for ids in texts:
-        if ids.shape[1] not in starts:
+    for line in texts:
+        if len(line) not in starts:
             continue
-        line = ids[min(row, len(ids) - 1)].tolist()
         for part in parts:
             for i in range(len(line) - len(part) + 1):
                 if part and line[i : i + len(part)] == list(part):
-                    found |= {starts[ids.shape[1]] + i + k for k in range(len(part))}
+                    found |= {starts[len(line)] + i + k for k in range(len(part))}
     if not found:
         raise ValueError(f"the prompt does not contain {phrase!r}")
     return sorted(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,6 +14,7 @@ EDGES = (0.0, 0.125, 0.25, 0.5, math.inf)  # of the frequency bands, 1 is the hi
 PARTS = 4  # of every axis
 CHANNELS = 16  # more are looked at together
 LEAST = 8  # values of a group
+LONG = 512  # longer axes are transformed by FFT, of which no matrix has to be kept
 DRAWS = 400  # of noise, to know the law
 
 
@@ -55,7 +57,8 @@ def excess(noise: Tensor) -> Tensor:
 
     with the mean square :math:`v_g` of the :math:`n_g` values of a group. The groups are bands of
     frequency of every channel, by the cosine transform of the last two axes, and parts of these
-    axes. A norm that is too large or too small shows in all of them.
+    axes. Noises of three axes, such as packed tokens or sounds, are one channel. A norm that is too
+    large or too small shows in all of them.
 
     Args:
         noise: ``[B, ...]``.
@@ -64,14 +67,11 @@ def excess(noise: Tensor) -> Tensor:
         float64 ``[B]``; infinite where the noise is not finite.
     """
     z = noise.cpu().double()
-    z = z.flatten(1, -3) if z.ndim >= 4 else z.flatten(1)[:, None, None]
+    z = z.flatten(1, -3) if z.ndim >= 4 else z.reshape(len(z), 1, -1, z.shape[-1])
     height, width = z.shape[-2:]
-    waves = cosines(height) @ z @ cosines(width).T
-    high = [torch.arange(n, dtype=torch.float64) / n for n in (height, width)]
-    radius = torch.maximum(high[0][:, None], high[1][None])
-    bands = torch.bucketize(radius, torch.tensor(EDGES[1:], dtype=torch.float64), right=True)
-    rows, columns = (torch.arange(n) * PARTS // n for n in (height, width))
-    places = rows[:, None] * PARTS + columns[None]
+    waves = cosines(height) @ z if height <= LONG else fast_cosines(z.mT).mT
+    waves = waves @ cosines(width).T if width <= LONG else fast_cosines(waves)
+    bands, places = groups(height, width)
     channels = z.shape[1]
     energy, waves = z.square().mean(1, keepdim=True), waves.square()
     if channels > CHANNELS:
@@ -82,16 +82,47 @@ def excess(noise: Tensor) -> Tensor:
     return found.nan_to_num(math.inf, posinf=math.inf)
 
 
-def _excess(square: Tensor, groups: Tensor, each: int) -> Tensor:
-    """The sum over the groups ``[H, W]`` of squares ``[B, C, H, W]`` that are means of some."""
+@cache
+def groups(height: int, width: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The bands of frequency and the parts of a plane: indices of their values in ``[H * W]``."""
+    high = [torch.arange(n, dtype=torch.float64) / n for n in (height, width)]
+    radius = torch.maximum(high[0][:, None], high[1][None])
+    bands = torch.bucketize(radius, torch.tensor(EDGES[1:], dtype=torch.float64), right=True)
+    rows, columns = (torch.arange(n) * PARTS // n for n in (height, width))
+    places = rows[:, None] * PARTS + columns[None]
+    return _members(bands.flatten()), _members(places.flatten())
+
+
+def _members(labels: Tensor) -> tuple[Tensor, ...]:
+    """Where each label stands."""
+    return tuple((labels == label).nonzero()[:, 0] for label in labels.unique())
+
+
+def _excess(square: Tensor, members: Sequence[Tensor], each: int) -> Tensor:
+    """The sum over groups of places in ``[H, W]`` of squares ``[B, C, H, W]``, means of some."""
     total = torch.zeros(len(square), dtype=torch.float64)
-    for group in groups.unique().tolist():
-        inside = groups == group
-        count = int(inside.sum()) * each
+    for inside in members:
+        count = len(inside) * each
         if count >= LEAST:
-            v = square[:, :, inside].mean(-1)
+            v = square.flatten(2)[..., inside].mean(-1)
             total += (count / 2 * (v - 1 - v.log())).sum(1)
     return total
+
+
+def fast_cosines(x: Tensor) -> Tensor:
+    """The transform :func:`cosines` of the last axis by FFT.
+
+    Source: J. Makhoul, "A fast cosine transform in one and two dimensions", IEEE Trans. ASSP 1980.
+
+    Args:
+        x: float64 ``[..., n]``.
+    """
+    size = x.shape[-1]
+    folded = torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], -1)
+    angles = -math.pi / (2 * size) * torch.arange(size, dtype=torch.float64)
+    turn = torch.polar(torch.full_like(angles, math.sqrt(2 / size)), angles)
+    turn[0] /= math.sqrt(2)
+    return (torch.fft.fft(folded) * turn).real
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -23,7 +24,7 @@ class Identification:
     r"""What may have made a picture.
 
     Attributes:
-        candidates: all that was looked at, the best of every sampler first.
+        candidates: all that was looked at and has a likelihood, the best of every sampler first.
         rough: the rough log-likelihood of each in nats (:func:`invlib.identification.first_look`);
             to be compared between candidates with the same sampler only.
         finalists: those of which the exact likelihood was computed, the best first.
@@ -37,8 +38,10 @@ class Identification:
         reasons: why it is none of the candidates; empty where nothing speaks against the best.
         untried: combinations that were not looked at.
         evaluations: network evaluations in all.
-        notes: what was assumed.
+        notes: what was assumed, and what was refused.
         unfound: finalists of which no noise was found, and why their search ended or did not begin.
+        refused: samplers, or single candidates, whose call :func:`invlib.invert_latents` refuses,
+            by name, and why; nothing is known of them.
         ended: why all ended early, so that finalists are missing or determinants are cut short
             (their errors say so): ``budget`` or ``interrupted``; None if all was done.
     """
@@ -57,6 +60,7 @@ class Identification:
     notes: tuple[str, ...] = ()
     unfound: tuple[tuple[Candidate, Reason], ...] = ()
     ended: Reason | None = None
+    refused: tuple[tuple[str, str], ...] = ()
 
     @property
     def best(self) -> Candidate | None:
@@ -77,9 +81,12 @@ class Identification:
         else:
             lost = without_noise((candidate.name, why) for candidate, why in self.unfound)
         early = f"all ended early ({self.ended}), before it was compared as well as can be"
-        rest = "; ".join([part for part in (lost, early if self.ended else "") if part])
+        parts = (lost, *refusals(self.refused), early if self.ended else "")
+        rest = "; ".join(filter(None, parts))
         rest = f"; {rest}." if rest else "."
         one = len(self.candidates) == 1
+        if not self.candidates and self.refused:
+            return f"No candidate can be compared{rest}"
         if self.reasons:
             cut = self.noise is None and any(why in CUT for _, why in self.unfound)
             who = "The one candidate" if one else f"None of these {len(self.candidates)} candidates"
@@ -96,3 +103,8 @@ class Identification:
         else:
             said = f"Nothing speaks against {name}, which was compared exactly with no other"
         return said + rest + (OUTSIDE if self.surprise is None else "")
+
+
+def refusals(refused: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """What was refused, by name, and why, in words."""
+    return tuple(f"refused: {name} ({why})" for name, why in refused)

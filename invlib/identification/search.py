@@ -30,7 +30,7 @@ from ..watch import Budget, Watch, enter, stopped, watching
 from ..words import Reason
 from .candidates import Candidate, axes_of, by_name
 from .law import surprise
-from .result import LEVEL, MISFIT, Identification
+from .result import LEVEL, MISFIT, Identification, refusals
 from .rough import first_look
 from .space import Phrases, ascend
 
@@ -60,9 +60,10 @@ def identify(
 
     A first look (:func:`invlib.identification.first_look`) goes through prompts and guidance
     scales with the first sampler, one list after the other if they are many, and takes the best to
-    the other samplers. It does not compare samplers. Those that come first with each of them are
-    inverted exactly and compared by :func:`invlib.likelihood`. The best one is then doubted: it is
-    *none of these* if no latents decode to the picture, if no noise was found that makes it (the
+    the other samplers. It does not compare samplers. Where no call with that one can be inverted,
+    the next one takes its place, and ``refused`` says why. Those that come first with each of them
+    are inverted exactly and compared by :func:`invlib.likelihood`. The best one is then doubted: it
+    is *none of these* if no latents decode to the picture, if no noise was found that makes it (the
     search for each finalist's is bounded, and ``unfound`` says why it ended), or if the noise is
     not such as is drawn.
 
@@ -102,12 +103,14 @@ def identify(
         look = _Look(pipe, target, {**known, **target.size}, named)
         seen = _looked_at(axes, make, look.rough, finalists)
         ranked = _ranked(seen)
-        count = max(finalists, len({sampler_of(c) for c in seen}))
+        count = max(finalists, len({sampler_of(c) for c in ranked}))
         found = look.likelihoods(ranked[:count], determinant or DETERMINANT)
         ended = stopped()
-    total = math.prod(len(values) for values in axes.values())
-    rough, counts = [seen[c] for c in ranked], (total, look.spent)
-    return replace(_result(target, ranked, rough, found, look.left, counts), ended=ended)
+    untried = math.prod(len(values) for values in axes.values()) - len(seen)
+    rough, counts = [seen[c] for c in ranked], (untried, look.spent)
+    result = _result(target, ranked, rough, found, look.left, counts)
+    refused = _named(look.refused, seen)
+    return replace(result, ended=ended, refused=refused, notes=(*target.notes, *refusals(refused)))
 
 
 def _looked_at(
@@ -116,13 +119,24 @@ def _looked_at(
     score: Callable[[Candidate], float | None],
     count: int,
 ) -> dict[Candidate, float]:
-    """The rough scores of what the first look has seen: all axes, the best with each sampler."""
+    """The rough scores of what the first look has seen: all axes, the best with each sampler.
+
+    All axes are seen with the first sampler of which some score is above minus infinity.
+    """
     outer = {name: values for name, values in axes.items() if name in SAMPLER}
     inner = {name: values for name, values in axes.items() if name not in SAMPLER}
     samplers = [dict(zip(outer, v, strict=True)) for v in itertools.product(*outer.values())]
-    seen = ascend(inner, lambda at: make({**samplers[0], **at}), score)
-    best = sorted(seen, key=lambda c: seen[c], reverse=True)[:count]
-    for sampler in samplers[1:]:
+    seen: dict[Candidate, float] = {}
+    best: list[Candidate] = []
+
+    def look(sampler: Mapping[str, Any]) -> dict[Candidate, float]:
+        return ascend(inner, lambda at: make({**sampler, **at}), score)
+
+    while samplers and not best:
+        seen |= look(samplers.pop(0))
+        finite = [c for c in seen if seen[c] > -math.inf]
+        best = sorted(finite, key=lambda c: seen[c], reverse=True)[:count]
+    for sampler in samplers:
         for candidate in (replace(c, **sampler) for c in best):
             value = score(candidate)
             if value is None:
@@ -144,6 +158,19 @@ def _ranked(seen: Mapping[Candidate, float]) -> list[Candidate]:
             mine = sampler_of(candidate)
             places[candidate] = sum(sampler_of(other) == mine for other in places)
     return sorted(places, key=lambda c: places[c])
+
+
+def _named(
+    refused: Mapping[Candidate, str], seen: Mapping[Candidate, float]
+) -> tuple[tuple[str, str], ...]:
+    """Names of what was refused, and why: samplers of which all is, else candidates."""
+    found: dict[str, str] = {}
+    for candidate, why in refused.items():
+        mine = sampler_of(candidate)
+        whole = all(other in refused for other in seen if sampler_of(other) == mine)
+        sampler = Candidate(**dict(zip(SAMPLER, mine, strict=True)))
+        found.setdefault((sampler if whole else candidate).name, why)
+    return tuple(found.items())
 
 
 @dataclass(frozen=True)
@@ -200,11 +227,12 @@ class _Look:
         self.known, self.schedulers = dict(known), schedulers
         self.spent = target.evaluations
         self.left: list[tuple[Candidate, Reason]] = []
+        self.refused: dict[Candidate, str] = {}
 
     def rough(self, candidate: Candidate) -> float | None:
         """The rough log-likelihood of a candidate; None where a watch has ended the search.
 
-        Minus infinity where the call is refused.
+        Minus infinity where the call is refused, which is noted.
         """
         if stopped():
             return None
@@ -213,7 +241,8 @@ class _Look:
         try:
             with opened(self.pipe, self.target.latents, call) as problem:
                 found = first_look(problem)
-        except NotInvertible:
+        except NotInvertible as error:
+            self.refused[candidate] = str(error)
             return -math.inf
         self.spent += found.nfe
         return found.log_p
@@ -221,7 +250,10 @@ class _Look:
     def likelihoods(
         self, candidates: Sequence[Candidate], determinant: Estimate
     ) -> dict[Candidate, Likelihoods]:
-        """The exact likelihood of each candidate; those that a watch leaves over are noted."""
+        """The exact likelihood of each candidate.
+
+        Those that a watch leaves over are noted, and those that are refused.
+        """
         found: dict[Candidate, Likelihoods] = {}
         for candidate in candidates:
             why = stopped()
@@ -240,7 +272,8 @@ class _Look:
                     naive=False,
                     **self.known,
                 )
-            except NotInvertible:
+            except NotInvertible as error:
+                self.refused[candidate] = str(error)
                 continue
             self.spent += int(one.candidates[0].nfe.max())
             found[candidate] = one
@@ -295,8 +328,7 @@ def _result(
         norm=math.nan if law is None else law.norm.item(),
         misfit=target.misfit,
         reasons=tuple(reasons),
-        untried=counts[0] - len(ranked),
+        untried=counts[0],
         evaluations=counts[1],
-        notes=target.notes,
         unfound=unfound,
     )

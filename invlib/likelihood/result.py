@@ -164,12 +164,15 @@ class Likelihoods:
         """By how many nats a candidate is likelier than another one, and the standard error.
 
         Candidates share their random vectors, so that the error is often far smaller than those
-        of the two.
+        of the two. What they miss as they are cut short has one sign and is taken to cancel, too,
+        where it is as much: that is an estimate, and no bound, where much was cut. It is infinite
+        where that of one of them is.
         """
         one, two = self.candidates[first], self.candidates[second]
         value = (one.log_p[sample] - two.log_p[sample]).item()
         draws = one.draws(sample), two.draws(sample)
-        truncation = abs(one.truncation(sample) - two.truncation(sample))
+        cut = one.truncation(sample), two.truncation(sample)
+        truncation = abs(cut[0] - cut[1]) if all(map(math.isfinite, cut)) else math.inf
         if len(draws[0]) == len(draws[1]):
             return value, math.hypot(standard_error(draws[0] - draws[1]).item(), truncation)
         return value, math.hypot(one.error[sample].item(), two.error[sample].item())

@@ -105,8 +105,8 @@ class ImageInversion:
 
         Raises:
             ValueError: if the call holds something that is no data, the scheduler something that is
-                not in its configuration, or the pipeline is not here any more, as in a copy of the
-                result.
+                not in its configuration, the pipeline has other weights by now, or is not here any
+                more, as in a copy of the result.
             OSError: if the file cannot be written.
         """
         from ..noisefile import save_noise

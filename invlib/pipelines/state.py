@@ -164,6 +164,16 @@ def changed(
     ]
     if not said:
         said = [f"{n} of its scheduler differs" for n in differing(found, tables(pipe.scheduler))]
+    return said + other_weights(pipe, known)
+
+
+def other_weights(pipe: Any, known: Mapping[str, str]) -> list[str]:
+    """Of which networks a pipeline has other weights than it had.
+
+    Args:
+        pipe: the pipeline as it is.
+        known: the :func:`samples` of its weights, as they were.
+    """
     weights = samples(pipe) if known else {}
     shared = sorted(known.keys() & weights.keys())
-    return said + [f"the weights of its {n} differ" for n in shared if known[n] != weights[n]]
+    return [f"the weights of its {n} differ" for n in shared if known[n] != weights[n]]

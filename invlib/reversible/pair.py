@@ -32,17 +32,20 @@ class ReversibleRun:
         nfe: network evaluations that each sample paid for, ``[B]``.
         from_pair: whether the run was given a pair. If not, the companion was made from the
             noise (as these samplers begin), or guessed from the image.
+        scale: of the first state, over the noise: that of the sampler's grid, 1 unless variance
+            explodes.
     """
 
     start: Pair
     end: Pair
     nfe: Tensor
     from_pair: bool
+    scale: float = 1.0
 
     @property
     def noise(self) -> Tensor:
-        """The noise alone, ``[B, ...]``."""
-        return self.start.state
+        """The noise alone, ``[B, ...]``: the first state over its scale."""
+        return self.start.state / self.scale
 
     @property
     def image(self) -> Tensor:

@@ -44,7 +44,8 @@ def sample_reversible(
         z, calls = _walk(denoiser, z, sampler, (sampler.opening,))
     end, more = _walk(denoiser, z, sampler, sampler.shears)
     nfe = torch.full((len(z[0]),), calls + more)
-    return ReversibleRun(Pair(*z), _ordered(end, sampler.image), nfe, isinstance(start, Pair))
+    ends = Pair(*z), _ordered(end, sampler.image)
+    return ReversibleRun(*ends, nfe, isinstance(start, Pair), sampler.grid.scale)
 
 
 def invert_reversible(denoiser: Denoiser, end: Tensor | Pair, sampler: Reversible) -> ReversibleRun:
@@ -75,7 +76,8 @@ def invert_reversible(denoiser: Denoiser, end: Tensor | Pair, sampler: Reversibl
             z, calls = _walk(denoiser, z, sampler, (sampler.closing,))
         start, more = _walk(denoiser, z, sampler, sampler.shears[::-1], back=True)
     nfe = torch.full((len(z[0]),), calls + more)
-    return ReversibleRun(Pair(*start), _ordered(z, sampler.image), nfe, isinstance(end, Pair))
+    ends = Pair(*start), _ordered(z, sampler.image)
+    return ReversibleRun(*ends, nfe, isinstance(end, Pair), sampler.grid.scale)
 
 
 def _walk(

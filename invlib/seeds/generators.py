@@ -28,6 +28,7 @@ class Generator:
         bits: how many bits of a seed count.
         whole_cost: ``numel -> cost`` of a whole noise, in values of ``some``.
         dtypes: what can be drawn in.
+        name: what to call it.
     """
 
     some: Callable[[np.ndarray, int, int, Shape, torch.dtype], Tensor]
@@ -36,6 +37,7 @@ class Generator:
     bits: int
     whole_cost: Callable[[int], float]
     dtypes: tuple[torch.dtype, ...]
+    name: str = "a generator of your own"
 
 
 def _cpu(seeds: np.ndarray, start: int, count: int, _: Shape, dtype: torch.dtype) -> Tensor:
@@ -65,7 +67,15 @@ def cuda(threads: int | None = None) -> Generator:
     Args:
         threads: the threads of the device (multiprocessors times threads of each), needed where a
             draw has more elements than that, as the elements then lie in another order.
+
+    Raises:
+        ValueError: if there are fewer threads than one block of PyTorch's kernel has.
     """
+    if threads is not None and threads < philox.THREADS:
+        raise ValueError(
+            f"a device has {philox.THREADS} threads at least, not {threads}: give the number of "
+            "its multiprocessors times the threads that each holds, such as 108 * 2048"
+        )
     some = partial(_cuda, threads=threads)
 
     def whole(seed: int, shape: Shape, dtype: torch.dtype) -> Tensor:
@@ -73,12 +83,15 @@ def cuda(threads: int | None = None) -> Generator:
         return some(one, 0, math.prod(shape), shape, dtype).view(shape)
 
     kinds = (torch.float32, torch.float16, torch.bfloat16)  # the halves are rounded float32
-    return Generator(some, whole, 1, 64, float, kinds)
+    name = "torch-cuda" if threads is None else f"torch-cuda of {threads} threads"
+    return Generator(some, whole, 1, 64, float, kinds, name)
 
 
 # About 5 microseconds of CPU time for a seed and its noise, and 16 nanoseconds for a value.
-CPU = Generator(_cpu, _cpu_whole, mersenne.BLOCK, 32, lambda _: 300.0, tuple(mersenne.LIKE))
-GENERATORS: Mapping[str, Generator] = {"torch-cpu": CPU, "torch-cuda": cuda()}
+CPU = Generator(
+    _cpu, _cpu_whole, mersenne.BLOCK, 32, lambda _: 300.0, tuple(mersenne.LIKE), "torch-cpu"
+)
+GENERATORS: Mapping[str, Generator] = {kind.name: kind for kind in (CPU, cuda())}
 FRONT_ENDS: Mapping[str, tuple[str, str]] = {
     "diffusers, CPU generator": ("torch-cpu", "in the pipeline's dtype; one draw for a batch"),
     "diffusers, list of CPU generators": ("torch-cpu", "in its dtype; one draw a picture"),

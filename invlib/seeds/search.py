@@ -167,7 +167,7 @@ def find_seed(
         places=draw.places,
         finalists=finalists,
         values=plan.values,
-        generator=generator if isinstance(generator, str) else "a generator of your own",
+        generator=kind.name,
         packed=noise.ndim == 3 and shape is None,
     )
 
@@ -213,7 +213,12 @@ def _checked(
 
 @dataclass(frozen=True)
 class Plan:
-    """The first look: how many values, and what score each noise's seed has to have there."""
+    """The first look: how many values, and what score a seed has to have there.
+
+    Attributes:
+        values: how many of the draw, at every place.
+        threshold: the score of every noise at every place of a draw, ``[places, B]``.
+    """
 
     values: int
     threshold: Tensor
@@ -240,17 +245,19 @@ class _Draw:
     def plan(self, correlation: float) -> Plan:
         """The cheapest first look that misses a seed of this correlation as seldom as asked."""
         size, block = self.wanted.shape[1], self.kind.block
-        skipped = max(map(self.skipped, range(self.places)))
+        skipped = [self.skipped(place) for place in range(self.places)]
+        begins = sorted(set(skipped))
+        which = torch.tensor([begins.index(begin) for begin in skipped])
         redrawn = block if math.prod(self.shape) % block else 0  # the end, in a block of its own
-        most = min((size - skipped - redrawn) // block * block, MOST)
+        most = min((size - begins[-1] - redrawn) // block * block, MOST)
         margin = SAFE * math.sqrt(1 - correlation**2)
         best: tuple[float, Plan] | None = None
         for values in range(16, most + 1, 16):
-            part = self.wanted[:, skipped : skipped + values].norm(dim=1)
+            parts = [self.wanted[:, begin : begin + values].norm(dim=1) for begin in begins]
             scale = self.wanted.square().mean(1).sqrt() / (1 - SAFE / math.sqrt(2 * size))
-            least = (correlation * part / scale - margin).nan_to_num(math.inf)
+            least = (correlation * torch.stack(parts) / scale - margin).nan_to_num(math.inf)[which]
             whole = self.kind.whole_cost(math.prod(self.shape))
-            cost = values + whole * torch.special.ndtr(-least).sum().item()
+            cost = self.places * values + whole * torch.special.ndtr(-least).sum().item()
             if best is None or cost < best[0]:
                 best = cost, Plan(values, least - 1e-3)
         if best is None:
@@ -268,7 +275,8 @@ class _Draw:
         drawn = self.kind.some(array, start, plan.values, self.shape, self.dtype).float()
         part = self.wanted[:, skipped : skipped + plan.values]
         scores = drawn @ (part / part.norm(dim=1, keepdim=True)).float().T
-        return [seeds[i] for i in (scores >= plan.threshold).any(1).nonzero().flatten().tolist()]
+        passed = (scores >= plan.threshold[place]).any(1)
+        return [seeds[i] for i in passed.nonzero().flatten().tolist()]
 
     def noise(self, seed: int, place: int) -> Tensor:
         """The noise of a seed, ``[n]``."""

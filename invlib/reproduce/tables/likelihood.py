@@ -83,13 +83,13 @@ def variants(person: Portrait, seed: int) -> list[str]:
 
 def summary(name: str, guidance: float, merged: dict[str, Tensor]) -> Rows:
     """How often the true candidate, the first one, comes first."""
-    norm = merged["norm"].nan_to_num(torch.inf)
-    first = {
-        "likelihood": merged["log_p"].argmax(1),
-        "density_of_noise": norm.argmin(1),
-        "norm": (norm - 1).abs().argmin(1),
-        "whiteness": merged["whiteness"].nan_to_num(torch.inf).argmin(1),
-        "naive": merged["naive"].argmin(1),
+    norm = merged["norm"]
+    scores = {
+        "likelihood": merged["log_p"],
+        "density_of_noise": -norm,
+        "norm": -(norm - 1).abs(),
+        "whiteness": -merged["whiteness"],
+        "naive": -merged["naive"],
     }
     nearest = merged["lead"].argmin(1, keepdim=True)
     row = {
@@ -97,7 +97,7 @@ def summary(name: str, guidance: float, merged: dict[str, Tensor]) -> Rows:
         "guidance": guidance,
         "samples": len(norm),
         "candidates": norm.shape[1],
-        **{f"top1_{score}": (best == 0).double().mean().item() for score, best in first.items()},
+        **{f"top1_{n}": comes_first(s).double().mean().item() for n, s in scores.items()},
         "lead_median": merged["lead"].gather(1, nearest).median().item(),
         "lead_worst": merged["lead"].min().item(),
         "lead_error_median": merged["lead_error"].gather(1, nearest).median().item(),
@@ -107,6 +107,19 @@ def summary(name: str, guidance: float, merged: dict[str, Tensor]) -> Rows:
         "nfe_per_candidate": merged["nfe"].double().mean().item(),
     }
     return [row]
+
+
+def comes_first(scores: Tensor, right: int = 0) -> Tensor:
+    """Whether the right candidate has a larger score than all others, ``[B]``.
+
+    Args:
+        scores: of all candidates, ``[B, K]``; NaN is none, and the first of several equal ones is
+            not found by its score.
+        right: which candidate is the right one.
+    """
+    scores = scores.nan_to_num(-torch.inf, torch.inf, -torch.inf)
+    others = torch.cat([scores[:, :right], scores[:, right + 1 :]], 1)
+    return scores[:, right] > others.amax(1)
 
 
 TABLE = Table("likelihood", ("DDIM-20", "2M-10"), shard, summary, guidance=(1.0, 3.0), prompts=24)

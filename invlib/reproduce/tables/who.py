@@ -18,7 +18,7 @@ from ...likelihood import Problem as Candidate
 from ...markdown import table
 from ...portraits import held_out, portraits_denoiser
 from ..engine.table import SHARD, Rows, Table
-from .likelihood import variants
+from .likelihood import comes_first, variants
 from .pictures import Pictures
 
 BINS = (1.0, 2.0, 3.0, 5.0, 7.5)  # guidance scales
@@ -55,7 +55,9 @@ def summary(name: str, guidance: float, merged: dict[str, Tensor]) -> Rows:
     rows = []
     for part in PARTS:
         prompts, scales = merged[f"{part}/prompts"], merged[f"{part}/guidance"]
-        right = torch.tensor(BINS.index(guidance))
+        right = BINS.index(guidance)
+        best = scales[:, :, 0].max(1)
+        near = (best.indices - right).abs() <= 1
         lead = prompts[:, 0, 0] - prompts[:, 1:, 0].amax(1)
         rows.append(
             {
@@ -63,12 +65,12 @@ def summary(name: str, guidance: float, merged: dict[str, Tensor]) -> Rows:
                 "guidance": guidance,
                 "from": part,
                 "pictures": len(prompts),
-                "prompts": share(prompts[:, :, 0].argmax(1) == 0),
-                "prompts_by_norm": share(prompts[:, :, 1].argmin(1) == 0),
+                "prompts": share(comes_first(prompts[:, :, 0])),
+                "prompts_by_norm": share(comes_first(-prompts[:, :, 1])),
                 "lead_median": lead.median().item(),
-                "bins": share(scales[:, :, 0].argmax(1) == right),
-                "bins_by_norm": share(scales[:, :, 1].argmin(1) == right),
-                "bins_next": share((scales[:, :, 0].argmax(1) - right).abs() <= 1),
+                "bins": share(comes_first(scales[:, :, 0], right)),
+                "bins_by_norm": share(comes_first(-scales[:, :, 1], right)),
+                "bins_next": share(near & (best.values > -torch.inf)),
                 "nfe": prompts[:, :, 2].mean().item(),
             }
         )
