@@ -47,9 +47,6 @@ def algorithm2(
             which for the forward step method is the authors': an absolute sum of squares. A
             smaller one seldom helps: it solves an equation better whose frozen term is wrong.
         fine: length of a fine step, in thousandths of the schedule (10 training steps of 1000).
-
-    Raises:
-        ValueError: if the sampler has several stages at one time.
     """
     if (torch.log(solver.alpha / solver.sigma).diff() <= 0).any():
         raise ValueError(
