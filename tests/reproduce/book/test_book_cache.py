@@ -104,8 +104,8 @@ def test_what_nbval_finds_as_it_is_stored_is_not_executed_again(root: Path) -> N
     command += [f"--rootdir={root}", "first.ipynb", "second.ipynb", "skipped/third.ipynb::Cell 0"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert "1 failed, 2 passed" in done.stdout, done.stdout
-    cache, pages, _ = book.opened(root, present())
-    assert [page.path.stem for page in book.missing(cache, pages)] == ["second", "third"]
+    records = get_cache(str(root / book.CACHE)).list_cache_records()
+    assert [Path(record.uri).stem for record in records] == ["first"]
     assert shown(root, "first") == "1\n"
 
 
