@@ -51,6 +51,14 @@ FIRST_ORDER = {"algorithm1", "stepwise"}
 MEASURING = 2 * 3 + 11  # evaluations of the first sample for the round-off at three nodes
 
 
+@pytest.fixture(autouse=True)
+def interrupts_are_heard() -> Iterator[None]:
+    """Also where the tests run in the background, which ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def problem(
     method: str = "exact", *, batch: int = 3, scale: float = 3.0, steps: int = STEPS
 ) -> tuple[Denoiser, Tensor, Solver]:
