@@ -11,6 +11,7 @@ import typer
 
 from ..noisefile import load_noise
 from ..seeds import FRONT_ENDS, cuda, find_seed
+from ..seeds.philox import THREADS
 from .errors import NOT_EXACT, spelled
 from .model import Dtype
 from .report import show
@@ -52,7 +53,7 @@ def seeds(
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=256, help="threads of the CUDA device, for draws of more elements"),
+        typer.Option(min=THREADS, help="threads of the CUDA device, for draws of more elements"),
     ] = None,
     correlation: Annotated[
         float, typer.Option(help="least correlation to find: 1 for an exact noise")

@@ -25,14 +25,12 @@ def written_planes(keys: Mapping[str, Key], planes: Tensor) -> Tensor:
     fresh: dict[str, Tensor] = {}
     for name, key in keys.items():
         planes = key.embed(planes)
+        for earlier, then in fresh.items():
+            if not _holds(keys[earlier], planes, then):
+                raise ValueError(
+                    f"{earlier} is overwritten by {name}: give it another channel, or write it last"
+                )
         fresh[name] = planes
-    for name, key in keys.items():
-        if not _holds(key, planes, fresh[name]):
-            later = [*keys][[*keys].index(name) + 1 :]
-            other = next(each for each in later if not _holds(key, fresh[each], fresh[name]))
-            raise ValueError(
-                f"{name} is overwritten by {other}: give it another channel, or write it last"
-            )
     return planes
 
 

@@ -116,9 +116,10 @@ def tried(name: str, seed: str) -> dict[str, Any]:
 
 def in_turn(names: list[str]) -> list[list[str]]:
     """Modules in lists that may run beside each other: first those that take longest."""
-    first = [chain for chain in FIRST if {*chain} & {*names}]
-    rest = [[name] for name in names if not any(name in chain for chain in first)]
-    return [[name for name in chain if name in names] for chain in first] + rest
+    placed = {name for chain in FIRST for name in chain}
+    chains = [*FIRST, *([name] for name in names if name not in placed)]
+    asked = [[name for name in chain if name in names] for chain in chains]
+    return [chain for chain in asked if chain]
 
 
 def write(name: str, line: Mapping[str, Any]) -> None:
@@ -165,8 +166,7 @@ def main() -> None:
                 write(name, line)
 
     with ThreadPoolExecutor(options.workers) as pool:
-        for _ in pool.map(run, in_turn(modules(options.module))):
-            pass
+        list(pool.map(run, in_turn(modules(options.module))))  # raises what one of them raises
     print(said(now))
     sys.exit(any(line["failed"] for line in now.values()))
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from nbformat import NotebookNode, from_dict
 
-from ..engine.reached import Reach, present
+from ..engine.reached import present
 from .cache import Page, opened, store
 from .tidy import tidied
 
@@ -45,11 +45,10 @@ class Compared:
 
     Args:
         root: folder of the book.
-        reach: what the definitions of the library reach, by default of this one.
     """
 
-    def __init__(self, root: Path, reach: Reach | None = None) -> None:
-        self.root, self.reach = root, reach
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self.seconds: dict[Path, float] = defaultdict(float)
         self.passed: Counter[Path] = Counter()
         self.outputs: dict[Path, list[list[NotebookNode]]] = defaultdict(list)
@@ -68,7 +67,7 @@ class Compared:
         """Store the pages that are whole."""
         if not any(self.passed.values()):
             return
-        cache, pages, _ = opened(self.root, self.reach or present())
+        cache, pages, _ = opened(self.root, present())
         for page in pages:
             if 0 < self.passed[page.path] == len(code(page.notebook)):
                 notebook = filled(page, self.outputs[page.path])
