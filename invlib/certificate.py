@@ -33,7 +33,7 @@ from .solvers import Solver
 from .words import Uniqueness, Verdict
 
 FAILED = 0.1  # NMSE of a round trip from which on it is
-SPREAD = 4.0  # of two more searches, see :func:`_others`
+SPREAD, SEARCHES = 4.0, 2  # how far the noise may be off, and by how many: :func:`_others`
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,10 @@ class Certificate:
         sigma_min: estimated smallest singular value of the Jacobian (an upper bound), ``[B]``.
         sigma_max: estimated largest singular value (a lower bound), ``[B]``.
         noise_error: bound on the noise's relative error, ``[B]``; NaN where there is none. With
-            searches from other starts, four times the largest distance to a noise that one of
-            them has found; else, with all Lanczos vectors, to first order, the error of the image
-            over the smallest singular value. Either is about the root that was found.
+            two or more searches from other starts that found this noise, four times the largest
+            distance to what they found (one alone would be wrong in 8 % of cases); else, with all
+            Lanczos vectors, to first order, the error of the image over the smallest singular
+            value. Either is about the root that was found.
         other_roots: whether a search from another start ended at another noise, ``[B]``.
         uniqueness: ``not searched``, ``unique as far as searched`` (every search from another
             start that found a noise found this one), ``nothing else found`` (they found none), or
@@ -146,13 +147,16 @@ def certify(
         values = singular_values(select(denoiser, rows), noise[rows], solver, vectors=vectors)
         small[rows], large[rows] = values
     far, near, searched = _others(denoiser, inversion, solver, other, gap, limit)
-    roots, same = far.any(0) & (trip < limit), near.isfinite().any(0)
+    agreeing = near.isfinite().sum(0)
+    roots, same = far.any(0) & (trip < limit), agreeing > 0
     distance = trip.sqrt().clamp(min=torch.finfo(torch.float64).eps)
     error = distance * image.flatten(1).norm(dim=1) / (small * noise.flatten(1).norm(dim=1))
     if vectors < size:
         error = torch.full_like(error, torch.nan)
-    spread = torch.maximum(near.nan_to_num(0.0).amax(0), distance)
-    error = torch.where(roots, torch.nan, torch.where(same, SPREAD * spread, error))
+    spread = SPREAD * torch.maximum(near.nan_to_num(0.0).amax(0), distance)
+    error = torch.where(agreeing >= SEARCHES, spread, error)
+    doubt = torch.where(same, torch.fmax(error, spread), error)  # one search may show it, too
+    error, doubt = (torch.where(roots, torch.nan, value) for value in (error, doubt))
     verdict = tuple(map(_verdict, trip.tolist(), limit.tolist()))
     return Certificate(
         round_trip=trip,
@@ -171,7 +175,7 @@ def certify(
         flags=tuple(
             _flags(faults.get(row, (0.0, "")), v, *numbers)
             for row, (v, *numbers) in enumerate(
-                zip(verdict, score.tolist(), error.tolist(), roots, strict=True)
+                zip(verdict, score.tolist(), doubt.tolist(), roots, strict=True)
             )
         ),
     )
@@ -189,10 +193,12 @@ def _others(
 
     Returns:
         Whether another noise makes the image; and the relative distance to the same noise, NaN
-        where a search found none or another one. If two more searches end at the same root, their
-        errors and that of the first are independent draws, mostly along the worst conditioned
-        direction. The first is then more than ``SPREAD`` times the larger of its distances to
-        the two in one case of a hundred, :math:`\int\varphi(x)\,(x\varphi(x)/2)^2\,dx = .008`.
+        where a search found none or another one. If ``SEARCHES`` = 2 more end at the same root,
+        their errors and that of the first are independent draws, mostly along the worst
+        conditioned direction. The first is then more than ``SPREAD`` times the larger of its
+        distances to the two in one case of a hundred,
+        :math:`\int\varphi(x)\,(|x|\varphi(x)/2)^2\,dx = .008`; with one more search alone it
+        would be in eight, :math:`\int\varphi(x)\,|x|\varphi(x)/2\,dx = .08`.
     """
     noise, found = inversion.noise, []
     if inversion.others is not None:
@@ -347,7 +353,7 @@ def _verdict(trip: float, limit: float) -> Verdict:
 
 
 def _flags(
-    fault: tuple[float, str], verdict: Verdict, score: float, error: float, root: bool
+    fault: tuple[float, str], verdict: Verdict, score: float, doubt: float, root: bool
 ) -> str:
     restless, broken = fault
     reasons = []
@@ -357,7 +363,7 @@ def _flags(
         reasons.append(f"the network does not repeat itself (up to {restless:.0e}, relative)")
     if abs(score) > 5:
         reasons.append(f"the noise is not Gaussian (norm off by {score:+.0f} standard deviations)")
-    if verdict == "exact" and error > 1e-2:  # else the error is not the conditioning's fault
+    if verdict == "exact" and doubt > 1e-2:  # else the error is not the conditioning's fault
         reasons.append("ill-conditioned: the image hardly fixes the noise")
     if root:
         reasons.append("another noise gives the same image")

@@ -396,10 +396,11 @@ def guided(
 
 @dataclass(frozen=True)
 class Predicting:
-    """A plain function together with what it predicts."""
+    """A plain function together with what it predicts, and its round-off if that is known."""
 
     network: Function
     prediction: Prediction
+    roundoff: float | None = None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """The function's own prediction."""
@@ -409,16 +410,23 @@ class Predicting:
         """The same function on the selected rows."""
         return replace(self, network=select(self.network, rows))
 
+    def in_float64(self) -> Predicting:
+        """Its network in float64, of which nothing has been said."""
+        return replace(self, network=in_float64(self.network), roundoff=None)
 
-def predicting(network: Function, prediction: Prediction) -> Predicting:
+
+def predicting(
+    network: Function, prediction: Prediction, *, roundoff: float | None = None
+) -> Predicting:
     """Say what a function ``(x, t) -> [B, ...]`` predicts, which makes a denoiser of it.
 
     Args:
         network: the function; states ``[B, ...]`` are float64, times ``[B]``.
         prediction: a kind from the table of :mod:`invlib.denoisers`.
+        roundoff: relative round-off of its outputs, if you know it; by default it is measured.
 
     Raises:
-        ValueError: if the prediction type is unknown.
+        ValueError: if the prediction type is unknown, or the round-off not between 0 and 1.
 
     Example:
         >>> network = predicting(lambda x, t: 0.1 * x, "epsilon")
@@ -426,7 +434,9 @@ def predicting(network: Function, prediction: Prediction) -> Predicting:
         torch.Size([2, 3])
     """
     check_prediction(prediction)
-    return Predicting(network, prediction)
+    if roundoff is not None and not 0 < roundoff < 1:
+        raise ValueError(f"a relative round-off is between 0 and 1, such as 6e-8, not {roundoff}")
+    return Predicting(network, prediction, roundoff)
 
 
 def convert(

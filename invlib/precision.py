@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -214,6 +214,26 @@ def roundoff(
     size = y.flatten(1).norm(dim=1).clamp(min=1e-300)
     equations = (noise / size).nan_to_num(0, 0) + torch.finfo(torch.float64).eps
     return Roundoff(relative, equations, smallest)
+
+
+def limiting(device: torch.device) -> str:
+    """Which of PyTorch's settings rounds more than a network's dtype, and the remedy; else none."""
+    if torch.is_autocast_enabled(device.type):
+        return (
+            "torch.autocast is on: the network rounds to "
+            f"{torch.get_autocast_dtype(device.type)}, and no search can be more exact than that; "
+            "leave autocast for an exact answer"
+        )
+    backends: Any = torch.backends  # its types do not know all of them
+    of = backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision
+    if device.type == "cuda" and "tf32" in of:
+        return (
+            "TF32 is on: the network's products are rounded to about 1e-3, and no search can be "
+            "more exact than that; for an exact answer set "
+            "torch.backends.cuda.matmul.fp32_precision and torch.backends.cudnn.conv.fp32_precision"
+            " to 'ieee'"
+        )
+    return ""
 
 
 def finer(denoiser: Denoiser, measure: Callable[[Denoiser], T]) -> tuple[Denoiser, T] | None:

@@ -149,8 +149,8 @@ FIELDS: dict[str, str] = {  # of a certificate, which says itself what they are;
     "norm_score": "beyond 5 or -5, doubt prompt, scale and scheduler",
     "sigma_min": "ask for as many `vectors` as the noise has entries: fewer make it look larger",
     "sigma_max": "expect the noise to be off by at least the error of the image over it",
-    "noise_error": "ask `others=2` where it is NaN and `uniqueness` says *not searched*, if the "
-    "noise itself matters",
+    "noise_error": "ask `others=2` or more where it is NaN and `uniqueness` speaks of no other "
+    "noise, if the noise itself matters",
     "other_roots": "where it is true, do not call this noise the original one",
     "uniqueness": "read its word below",
     "verdict": "read it first, and its word below",

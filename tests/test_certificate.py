@@ -118,6 +118,10 @@ def test_verdicts(make: Callable[[Grid], Solver]) -> None:
     assert not found.other_roots.any()
     assert found.uniqueness == ("unique as far as searched",) * 4
 
+    one = certify(denoiser, exact(denoiser, image, solver, others=1), solver)
+    assert one.uniqueness == ("unique as far as searched",) * 4
+    assert one.noise_error.isnan().all()  # one distance says too little, see below
+
     alone = certify(denoiser, exact(denoiser, image, solver), solver, vectors=4)
     assert alone.verdict == ("exact",) * 4 and alone.uniqueness == ("not searched",) * 4
     assert alone.noise_error.isnan().all()  # the smallest singular value may be smaller yet
@@ -210,6 +214,18 @@ def test_at_most_twenty_decibels_are_left_to_a_sampler_that_repeats_itself_badly
     torch.testing.assert_close(proof.limit, limit)
     torch.testing.assert_close(proof.round_trip, trip)
     assert proof.verdict == ("exact", "exact", "approximate", "exact", "approximate")
+
+
+def test_two_more_searches_are_needed_for_a_bound() -> None:
+    """Errors along one direction, drawn: how often four times the largest distance is too small."""
+    first, second, third = randn(3, 200_000)
+    near, other = (second - first).abs(), (third - first).abs()
+    one, two = (
+        (first.abs() > 4 * distance).double().mean().item()
+        for distance in (near, torch.maximum(near, other))
+    )
+    assert one == pytest.approx(1 / (4 * math.pi), abs=0.004)
+    assert two == pytest.approx(1 / (24 * math.pi * 3**0.5), abs=0.001)
 
 
 def test_the_noise_error_is_estimated_to_first_order() -> None:

@@ -21,6 +21,7 @@ from invlib.denoisers import Denoiser, Prediction, predicting, prediction_of, se
 from invlib.inversion import Inversion
 from invlib.inverters import METHODS, Inverter, exact, invert, multisecant, persistent, stepwise
 from invlib.inverters.exact import _Search
+from invlib.inverters.secants import Pairs
 from invlib.metrics import nmse
 from invlib.precision import MOST, ROUGH
 from invlib.rootfind import anderson
@@ -295,6 +296,52 @@ def test_memory_may_be_full_at_any_call(make: Callable[[Grid], Solver]) -> None:
         assert (error_db(found.noise, free.noise) < -80).all(), failing
         if found.others is not None and free.others is not None:
             assert torch.equal(found.others.isnan(), free.others.isnan())
+
+
+@pytest.mark.parametrize("part", ["_add", "step"])
+def test_where_memory_is_full_of_pairs_fewer_are_kept(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than three pairs do not fit: it takes more rounds, and ends at the same noise."""
+    solver = dpm_solver_pp_2m(SCHEDULE.grid(4))
+    denoiser, _, trajectory = run(3, 3.0, solver)
+    free, work = exact(denoiser, trajectory.image, solver), getattr(Pairs, part)
+    failures = []
+
+    def full(pairs: Pairs, *given: Tensor) -> Any:
+        if pairs.dy.shape[2] > 3:
+            failures.append(pairs.dy.shape[2])
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return work(pairs, *given)
+
+    monkeypatch.setattr(Pairs, part, full)
+    found = exact(denoiser, trajectory.image, solver)
+    assert found.reason == free.reason == ("converged",) * 3
+    assert (error_db(found.noise, free.noise) < -200).all()
+    assert failures and (found.iterations >= free.iterations).all()
+
+
+def test_full_memory_that_nothing_helps_leaves_what_is_solved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One sample is done when the algebra of the two others fails for good."""
+    solver, step = dpm_solver_pp_2m(SCHEDULE.grid(4)), Pairs.step
+    denoiser, _, trajectory = run(3, 3.0, solver)
+    image = trajectory.image * torch.tensor([1.0, 1.0, 5.0], dtype=torch.float64)[:, None]
+    free = exact(denoiser, image, solver)
+
+    def full(pairs: Pairs, r: Tensor) -> Tensor:
+        if len(r) < 3:
+            raise MemoryError
+        return step(pairs, r)
+
+    monkeypatch.setattr(Pairs, "step", full)
+    with pytest.warns(UserWarning, match="memory is full"):
+        found = exact(denoiser, image, solver)
+    assert sorted(found.reason) == ["converged", "error", "error"]
+    done = found.converged
+    assert (error_db(found.noise, free.noise)[done] < -200).all()
+    assert found.residuals[~done].isfinite().all()
 
 
 @pytest.mark.parametrize("make", MAKERS)

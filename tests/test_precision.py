@@ -15,7 +15,14 @@ from perceptron import WIDTH, Perceptron, networks
 from torch import Tensor
 from twelve import DIM, SCHEDULE, counted, run
 
-from invlib.denoisers import Denoiser, Prediction
+from invlib.denoisers import (
+    Denoiser,
+    Prediction,
+    in_float64,
+    predicting,
+    prediction_of,
+    roundoff_of,
+)
 from invlib.evaluator import Evaluator
 from invlib.inverters import METHODS, invert
 from invlib.inverters.trajectory import outputs, residual
@@ -26,6 +33,7 @@ from invlib.precision import (
     NotRepeatableError,
     Roundoff,
     check_repetition,
+    limiting,
     repetition,
     rough_changes,
     roundoff,
@@ -365,3 +373,50 @@ def test_the_limit_is_sixteen_times_the_square_of_round_off_between_its_ends() -
 def test_the_tolerance_of_a_step_is_half_of_the_round_off_and_no_less_than_1e_14() -> None:
     found = step_tolerance(torch.tensor([1e-6, 2e-14, 1e-14, 0.0], dtype=torch.float64))
     assert found.tolist() == [5e-7, 1e-14, 1e-14, 1e-14]
+
+
+# What limits it
+
+
+@dataclass
+class Backend:
+    """What PyTorch says of the products of a device."""
+
+    fp32_precision: str
+
+
+def test_a_known_round_off_is_not_measured() -> None:
+    """Neither is the search slower; the copy in float64 does not have it."""
+    network = NETWORKS["float32"][0]
+    solver = dpm_solver_pp_2m(SCHEDULE.grid(4))
+    image = sample(network, randn(2, WIDTH), solver).image
+    kind = prediction_of(network)
+    free, told = (
+        invert(predicting(network, kind, roundoff=v), image, solver) for v in (None, 1e-7)
+    )
+    assert told.reason == free.reason == ("converged",) * 2
+    assert (told.nfe < free.nfe).all()
+    assert told.roundoff is not None and (told.roundoff.outputs == 1e-7).all()
+    fine = in_float64(predicting(network, kind, roundoff=1e-7))
+    assert roundoff_of(fine) is None
+    assert fine(image, solver.t[:1].expand(2)).dtype == torch.float64
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        predicting(network, kind, roundoff=2.0)
+
+
+def test_autocast_and_tf32_are_named_where_they_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, solver = NETWORKS["float32"][0], ddim(SCHEDULE.grid(3))
+    image = sample(network, randn(1, WIDTH), solver).image
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        invert(network, image, solver)
+    with torch.autocast("cpu", torch.bfloat16), pytest.warns(UserWarning, match="leave autocast"):
+        invert(network, image, solver)
+    for product, convolution in (("ieee", "ieee"), ("ieee", "tf32"), ("tf32", "none")):
+        products, convolutions = map(Backend, (product, convolution))
+        monkeypatch.setattr(torch.backends.cuda, "matmul", products)
+        monkeypatch.setattr(torch.backends.cudnn, "conv", convolutions)
+        assert limiting(torch.device("cpu")) == ""
+        assert ("TF32 is on" in limiting(torch.device("cuda"))) == (
+            "tf32" in (product, convolution)
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Protocol
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..denoisers import Denoiser
 from ..devices import OnDevice, beside
 from ..inversion import Inversion, Origin
+from ..precision import SINGLE, limiting
 from ..sampling import as_state
 from ..solvers import Solver
 from ..watch import Budget, Callback, Watch, watching
@@ -120,6 +122,9 @@ def invert(
             found = replace(found, device=network.device)
     if found.origin is None:
         found = replace(found, origin=Origin(network, solver))
+    why = limiting(found.device or image.device)
+    if why and found.roundoff is not None and bool((found.roundoff.limit > SINGLE).any()):
+        warnings.warn(why, stacklevel=2)
     return attached(network, image, solver, found) if differentiable else found
 
 

@@ -356,7 +356,7 @@ class _Search:
         row, why = part.rows, stopped()
         if why:
             return self.end(row, [why])
-        if self.spent[row] >= self.max_rounds or reason in ("budget", "interrupted"):
+        if self.spent[row] >= self.max_rounds or reason in ("budget", "interrupted", "error"):
             return self.end(row, [reason if reason != "stalled" else "budget"])
         fine = self.in_float64(row, at) if close else None
         if fine is not None and self.by_step:

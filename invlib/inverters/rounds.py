@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ..evaluator import Evaluator
-from ..memory import free_bytes
+from ..memory import free_bytes, is_full
 from ..rootfind import Search
 from ..words import Reason
 from .secants import Pairs, gaussian_derivative
@@ -23,6 +26,7 @@ CAP = 0.5  # longest step, relative to the states
 SHARE, LEAST = 0.25, 4  # of free memory that pairs may take; pairs that are kept in any case
 UNKNOWNS = 2000  # most pairs of a sample, all nodes together
 COPIES = 3  # of the states that a pair takes: two, and one more while pairs are copied
+T = TypeVar("T")
 
 
 @dataclass
@@ -74,7 +78,7 @@ class Rounds:
 
     def learn(self, m: Tensor) -> Tensor:
         """Learn from the outputs m at the states; the residual there."""
-        self.pairs.add(self.y.flatten(2), m.flatten(2))
+        self._remembering(partial(self.pairs.add, self.y.flatten(2), m.flatten(2)))
         return residual(self.evaluator.solver, self.image, self.y, m)
 
     @property
@@ -85,10 +89,19 @@ class Rounds:
 
     def move(self, r: Tensor) -> None:
         """Take the quasi-Newton step from where the residual is r, at most ``CAP`` long."""
-        step = self.pairs.step(along_time(self.inverse, r).flatten(2))
+        step = self._remembering(partial(self.pairs.step, along_time(self.inverse, r).flatten(2)))
         size = step.flatten(1).norm(dim=1) / self.y.flatten(1).norm(dim=1).clamp(min=1e-300)
         shorter = (CAP / size.clamp(min=CAP))[:, None, None]
         self.y = self.y + (shorter * step).view_as(self.y)
+
+    def _remembering(self, work: Callable[[], T]) -> T:
+        """Do what needs the pairs; where memory is full, with the newer half of them."""
+        while True:
+            try:
+                return work()
+            except (RuntimeError, MemoryError) as error:
+                if not is_full(error) or not self.pairs.forget():
+                    raise
 
     def keep(self, which: Tensor) -> None:
         """Go on with the samples ``which [k]`` only."""
@@ -153,7 +166,7 @@ class Attempt:
         sizes: the same for every equation, ``[k, N]``.
         iterations: rounds, ``[k]``.
         reason: why each ended: ``converged``, ``stalled``, ``diverged``, ``budget``,
-            ``interrupted``.
+            ``interrupted``, or ``error`` where memory is too small for a single state.
         learnt: the search of every sample for itself, to go on from.
     """
 
@@ -177,8 +190,11 @@ def converge(
 ) -> Attempt:
     """Go from round to round until no sample is left.
 
+    Where memory is full, the older half of the pairs is forgotten; if there are none, the samples
+    at work end with the best so far.
+
     Args:
-        rounds: where to start; it has no samples left afterwards.
+        rounds: where to start; its samples are not to be used afterwards.
         r: the residual there, ``[k, N, ...]``.
         tol: relative residual at which a sample is done.
         goal: relative residual, above ``tol``, from which on it is done as soon as one more round
@@ -206,9 +222,17 @@ def converge(
         for k in (~go_on).nonzero().flatten().tolist():
             learnt[int(at[k])] = rounds.only(k)
         rounds.keep(go_on)
-        if len(rounds.rows):
-            rounds.move(r[go_on])
-            r = rounds.evaluate()
+        try:
+            if len(rounds.rows):
+                rounds.move(r[go_on])
+                r = rounds.evaluate()
+        except (RuntimeError, MemoryError) as error:
+            if not is_full(error):
+                raise
+            warnings.warn(f"memory is full, even for one state and no pairs: {error}", stacklevel=2)
+            learnt |= {row: rounds.only(k) for k, row in enumerate(search.rows.tolist())}
+            search.stop(torch.ones_like(search.rows, dtype=torch.bool), "error")
+            break
     root = search.root()
     reason = tuple(
         "converged" if size <= most else why

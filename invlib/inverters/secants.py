@@ -70,14 +70,23 @@ class Pairs:
         """Put a pair, ``[k, N, 1, D]`` each, before the others."""
         old = slice(0, self.memory - 1)
         before = self.dy[:, :, old], self.dm[:, :, old]
-        self.dy, self.dm = (torch.cat(v, 2) for v in zip((dy, dm), before, strict=True))
-        row = (dy @ self.dy.transpose(2, 3)).to(self.gram)
+        dys, dms = (torch.cat(v, 2) for v in zip((dy, dm), before, strict=True))
+        row = (dy @ dys.transpose(2, 3)).to(self.gram)
         below = torch.cat([row[..., 1:].transpose(2, 3), self.gram[:, :, old, old]], 3)
-        self.gram = torch.cat([row, below], 2)
-        first = torch.einsum("knad,kmbd->knamb", dy, self.dm).to(self.cross)
+        first = torch.einsum("knad,kmbd->knamb", dy, dms).to(self.cross)
         others = torch.einsum("knad,kmbd->knamb", before[0], dm).to(self.cross)
         rest = torch.cat([others, self.cross[:, :, old][..., old]], 4)
-        self.cross = torch.cat([first, rest], 2)
+        self.gram, self.cross = torch.cat([row, below], 2), torch.cat([first, rest], 2)
+        self.dy, self.dm = dys, dms  # at the end: where memory is full, nothing is half done
+
+    def forget(self) -> bool:
+        """Keep the newer half of the pairs, from here on; whether there were any to forget."""
+        had = self.dy.shape[2]
+        new = slice(0, had // 2)
+        self.dy, self.gram = self.dy[:, :, new].clone(), self.gram[:, :, new, new].clone()
+        self.dm, self.cross = self.dm[:, :, new].clone(), self.cross[:, :, new][..., new].clone()
+        self.memory = max(had // 2, 1)
+        return had > 0
 
     def keep(self, rows: Tensor) -> None:
         """Forget the other samples."""

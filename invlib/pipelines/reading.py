@@ -14,7 +14,7 @@ from ..affine import ElementwiseMap
 from ..denoisers import convert
 from ..devices import lifted
 from ..memory import is_full
-from ..precision import CHANGES, CURVED, second_difference
+from ..precision import CHANGES, CURVED, limiting, second_difference
 from ..probing import NotInvertible, from_scheduler, input_scales, network_prediction
 from ..solvers import Solver
 from .entrance import Entrance, entrances, identity, read_map
@@ -409,12 +409,8 @@ def _notes(stage: Stage, network: PipelineNetwork) -> tuple[str, ...]:
     if network.joint:
         notes.append("the rows of this pipeline's batch depend on each other: they are one sample")
     state = stage.recording.states[0]
-    if torch.is_autocast_enabled(state.device.type):
-        rounded = torch.get_autocast_dtype(state.device.type)
-        notes.append(
-            f"torch.autocast is on: the network rounds to {rounded}, and no search can be more "
-            "exact than that; leave autocast for an exact answer"
-        )
+    if why := limiting(state.device):
+        notes.append(why)
     dtype = state.dtype
     if dtype in (torch.float16, torch.bfloat16):
         notes.append(
