@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ... import markdown as md
+from ..front.cells import ORIGINAL_DB
 from ..tables.exactness import EXACT_DB
 from .cells import CASES, COSTLY, LATENT, PIXEL, STARS, Case
 from .methods import METHODS, OURS
@@ -104,20 +105,19 @@ def _beaten(case: Case, rows: Sequence[Row], error: str, better: Sequence[Row]) 
         for row in better[:3]
     )
     more = f"; and {len(better) - 3} more" if len(better) > 3 else ""
-    if _level(ours, error) == EXACT_DB:
+    spent = f"{ours['nfe']:.0f} evaluations, {ours['exact']:.0%} exact"
+    found = f"{kind} at {_db(ours[error])}, {spent}"
+    if ours["exact"] <= 0.5:
+        why = f"Ours is mostly unsolved ({found}). Nearer for no more"
+    elif _level(ours, error) == EXACT_DB:
+        why = f"As exact as ours ({spent}) for less"
+    elif error == "noise_db" and ours[error] > ORIGINAL_DB:
         why = (
-            f"As exact as ours ({ours['nfe']:.0f} evaluations, {ours['exact']:.0%} exact) for less"
-        )
-    elif error == "noise_db" and _level(ours, "image_db") == EXACT_DB:
-        why = (
-            f"Ours makes the image exactly, but of another noise ({_db(ours[error])}, "
-            f"{ours['nfe']:.0f} evaluations). Nearer to the true noise for no more"
+            f"Ours is exact, and another noise makes the same picture ({found}). Nearer to the "
+            "true noise for no more"
         )
     else:
-        why = (
-            f"Ours is mostly unsolved ({kind} at {_db(ours[error])} after {ours['nfe']:.0f} "
-            f"evaluations, {ours['exact']:.0%} exact). Nearer for no more"
-        )
+        why = f"Ours is exact, as far as the sampler repeats itself ({found}). Nearer for no more"
     return f"* {title(case)}: {why[0].lower()}{why[1:]}: {named}{more}."
 
 
