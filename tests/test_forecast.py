@@ -181,3 +181,12 @@ def test_what_was_predicted_holds() -> None:
     wrong["measured"]["inversion"]["evaluations"] *= 1.3
     assert agreement.misses(wrong) == ["inversion: evaluations"]
     assert "| inversion: evaluations |" in agreement.markdown(values)
+
+
+def test_a_busy_machine_is_no_excuse_for_a_run_on_a_quiet_one() -> None:
+    values, costs = stored("agreement"), stored("costs")
+    assert f"began at a load of {values['load']:g}," in agreement.loads(values, costs)
+    quiet, busy = (agreement.loads({**values, "load": load}, costs) for load in (0.0, 99.0))
+    assert "further off" in quiet and "further off" not in busy
+    better = {**values, "load": 0.0, "predicted": values["measured"]}
+    assert "further off" not in agreement.loads(better, costs)

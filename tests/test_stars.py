@@ -17,6 +17,7 @@ from invlib.portraits import training
 from invlib.portraits.quality import noise_for
 from invlib.stars import SCHEDULE, load, star_fields, stars_denoiser
 from invlib.stars.architecture import StarScore
+from invlib.stars.card import WEIGHTS, card
 from invlib.stars.quality import HELD_OUT_SEED, held_out
 from invlib.stars.render import FLUX, MEAN, SIDE, SKY, SLOPE, SPREAD, _power_law
 from invlib.stars.train import train
@@ -62,6 +63,16 @@ def test_the_model_never_saw_the_held_out_fields() -> None:
     steps = json.loads((module.WEIGHTS / "training.json").read_text())["steps"]
     assert steps < HELD_OUT_SEED
     assert torch.equal(held_out(2), star_fields(2, draw(HELD_OUT_SEED)))
+
+
+def test_the_card_is_made_from_the_stored_numbers() -> None:
+    quality, told = (
+        json.loads((WEIGHTS / f"{name}.json").read_text()) for name in ("quality", "training")
+    )
+    parameters = sum(p.numel() for p in load().parameters())
+    assert card(quality, told, parameters) == (WEIGHTS / "MODEL_CARD.md").read_text()
+    timed = {**told, "device": "cpu, one thread", "cpu_seconds": 720.0}
+    assert "(cpu, one thread; 12 min of its own time" in card(quality, timed, parameters)
 
 
 # The network
@@ -125,10 +136,11 @@ def test_a_resumed_training_is_the_whole_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "_decay", lambda step, steps: 1.0)  # so that steps do not matter
-    whole, _ = train(tmp_path / "whole.pt", steps=3, batch=2)
+    whole, made = train(tmp_path / "whole.pt", steps=3, batch=2)
     begun, _ = train(tmp_path / "part.pt", steps=2, batch=2)
     resumed, info = train(tmp_path / "part.pt", steps=3, batch=2)
     assert info["steps"] == 3
+    assert made["cpu_seconds"] > 0 and info["cpu_seconds"] is None  # a part is not the whole
     for a, b, c in zip(*(n.parameters() for n in (whole, resumed, begun)), strict=True):
         assert torch.equal(a, b) and not torch.equal(a, c)
 

@@ -208,6 +208,23 @@ def markdown(values: dict[str, Any]) -> str:
     return table(["what", "predicted", "measured", "predicted : measured"], lines)
 
 
+def loads(values: dict[str, Any], costs: dict[str, Any]) -> str:
+    """How busy the machine was for the run, and for the speed behind its prediction."""
+    before = sorted(row["load"] for row in costs["measured"].values())
+    said = (
+        f"CPU time: the run began at a load of {values['load']:g}, and the speed behind its "
+        f"prediction was measured at loads of {before[0]:g} to {before[-1]:g}."
+    )
+    guess, real = values["predicted"], values["measured"]
+    short = all(guess[work]["cpu_seconds"] < real[work]["cpu_seconds"] for work in guess)
+    if short and values["load"] < before[0]:
+        said += (
+            " Other work slows memory, so that an undisturbed speed is higher: with it the "
+            "prediction is smaller, and further off."
+        )
+    return said
+
+
 def misses(values: dict[str, Any]) -> list[str]:
     """Evaluations and peaks that were predicted by more than a fifth wrong."""
     return [

@@ -32,7 +32,7 @@ already without guidance, where the rectifiers switch, and its data have a high 
 | task | unconditional 32 x 32 star fields, one channel |
 | network | ReLU mixer of {parameters:.2f} M parameters, without attention, normalisation |
 | prediction, schedule | score, linear betas (the VP equation), down to sigma = {end:.2f} |
-| training | {steps} x {batch} fields, each drawn once, {minutes:.0f} min ({device}) |
+| training | {steps} x {batch} fields, each drawn once, {minutes:.0f} min ({device}{time}) |
 
 Data: `invlib.stars.star_fields` draws point sources of four decades of brightness under a
 telescope's blur, with photon noise, on a logarithmic scale. Re-create with
@@ -92,6 +92,9 @@ def card(quality: dict[str, Any], training: dict[str, Any], parameters: int) -> 
         for name, v in quality["conditioning"].items()
     ]
     errors = quality["denoising_error"]
+    own = training.get("cpu_seconds")
+    said = [] if own is None else [f"{own / 60:.0f} min of its own time"]
+    said += [training["note"]] if "note" in training else []
     return CARD.format(
         parameters=parameters / 1e6,
         end=SCHEDULE.sigma_t(0).item(),
@@ -99,6 +102,7 @@ def card(quality: dict[str, Any], training: dict[str, Any], parameters: int) -> 
         batch=training["batch"],
         minutes=training["seconds"] / 60,
         device=training["device"],
+        time="".join(f"; {text}" for text in said),
         pixels=table(["", *(f"{q:.1%}" for q in QUANTILES)], pixels),
         errors=table(["sigma", *errors], [["error", *(f"{v:.2g}" for v in errors.values())]]),
         conditioning=table(head, rows),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -30,8 +31,10 @@ def train(checkpoint: Path, *, steps: int, batch: int = 64) -> tuple[StarScore, 
         batch: fields a step.
 
     Returns:
-        The network with averaged weights, and what is known of the training.
+        The network with averaged weights, and what is known of the training: ``seconds`` of all
+        runs, and ``cpu_seconds`` of this process, None if it resumed another one.
     """
+    resumed, began = checkpoint.exists(), time.process_time()
     torch.manual_seed(4)
     network = StarScore(TRAINED)
 
@@ -46,7 +49,8 @@ def train(checkpoint: Path, *, steps: int, batch: int = 64) -> tuple[StarScore, 
         return (sigma * score + noise).square().mean()
 
     seconds = fit(network, loss, steps=steps, checkpoint=checkpoint, description="star mixer")
-    return network, {"seconds": seconds, "steps": steps, "batch": batch}
+    cpu = None if resumed else time.process_time() - began
+    return network, {"seconds": seconds, "cpu_seconds": cpu, "steps": steps, "batch": batch}
 
 
 def main(

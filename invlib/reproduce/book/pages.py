@@ -77,6 +77,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "costs_evaluations": of(costs_time.evaluations, "exactness"),
     "costs_seconds": of(costs_time.seconds, "costs", "exactness"),
     "agreement": of(agreement.markdown, "agreement"),
+    "agreement_loads": of(agreement.loads, "agreement", "costs"),
     "forecast": of(forecast.markdown, "bench", "flow", "costs", "rehearsal"),
     "forecast_many": of(forecast.many, "bench", "costs"),
     "flow": of(flow.markdown, "flow"),

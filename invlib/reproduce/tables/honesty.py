@@ -28,6 +28,7 @@ OTHERS = 4  # searches from other starts
 ROUNDS, PATIENCE = 200, 60  # of each search
 MAKERS = {"DDIM": ddim, "2M": dpm_solver_pp_2m, "3M": dpm_solver_pp_3m}
 SIZES, STEPS, WIDTHS, CLASSES = (8, 16, 32, 64), (4, 6, 10), (0.1, 0.2, 0.35), 4
+FLAGGED, OFF = 0.95, 0.01  # what we set out to reach: at least, and at most
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ TABLE = Table("honesty", tuple(MAKERS), shard, summary, prompts=56)
 
 
 def markdown(values: dict[str, Any]) -> str:
-    """The table as the page of results shows it, with a last row of all together."""
+    """The table as the page of results shows it, with a last row of all together, and the goals."""
     names = ("samples", "exact", "wrong", "wrong_and_flagged", "bounds", "bounds_off_by_6_db")
     numbers = ("CFG", "images", "exact", "other noise", "flagged", "bounds", "off by 6 dB")
     rows = values["rows"]
@@ -116,5 +117,44 @@ def markdown(values: dict[str, Any]) -> str:
         [row["sampler"], f"{row['guidance']:g}", *(str(row[name]) for name in names)]
         for row in rows
     ]
-    total = ["all", "", *(str(sum(row[name] for row in rows)) for name in names)]
-    return table(["sampler", *numbers], [*lines, total], right=numbers)
+    total = ["all", "", *(str(_sum(rows, name)) for name in names)]
+    return table(["sampler", *numbers], [*lines, total], right=numbers) + f"\n\n{goals(rows)}"
+
+
+def goals(rows: Rows) -> str:
+    """Of how many problems the images are, and whether what we set out to reach is reached."""
+    mixtures = sum(-(-row["samples"] // SHARD) for row in rows)
+    wrong, flagged, unique, bounds, off = (
+        _sum(rows, name)
+        for name in (
+            "wrong",
+            "wrong_and_flagged",
+            "wrong_and_unique",
+            "bounds",
+            "bounds_off_by_6_db",
+        )
+    )
+    guided = [row for row in rows if row["guidance"] > 1]
+    off_guided, guided_bounds = (_sum(guided, n) for n in ("bounds_off_by_6_db", "bounds"))
+    return (
+        f"The {_sum(rows, 'samples')} images are of {mixtures} random mixtures, up to {SHARD} "
+        f"images of each. *Flagged*: {flagged} of the {wrong} other noises"
+        f"{_share(flagged, wrong)}; we set out to reach at least {FLAGGED:.0%}, which is "
+        f"{_met(flagged >= FLAGGED * wrong)}. Of the {wrong - flagged} that were not flagged, "
+        f"{unique} were called *unique as far as searched*. *Off by 6 dB*: {off} of the {bounds} "
+        f"bounds{_share(off, bounds)}; at most {OFF:.0%} was the goal, which is "
+        f"{_met(off <= OFF * bounds)}. With guidance it is {off_guided} of {guided_bounds}"
+        f"{_share(off_guided, guided_bounds)}."
+    )
+
+
+def _sum(rows: Rows, name: str) -> int:
+    return sum(row[name] for row in rows)
+
+
+def _share(part: int, whole: int) -> str:
+    return f" ({part / whole:.1%})" if whole else ""
+
+
+def _met(reached: bool) -> str:
+    return "met" if reached else "**missed**"

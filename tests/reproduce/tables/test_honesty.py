@@ -44,3 +44,20 @@ def test_what_is_counted() -> None:
     page = " ".join(honesty.markdown({"rows": [row, row]}).split())  # wherever columns end
     assert "| 2M | 3 | 5 | 4 | 2 | 1 | 3 | 2 |" in page
     assert "| all | | 10 | 8 | 4 | 2 | 6 | 4 |" in page
+
+
+def test_the_page_says_which_goals_are_missed() -> None:
+    """The sentence follows the counts: 95 % flagged and 1 % off are met, one less is not."""
+    names = ("samples", "exact", "wrong", "wrong_and_flagged", "wrong_and_unique")
+    places = {"sampler": "2M", "guidance": 3.0}
+    good = {**dict(zip(names, (56, 56, 20, 19, 1), strict=True)), **places}
+    good |= {"bounds": 100, "bounds_off_by_6_db": 1}
+    plain = {name: 0 for name in good} | {**places, "guidance": 1.0, "samples": 9, "bounds": 100}
+    met = honesty.goals([good, plain])
+    assert "The 65 images are of 9 random mixtures" in met  # 7 and 2 of them
+    assert "19 of the 20 other noises (95.0%)" in met and "1 of the 200 bounds (0.5%)" in met
+    assert "With guidance it is 1 of 100 (1.0%)" in met
+    assert met.count("which is met") == 2 and "missed" not in met
+    bad = honesty.goals([good | {"wrong_and_flagged": 18, "bounds_off_by_6_db": 2}])
+    assert bad.count("which is **missed**") == 2 and "Of the 2 that were not flagged, 1" in bad
+    assert "(" not in honesty.goals([plain | {"bounds": 0}])  # no share of nothing
