@@ -31,7 +31,11 @@ from conftest import KINDS
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULTS = ROOT / "results/torture.json"
-FIRST = (["test_coverage", "test_mutants"], ["test_input_readers"], ["test_pipelines_at_random"])
+# These start first, the longest before the others, or one of them runs alone at the end.
+FIRST = (
+    *(["test_input_readers"], ["test_coverage", "test_mutants"], ["test_pipelines_at_random"]),
+    *(["test_properties"], ["test_metamorphic"], ["test_cli_options"], ["test_soak"]),
+)
 
 
 def modules(names: list[str]) -> list[str]:
