@@ -97,14 +97,17 @@ class Fault:
         make: the faulty network, each time anew.
         ends: ``refused`` with a ValueError, ``flagged`` in the certificate of every sample that is
             not exact, ``warned`` of, or ``judged``: nothing is wrong but the mathematics is hard.
-        says: the words that name the cause, a regular expression.
+        says: the words that name the cause, a regular expression; where it ends in a verdict, of
+            the verdict, why the search ended, and the flag.
         samples: whether it can make an image itself; else a sound network makes it.
+        spared: how many samples, the first ones, it does not meet.
     """
 
     make: Callable[[], Denoiser]
     ends: Ends
-    says: str = ""
+    says: str
     samples: bool = True
+    spared: int = 0
 
 
 def changed(change: Callable[..., Tensor]) -> Callable[[], Denoiser]:
@@ -117,6 +120,8 @@ def plain(function: Callable[[Tensor], Tensor]) -> Callable[[], Denoiser]:
 
 NAN = r"the network returned NaN or infinity \(step \d"
 RESTLESS = "the network does not repeat itself"
+UNFOUND = "^(approximate|failed), (budget|explicit)"  # more evaluations, or another method
+STRAYED = "^failed, (budget|explicit); the noise is not Gaussian"  # no model made it with this call
 FAULTS: dict[str, Fault] = {
     "NaN in every seventh call": Fault(
         changed(lambda m, x, t, call, kept: m * torch.nan if call % 7 == 6 else m),
@@ -130,8 +135,10 @@ FAULTS: dict[str, Fault] = {
                 torch.cat([m[:-1], m[-1:] * torch.nan]) if call % 7 == 6 else m
             )
         ),
-        "judged",  # the other rows are found, or out of budget
+        "flagged",
+        NAN,
         samples=False,
+        spared=1,
     ),
     "infinity from the sixth call on": Fault(
         changed(lambda m, x, t, call, kept: m + torch.inf if call > 5 else m),
@@ -153,17 +160,20 @@ FAULTS: dict[str, Fault] = {
     ),
     "features kept for the next call": Fault(changed(reused), "flagged", RESTLESS, samples=False),
     "a dead zone": Fault(
-        changed(lambda m, x, *_: torch.where(x.abs() < 0.5, torch.zeros_like(m), m)), "judged"
+        changed(lambda m, x, *_: torch.where(x.abs() < 0.5, torch.zeros_like(m), m)),
+        "judged",
+        UNFOUND,
     ),
     "a step that forgets its state": Fault(
         changed(
             lambda m, x, t, *_: torch.where(x.abs() < 0.7, x / SCHEDULE.sigma_t(t)[:, None], m)
         ),
         "judged",
+        UNFOUND,
     ),
-    "folds": Fault(plain(lambda x: 3 * torch.sin(3 * x)), "judged"),
-    "a Lipschitz constant of 1e6": Fault(plain(lambda x: torch.sin(1e6 * x)), "judged"),
-    "a slope of 1e4": Fault(plain(lambda x: 1e4 * x), "judged"),
+    "folds": Fault(plain(lambda x: 3 * torch.sin(3 * x)), "judged", STRAYED),
+    "a Lipschitz constant of 1e6": Fault(plain(lambda x: torch.sin(1e6 * x)), "judged", "^failed"),
+    "a slope of 1e4": Fault(plain(lambda x: 1e4 * x), "judged", STRAYED),
 }
 
 

@@ -9,7 +9,6 @@ hypothesis draws from a new seed every day.
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import os
 import subprocess
@@ -28,10 +27,16 @@ from typing import Any
 from amount import LOG, SCALE
 from conftest import KINDS
 
+from invlib.reproduce.book.torture import found
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULTS = ROOT / "results/torture.json"
-FIRST = (["test_coverage", "test_mutants"], ["test_input_readers"], ["test_pipelines_at_random"])
+# These start first, the longest before the others, or one of them runs alone at the end.
+FIRST = (
+    *(["test_input_readers"], ["test_coverage", "test_mutants"], ["test_pipelines_at_random"]),
+    *(["test_properties"], ["test_metamorphic"], ["test_cli_options"], ["test_soak"]),
+)
 
 
 def modules(names: list[str]) -> list[str]:
@@ -61,26 +66,18 @@ def counts(log: Path) -> dict[str, int]:
 
 
 def outcomes(report: Path) -> dict[str, Any]:
-    """What became of the tests: numbers, and the names of those that failed."""
+    """What became of the tests: numbers, and which failed, are known to fail, or were skipped."""
     cases = [*ET.parse(report).getroot().iter("testcase")] if report.exists() else []
     failed = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
-    known = [s for c in cases for s in c.iter("skipped") if s.get("type") == "pytest.xfail"]
+    left = [(case.get("name"), why) for case in cases for why in case.iter("skipped")]
+    known = [why for _, why in left if why.get("type") == "pytest.xfail"]
+    out = [f"{name}: {why.get('message')}" for name, why in left if why not in known]
     return {
         "tests": len(cases),
         "failed": sorted(str(case.get("name")) for case in failed),
         "known": sorted(str(skip.get("message")) for skip in known),
+        "skipped": sorted(out),
     }
-
-
-def found(module: str) -> list[str]:
-    """The failures that torture found and that were mended, for which a test stands."""
-    tree = ast.parse((HERE / f"{module}.py").read_text())
-    marks = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
-    return [
-        ast.literal_eval(mark.args[0])
-        for mark in marks
-        if ast.unparse(mark.func) == "pytest.mark.found"
-    ]
 
 
 def commit() -> str:
@@ -107,7 +104,6 @@ def tried(name: str, seed: str) -> dict[str, Any]:
             "seconds": round(monotonic() - start),
             "counts": counts(log),
             **outcomes(report),
-            "found": found(name),
         }
     if code and not line["failed"]:
         line["failed"] = [f"pytest ended with code {code}"]
@@ -139,21 +135,25 @@ def said(lines: Mapping[str, Any]) -> str:
     for line in lines.values():
         total.update(line["counts"])
     failed = sum(len(line["failed"]) for line in lines.values())
-    mended = sum(len(line["found"]) for line in lines.values())
+    skipped = sum(len(line["skipped"]) for line in lines.values())
+    mended = sum(len(found(name)) for name in lines)
     return (
         f"cases tried {total['cases']}, faults injected {total['faults']}, inputs fuzzed "
         f"{total['inputs']}, mutants killed {total['killed']} of {total['mutants']}, failures "
-        f"found and mended {mended}, failures left {failed}"
+        f"found and mended {mended}, failures left {failed}, tests skipped {skipped}"
     )
 
 
 def main() -> None:
-    """Run what is asked for; exit code 1 if anything fails."""
+    """Run what is asked for; exit code 1 if anything fails, or is skipped and may not be."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("module", nargs="*", help="such as test_soak; all by default")
     parser.add_argument("--workers", type=int, default=2, help="modules at a time (2)")
     parser.add_argument(
         "--seed", default=datetime.now(UTC).strftime("%Y%m%d"), help="of hypothesis"
+    )
+    parser.add_argument(
+        "--may-skip", action="store_true", help="end well where tests are skipped, too"
     )
     options = parser.parse_args()
     now, writing = {}, Lock()
@@ -168,7 +168,11 @@ def main() -> None:
     with ThreadPoolExecutor(options.workers) as pool:
         list(pool.map(run, in_turn(modules(options.module))))  # raises what one of them raises
     print(said(now))
-    sys.exit(any(line["failed"] for line in now.values()))
+    for name, line in sorted(now.items()):
+        for skipped in line["skipped"]:
+            print(f"skipped: {name}: {skipped}")
+    bad = ("failed",) if options.may_skip else ("failed", "skipped")
+    sys.exit(any(line[key] for line in now.values() for key in bad))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,9 @@ def test_the_runner_adds_up(tmp_path: Path) -> None:
     )
     report.write_text(JUNIT)
     assert run.counts(log) == {"cases": 5, "faults": 2}
-    assert run.outcomes(report) == {"tests": 4, "failed": ["b"], "known": ["hard"]}
+    assert run.outcomes(report) == {
+        **{"tests": 4, "failed": ["b"], "known": ["hard"], "skipped": ["d: no"]}
+    }
     assert len(run.found("test_numerical_faults")) >= 5 and run.found("test_soak") == []
 
 
@@ -89,16 +91,20 @@ def test_the_page_says_what_nobody_measured() -> None:
         "tests": 2,
         "failed": ["b"],
         "known": [],
-        "found": ["It lied; it is mended"],
+        "skipped": ["c: no atheris"],
     }
     text = torture.markdown({"modules": {"test_soak": line, "test_properties": line}})
     rows = {row.split("|")[1].strip(): row for row in text.splitlines()[2:]}
     assert {*torture.PARTS, "**in all**"} == {*rows}
     assert rows["supply chain"].count("not measured") == 1
+    assert rows["process faults"].split("|")[3].strip() == str(
+        len(torture.mended(("test_process",)))
+    )
     assert "2,400" in rows["**in all**"] and "2026-01-02 | abc" in rows["soak"]
     assert "10%" in rows["soak"] and "not measured" not in rows["soak"]
     said = torture.listed({"modules": {"test_soak": line}})
-    assert "* It lied; it is mended." in said and "not mended**\n\nNone." in said
+    assert "not mended**\n\nNone." in said and "* C: no atheris." in said
+    assert said.count("\n* ") == len(torture.mended()) + 2
 
 
 def test_every_module_is_a_part_of_the_page() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
 import random
 import re
@@ -139,6 +140,21 @@ def test_atheris_finds_nothing(name: str, tmp_path: Path, counted: Callable[...,
     counted("inputs", int(found[1]))
 
 
+def test_the_module_of_every_reader_tells_atheris_what_is_reached() -> None:
+    trees = [
+        ast.parse(ATHERIS.with_name(name).read_text()) for name in ("fuzzing.py", "readers.py")
+    ]
+    [include] = [
+        {each.value for each in ast.walk(node.value) if isinstance(each, ast.Constant)}
+        for node in trees[0].body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "INSTRUMENTED"
+    ]
+    imported = {n.module or "" for n in ast.walk(trees[1]) if isinstance(n, ast.ImportFrom)}
+    ours = {name for name in imported if name.startswith("invlib")}
+    blind = {name for name in ours if not any(f"{name}.".startswith(f"{i}.") for i in include)}
+    assert len(ours) > 6 and blind == set()
+
+
 def test_a_forged_result_is_one_and_a_damaged_one_is_put_aside(tmp_path: Path) -> None:
     """A plain hash keeps from damage, not from someone who computes it again."""
     [valid] = READERS["store"].valid
@@ -154,8 +170,6 @@ def test_a_forged_result_is_one_and_a_damaged_one_is_put_aside(tmp_path: Path) -
 
 def test_no_module_unpickles() -> None:
     """The one exception is the paper's own checkpoint, which is published in no other form."""
-    import ast
-
     import invlib
 
     root = Path(invlib.__file__).parent

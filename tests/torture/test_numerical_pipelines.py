@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 from test_decoders import (  # noqa: F401
     test_a_decoder_that_returns_nan_is_an_error_that_says_what_to_do,
@@ -21,11 +19,5 @@ from test_reading import (  # noqa: F401
     test_encoders_in_training_mode_are_named,
 )
 
-pytestmark = pytest.mark.torture  # `make test` runs them where they stand
-
-
-@pytest.fixture(autouse=True)
-def each(counted: Callable[..., None]) -> Iterator[None]:
-    """Every test injects one fault."""
-    yield
-    counted("faults")
+# `make test` runs them where they stand
+pytestmark = [pytest.mark.torture, pytest.mark.tries("faults")]

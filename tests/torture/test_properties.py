@@ -38,10 +38,10 @@ def image_of(problem: Problem, solver: Solver) -> Tensor:
 
 
 def inverted(problem: Problem, solver: Solver, image: Tensor) -> tuple[Inversion, Certificate]:
-    network = problem.network(solver)
+    """What the search finds, and its proof by a network that was not called before."""
     budget = Budget(evaluations=min(30 * solver.steps, 180))
-    found = invert(network, image, solver, method=problem.method, budget=budget)
-    return found, certify(network, found, solver)
+    found = invert(problem.network(solver), image, solver, method=problem.method, budget=budget)
+    return found, certify(problem.network(solver), found, solver)
 
 
 def check_shapes(problem: Problem, found: Inversion, proof: Certificate) -> None:
@@ -54,9 +54,10 @@ def check_shapes(problem: Problem, found: Inversion, proof: Certificate) -> None
     assert (proof.limit <= most).all()
 
 
-def check_verdicts(problem: Problem, solver: Solver, image: Tensor, found: Inversion) -> None:
+def check_verdicts(
+    problem: Problem, solver: Solver, image: Tensor, found: Inversion, proof: Certificate
+) -> None:
     """What is exact makes the image again, sampled by itself; what is not says so."""
-    proof = certify(problem.network(solver), found, solver)
     for row, verdict in enumerate(proof.verdict):
         OUTCOMES[verdict] += 1
         trip, limit = proof.round_trip[row].item(), proof.limit[row].item()
@@ -82,7 +83,7 @@ def check(problem: Problem, counted: Callable[..., None]) -> None:
     else:
         event(f"{problem.method}: {proof.verdict[0]}")
         check_shapes(problem, found, proof)
-        check_verdicts(problem, solver, image, found)
+        check_verdicts(problem, solver, image, found, proof)
     counted("cases")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ...markdown import table
 
+TESTS = Path(__file__).parents[3] / "tests/torture"
 NONE = "not measured"
 PARTS: Mapping[str, tuple[str, ...]] = {  # by how the names of their modules begin
     "random problems and calls": ("test_properties", "test_metamorphic", "test_pipelines"),
@@ -21,6 +24,22 @@ PARTS: Mapping[str, tuple[str, ...]] = {  # by how the names of their modules be
     "the counting itself": ("test_counting",),
 }
 Lines = list[dict[str, Any]]
+
+
+def found(module: str) -> list[str]:
+    """The failures that torture found and that were mended, for which a test stands."""
+    marks = ast.walk(ast.parse((TESTS / f"{module}.py").read_text()))
+    return [
+        ast.literal_eval(mark.args[0])
+        for mark in marks
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.found"
+    ]
+
+
+def mended(starts: tuple[str, ...] = ("test_",)) -> list[str]:
+    """Those of a part, or of all, whether its modules were run here or not."""
+    names = sorted(path.stem for path in TESTS.glob("test_*.py"))
+    return [text for name in names if name.startswith(starts) for text in found(name)]
 
 
 def of(values: Mapping[str, Any], starts: tuple[str, ...]) -> Lines:
@@ -42,17 +61,17 @@ def number(value: int) -> str:
     return f"{value:,}" if value else "-"
 
 
-def row(name: str, lines: Lines) -> list[str]:
+def row(name: str, lines: Lines, starts: tuple[str, ...] = ("test_",)) -> list[str]:
     """One part of the table."""
     if not lines:
-        return [name, NONE, *[""] * 5]
+        return [name, NONE, number(len(mended(starts))), *[""] * 4]
     counts = total(lines)
     mutants = f"{counts['killed']:,} of {counts['mutants']:,} mutants" if counts["mutants"] else ""
     tried = [f"{counts[kind]:,} {kind}" for kind in ("cases", "faults", "inputs") if counts[kind]]
     return [
         name,
         ", ".join(filter(None, (*tried, mutants))) or "-",
-        number(sum(len(line["found"]) for line in lines)),
+        number(len(mended(starts))),
         number(sum(len(line["failed"]) for line in lines)),
         ", ".join(f"{scale:.0%}" for scale in sorted({line["scale"] for line in lines})),
         ", ".join(sorted({line["date"] for line in lines})),
@@ -63,18 +82,21 @@ def row(name: str, lines: Lines) -> list[str]:
 def markdown(values: Mapping[str, Any]) -> str:
     """What was tried, part by part, and in all."""
     head = ["part", "tried", "found and mended", "left", "share of all cases", "date", "commit"]
-    lines = [row(name, of(values, starts)) for name, starts in PARTS.items()]
+    lines = [row(name, of(values, starts), starts) for name, starts in PARTS.items()]
     every = [line for starts in PARTS.values() for line in of(values, starts)]
     return table(head, [*lines, row("**in all**", every)] if every else lines)
 
 
 def listed(values: Mapping[str, Any]) -> str:
-    """The failures that were found, those that are known, and those that are left."""
+    """The failures that were found, those that are known or left, and what was not tried."""
     modules = values["modules"].values()
-    kinds = (("found", "Mended"), ("known", "Known, and not mended"), ("failed", "Left"))
+    kinds = (("known", "Known, and not mended"), ("failed", "Left"), ("skipped", "Not tried"))
+    said = {"Mended": mended()}
+    said |= {
+        title: [text for line in modules for text in line.get(key, [])] for key, title in kinds
+    }
     parts = []
-    for key, title in kinds:
-        said = [text for line in modules for text in line[key]]
-        body = "\n".join(f"* {text[0].upper()}{text[1:].rstrip('.')}." for text in said)
+    for title, texts in said.items():
+        body = "\n".join(f"* {text[0].upper()}{text[1:].rstrip('.')}." for text in texts)
         parts.append(f"**{title}**\n\n{body or 'None.'}")
     return "\n\n".join(parts)
