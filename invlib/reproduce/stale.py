@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..measured import read_results
 from .bench import cells as bench
 from .engine.store import ROOT, fingerprint
 from .engine.table import Table
@@ -43,7 +43,7 @@ def stale(folder: Path) -> list[str]:
     names = []
     for name, configs in sources().items():
         file = folder / f"{name}.json"
-        values = json.loads(file.read_text()) if file.exists() else {}
+        values = read_results(file) if file.exists() else {}
         if not values or values.get("code") != fingerprint(configs(values)):
             names.append(file.name)
     return names

@@ -12,7 +12,7 @@ from chapters import ROOT
 
 from invlib.reproduce import stale
 from invlib.reproduce.book import pages
-from invlib.reproduce.engine import store, work
+from invlib.reproduce.engine import stamps, store, work
 from invlib.reproduce.engine.reached import code_of
 from invlib.reproduce.figures.figure1 import cells as figure1
 from invlib.reproduce.tables import flow
@@ -42,6 +42,22 @@ def test_every_results_file_is_checked_or_says_why_not() -> None:
     others = {"costs", "decoder_memory", "determinants", "models", "peak", "pipelines", "rehearsal"}
     others |= {"torture", "mutants", "agreement"}  # each line has its commit; costs of full size
     assert files - {*stale.sources(), "coverage"} == others
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"rows": [', "\x00"])
+def test_a_damaged_results_file_is_named_by_all_who_read_it(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "results/flow.json"
+    shutil.copytree(RESULTS, file.parent)
+    file.write_text(text)
+    for read in (
+        lambda: stamps.read_rows(file),
+        lambda: TABLES["flow"].missing(8, file),
+        lambda: pages.TABLES["flow"](tmp_path),
+        lambda: stale.stale(file.parent),
+    ):
+        with pytest.raises(ValueError, match=rf"{file} is damaged .*: `git checkout {file}`"):
+            read()
+        assert file.read_text() == text
 
 
 def listed(page: str) -> list[list[str]]:

@@ -268,7 +268,7 @@ def test_a_damaged_note_of_the_models_says_so(tmp_path: Path) -> None:
     fetching.keep(record, file)
     for damaged in (file.read_text()[:-5], "{}", "[]", '{"models": [1]}'):
         file.write_text(damaged)
-        with pytest.raises(RuntimeError, match=r"models.json is damaged and .*: remove it") as error:
+        with pytest.raises(RuntimeError, match="is damaged and .*: remove it") as error:
             fetching.keep(record, file)
         sentence_of(error)
         assert file.read_text() == damaged
