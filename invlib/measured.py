@@ -17,11 +17,30 @@ def results(name: str) -> dict[str, Any]:
         name: name of a file in ``results/``, without its ending.
 
     Raises:
-        ValueError: if there is no such table.
+        ValueError: if there is no such table, or its file is damaged.
     """
     folder = INSTALLED if INSTALLED.is_dir() else CHECKOUT
     known = sorted(file.stem for file in folder.glob("*.json"))
     if name not in known:
         raise ValueError(f"no measured table {name!r}; use one of {', '.join(known)}")
-    values: dict[str, Any] = json.loads((folder / f"{name}.json").read_text("utf-8"))
-    return values
+    return read_results(folder / f"{name}.json")
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The values of a results file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        if isinstance(values, dict):
+            return values
+        reason = "it holds no object"
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    raise ValueError(
+        f"the results file {path} is damaged ({reason}): `git checkout {path}` brings it back in a "
+        "clone, a new installation in a package; or remove it and make it again"
+    )

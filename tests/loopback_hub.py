@@ -7,6 +7,7 @@ their SHA-256, which the listing tells, too. Faults can be set for each file, or
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import sys
@@ -162,6 +163,9 @@ class Handler(BaseHTTPRequestHandler):
         head["ETag"] = f'"{digest(path) if large else blob(path)}"'
         if large:
             head |= {"X-Linked-ETag": head["ETag"], "X-Linked-Size": str(len(data))}
+        if not repository:  # as servers of files do
+            md5 = hashlib.md5(data, usedforsecurity=False).digest()
+            head["Content-MD5"] = base64.b64encode(md5).decode()
         if fault == "damaged":
             data = bytes(255 - byte for byte in data)
         start, code = self.start(), 200

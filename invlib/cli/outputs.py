@@ -44,7 +44,12 @@ def outputs(*paths: Path, force: bool) -> Iterator[Outputs]:
         yield made
         for part in made.parts:
             settle(part)
-        made.files += [_place(p, path, force) for p, path in zip(made.parts, paths, strict=True)]
+        for part, path in zip(made.parts, paths, strict=True):
+            made.files.append(_place(part, path, force))
+    except BaseException:  # Ctrl-C, too; what a file has replaced cannot come back
+        for file in () if force else made.files:
+            file.unlink(missing_ok=True)
+        raise
     finally:
         for part in made.parts:
             part.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ written as soon as it is there, and a second run goes on with those that are mis
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from itertools import product
@@ -16,6 +15,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from ..measured import read_results
 from . import forecast
 from .full_size import FULL_SIZE
 from .measure import rehearse
@@ -62,7 +62,7 @@ def main(
     print(forecast.said(), flush=True)
     began = time.monotonic()
     for setting in settings(arch or [*FULL_SIZE], device, size) if measure else ():
-        rows = json.loads(output.read_text())["rows"] if output.exists() else []
+        rows = read_results(output)["rows"] if output.exists() else []
         if known(setting, rows):
             continue
         if time.monotonic() - began > seconds:

@@ -7,7 +7,6 @@ weights, and keeps what it took beside the rest.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from ..measured import read_results
 from ..memory import in_use, peak, reset_peak
 from ..reproduce.engine.reached import code_of
 from ..reproduce.engine.store import write_json
@@ -96,7 +96,7 @@ def main(
         raise typer.BadParameter(
             f"unknown: {', '.join(unknown)}; use one of {', '.join(FULL_SIZE)}"
         )
-    known = json.loads(RESULTS.read_text())["measured"] if RESULTS.exists() else {}
+    known = read_results(RESULTS)["measured"] if RESULTS.exists() else {}
     networks = {arch: count(arch) for arch in FULL_SIZE}
     fresh = {arch: measure(arch) for arch in measured or ()}
     known = {arch: row for arch in FULL_SIZE if (row := fresh.get(arch, known.get(arch)))}

@@ -17,6 +17,7 @@ import torch
 import typer
 from torch import Tensor
 
+from ..measured import read_results
 from ..metrics import decibel, nmse
 from ..pipelines import invert_latents, read
 from ..pipelines.running import known_seed, untouched
@@ -167,11 +168,9 @@ def main(
     ] = None,
 ) -> None:
     """Invert a small build of every pipeline class, and write ``results/pipelines.json``."""
-    import json
-
     torch.set_num_threads(1)
     diffusers.logging.set_verbosity_error()
-    known = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else {}
+    known = read_results(RESULTS)["rows"] if RESULTS.exists() else {}
     rows = table(names or None, known)
     values = {"diffusers": diffusers.__version__, "weights": "random", "rows": rows}
     write_json(RESULTS, values, [{"code": code_of(table)}])

@@ -6,13 +6,14 @@ order: numbers may differ by the tolerances below, levels at round-off by any am
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from ..measured import read_results
 
 RELATIVE = 0.05
 DECIBEL = 1.0
@@ -33,7 +34,7 @@ def main(
         if not after.exists():
             found.append(f"{name}: missing")
             continue
-        one, two = (json.loads(file.read_text()) for file in (before, after))
+        one, two = (read_results(file) for file in (before, after))
         for path, left, right in pairs(one, two, name):
             count += 1
             if not close(path, left, right):

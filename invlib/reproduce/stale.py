@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..measured import read_results
 from .bench import cells as bench
+from .engine.reached import code_at
 from .engine.store import ROOT, fingerprint
 from .engine.table import Table
 from .engine.work import Cell
@@ -18,6 +19,16 @@ from .front import cells as front
 from .tables.registry import TABLES
 
 Configs = Callable[[dict[str, Any]], list[dict[str, Any]]]
+# What is of no cells, by the functions that measure it; their modules are read, and not imported.
+MEASURED: dict[str, tuple[str, ...]] = {
+    "agreement": ("rehearsal.agreement:predict", "rehearsal.agreement:run"),
+    "costs": ("rehearsal.costs:count", "rehearsal.costs:measure"),
+    "decoder_memory": ("reproduce.tables.decoder_memory:measure",),
+    "determinants": ("rehearsal.determinants:measure",),
+    "peak": ("rehearsal.peak:measure",),
+    "pipelines": ("rehearsal.pipelines:table",),
+    "rehearsal": ("rehearsal.measure:rehearse",),
+}
 
 
 def sources() -> dict[str, Configs]:
@@ -27,11 +38,16 @@ def sources() -> dict[str, Configs]:
         "front": partial(_cells, front.cells),
     }
     found |= {name: partial(_shards, table) for name, table in TABLES.items()}
+    found |= {name: partial(_measured, places) for name, places in MEASURED.items()}
     return found | {name: partial(_cells, figure.cells) for name, figure in FIGURES.items()}
 
 
 def _shards(table: Table, values: dict[str, Any]) -> list[dict[str, Any]]:
     return [cell.config for cell in table.cells(values["prompts"])]
+
+
+def _measured(places: tuple[str, ...], values: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"code": code_at(*place.split(":"))} for place in places]
 
 
 def _cells(cells: Callable[[str], list[Cell]], values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -43,7 +59,7 @@ def stale(folder: Path) -> list[str]:
     names = []
     for name, configs in sources().items():
         file = folder / f"{name}.json"
-        values = json.loads(file.read_text()) if file.exists() else {}
+        values = read_results(file) if file.exists() else {}
         if not values or values.get("code") != fingerprint(configs(values)):
             names.append(file.name)
     return names

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from chapters import ROOT
 
+from invlib.rehearsal import peak
 from invlib.reproduce import stale
 from invlib.reproduce.book import pages
-from invlib.reproduce.engine import store, work
-from invlib.reproduce.engine.reached import code_of
+from invlib.reproduce.engine import stamps, store, work
+from invlib.reproduce.engine.reached import code_at, code_of
 from invlib.reproduce.figures.figure1 import cells as figure1
 from invlib.reproduce.tables import flow
 from invlib.reproduce.tables.registry import TABLES
@@ -37,11 +39,37 @@ def test_pages_say_which_tables_are_of_earlier_code(tmp_path: Path) -> None:
 
 
 def test_every_results_file_is_checked_or_says_why_not() -> None:
-    """The others hold no result of the core: weights, and costs of networks of full size."""
+    """The others are of no code: weights, and lists whose lines have a commit each."""
     files = {path.stem for path in RESULTS.glob("*.json")}
-    others = {"costs", "decoder_memory", "determinants", "models", "peak", "pipelines", "rehearsal"}
-    others |= {"torture", "mutants", "agreement"}  # each line has its commit; costs of full size
-    assert files - {*stale.sources(), "coverage"} == others
+    assert files - {*stale.sources(), "coverage"} == {"models", "torture", "mutants"}
+    values = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in files}
+    assert {name for name, found in values.items() if "code" in found} <= {*stale.sources()}
+
+
+def test_what_is_of_no_cells_is_known_by_the_functions_that_measure_it() -> None:
+    """Read from the text they are what they are when they are imported."""
+    assert code_at("rehearsal.peak", "measure") == code_of(peak.measure)
+    for name, places in stale.MEASURED.items():
+        module = import_module(f"invlib.{places[0].partition(':')[0]}")
+        written = (ROOT / "invlib/rehearsal/table.py") if name == "rehearsal" else module.__file__
+        (line,) = re.findall(r"write_json\(.*?(\[\{.*\}\])\)", Path(written).read_text())
+        assert re.findall(r"code_of\((\w+)\)", line) == [p.partition(":")[2] for p in places]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"rows": [', "\x00"])
+def test_a_damaged_results_file_is_named_by_all_who_read_it(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "results/flow.json"
+    shutil.copytree(RESULTS, file.parent)
+    file.write_text(text)
+    for read in (
+        lambda: stamps.read_rows(file),
+        lambda: TABLES["flow"].missing(8, file),
+        lambda: pages.TABLES["flow"](tmp_path),
+        lambda: stale.stale(file.parent),
+    ):
+        with pytest.raises(ValueError, match=rf"{file} is damaged .*: `git checkout {file}`"):
+            read()
+        assert file.read_text() == text
 
 
 def listed(page: str) -> list[list[str]]:

@@ -46,7 +46,11 @@ MODULES: dict[str, tuple[str, ...]] = {
         f"invlib/inverters/{p.name}" for p in sorted((ROOT / "invlib/inverters").glob("*.py"))
     ),
     "newton, evaluator": ("invlib/newton.py", "invlib/evaluator.py"),
-    "reading of pipelines": ("invlib/pipelines/reading.py", "invlib/pipelines/recording.py"),
+    "sampling, results": ("invlib/sampling.py", "invlib/inversion.py", "invlib/metrics.py"),
+    "reading of pipelines": tuple(
+        f"invlib/pipelines/{name}.py"
+        for name in ("reading", "recording", "replay", "stage", "state", "network")
+    ),
 }
 SEED = "invlib"  # the same mutants every time, so that each survivor can be judged
 MOST = 30  # of each module

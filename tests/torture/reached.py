@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "_build/coverage"
 DATA, TIMES = FOLDER / "data", FOLDER / "seconds.json"
 RESULTS = ROOT / "results/coverage.json"
-FILES = "schedule denoisers solvers probing rootfind newton evaluator precision certificate"
+FILES = (
+    "schedule denoisers solvers probing rootfind newton evaluator precision certificate sampling "
+    "inversion metrics certifying continuous affine fixed_rows bridge split watch"
+)
 FOLDERS = "inverters autoencoder pipelines"
 CORE = (
     *(f"invlib/{name}.py" for name in FILES.split()),
@@ -33,7 +36,8 @@ CORE = (
 TESTS = (
     "schedule continuous solvers denoisers probing rootfind precision certificate inversion exact "
     "implicit multisecant persistent autoencoder joint affine devices device_use sentence decoders "
-    "pipeline_traces pipeline_calls pipelines reading watch pipeline_hypothesis"
+    "pipeline_traces pipeline_calls pipelines reading watch pipeline_hypothesis fixed_rows "
+    "bridge split metrics"
 )
 
 

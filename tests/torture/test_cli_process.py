@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import random
@@ -19,6 +20,8 @@ from typing import Any
 
 import pytest
 from amount import amount
+from readers import KEYS
+from test_cli_files import WRITING
 
 from invlib.cli.errors import INTERRUPTED, TRACE
 
@@ -249,6 +252,7 @@ def test_no_command_opens_a_connection(tmp_path: Path, counted: Callable[..., No
     path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
     more = {"env": environment(PYTHONPATH=path, HF_HUB_OFFLINE="0")}
     assert run(SAMPLE, tmp_path, **more).returncode == 0
+    (tmp_path / "keys.json").write_text(json.dumps(KEYS))
     invert = ["invert", "a.png", "--steps", "2", "--method", "naive", "--decoder", "encoder"]
     for words in (
         ["models"],
@@ -257,7 +261,11 @@ def test_no_command_opens_a_connection(tmp_path: Path, counted: Callable[..., No
         ["certify", "a.safetensors", "--picture", "a.png"],
         ["seeds", "a.safetensors", "--count", "10"],
         ["sample", "--model", "someone/model", "-o", "d.png"],
+        ["identify", "a.png", "--prompt", "a person", "--steps", "2", "--seconds", "5"],
+        *(WRITING[name] for name in ("edit", "watermark embed", "demo")),
     ):
+        for file in tmp_path.glob("new*"):
+            file.unlink()
         done = run(words, tmp_path, **more)
         assert "connection" not in done.stderr and quiet(done.stderr), done.stderr
         assert done.returncode in (0, 1, 3)

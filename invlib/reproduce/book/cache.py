@@ -34,6 +34,7 @@ from .kernel import execute
 from .tidy import tidied
 
 CACHE = Path("_build") / ".jupyter_cache"
+LONG = 30.0  # seconds that a chapter may compute on an idle core
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,9 @@ def main(root: Path = ROOT, reach: Reach | None = None, workers: int = 2) -> Non
             print(f"executed {name} in {seconds:.0f} s", flush=True)
     finally:
         pool.shutdown(cancel_futures=True)
+        for page, seconds in long(cache, wanted):
+            name, most = page.path.relative_to(root).as_posix(), f"{LONG:.0f} s on an idle core"
+            print(f"{name} took {seconds:.0f} s, perhaps on a busy machine; at most {most}")
     if failed:
         sys.exit(f"pages that failed: {', '.join(sorted(failed))}; the others are stored")
 
@@ -86,6 +90,15 @@ def store(cache: Any, page: Page, notebook: NotebookNode, seconds: float) -> Non
     """Put a page with its outputs into the cache."""
     data = {"execution_seconds": seconds, "key": page.key}
     cache.cache_notebook_bundle(CacheBundleIn(notebook, str(page.path), data=data), overwrite=True)
+
+
+def long(cache: Any, wanted: Sequence[Page]) -> Iterator[tuple[Page, float]]:
+    """The pages in the cache that computed for more than LONG, and the seconds."""
+    for page in wanted:
+        with suppress(KeyError):  # it failed, so it is not there
+            seconds = cache.match_cache_notebook(page.notebook).data["execution_seconds"]
+            if seconds > LONG:
+                yield page, seconds
 
 
 def outputs(page: Page, timeout: int | None) -> tuple[NotebookNode, float]:

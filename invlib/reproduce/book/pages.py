@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from ... import rehearsal
+from ...measured import read_results
 from ...rehearsal import (
     agreement,
     costs_sizes,
@@ -41,7 +41,7 @@ def of(markdown: Callable[..., str], *files: str) -> Callable[[Path], str]:
     """A table that is made from results files."""
 
     def table(root: Path) -> str:
-        text = markdown(*(json.loads((root / f"results/{f}.json").read_text()) for f in files))
+        text = markdown(*(read_results(root / f"results/{f}.json") for f in files))
         return text + (EARLIER if {*files} & {*earlier(root)} else "")
 
     return table

@@ -6,9 +6,9 @@ caption is stored in the picture, too, so that it can be told whether both are o
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from ...measured import read_results
 from ...plotting import style
 from ...round_trip import save
 from ..watermark.reliability import caption, draw, pooled
@@ -32,7 +32,7 @@ def shown(text: str, words: str) -> str:
 
 def main(root: Path = Path(".")) -> None:
     """Draw the picture and put it with its caption into the page."""
-    bins = pooled(json.loads((root / RESULTS).read_text("utf-8")))
+    bins = pooled(read_results(root / RESULTS))
     words = caption(bins)
     style()
     save(draw(bins), words, root / PICTURE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...markdown import table
+from ...measured import read_results
 from ..engine.store import earlier
 from ..figures.comparison.cells import METHODS
 from ..figures.registry import FIGURES, results
@@ -125,7 +125,7 @@ def _made_with(root: Path) -> str:
 
 def _read(root: Path, name: str, profile: str) -> Values:
     path = root / results(name, profile)
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_results(path) if path.exists() else {}
 
 
 def _find(values: Values, **wanted: Any) -> Values:

@@ -117,6 +117,17 @@ def code_of(*functions: Callable[..., Any]) -> str:
     return reach.hash(units)
 
 
+def code_at(module: str, name: str) -> str:
+    """What :func:`code_of` says of a function, which is not imported.
+
+    Args:
+        module: where it is, below the package.
+        name: what it is called there.
+    """
+    reach = present()
+    return reach.hash(reach.from_function(f"{PACKAGE.name}.{module}", name))
+
+
 def code_of_text(text: str) -> str:
     """A hash of a program and of the code of the package that it reaches."""
     reach = present()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...measured import read_results
 from .store import fingerprint
 from .work import Cell
 
@@ -16,7 +16,7 @@ Place = TypeVar("Place", bound=Hashable)  # what some rows of a table are of
 
 def read_rows(path: Path) -> Rows:
     """The rows of a results file, none if there is no such file."""
-    return json.loads(path.read_text())["rows"] if path.exists() else []
+    return read_results(path)["rows"] if path.exists() else []
 
 
 def stamp(cells: Iterable[Cell]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...measured import read_results
 from .stamps import Rows, filled_up, made_of, stamp
 from .store import write_json
 from .work import Cell, load_known
@@ -121,7 +121,7 @@ class Table:
         """The rows of a file by what they are of, and the number of prompts, at least as given."""
         if not output.exists():
             return {}, prompts
-        values = json.loads(output.read_text())
+        values = read_results(output)
         found: dict[Place, Rows] = {}
         for row in values["rows"]:
             named = row.get("cell", (row.get("sampler"), row.get("guidance")))  # or of older code

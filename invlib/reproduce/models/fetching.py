@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
 import json
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from ...whole import write_text
 from .full_size import RANDOM, REHEARSAL, real, rehearsed
 from .places import Source, at, kept_file, sources
 
@@ -32,6 +34,7 @@ class Offer:
         sizes: bytes of each file that is needed.
         hashes: SHA-256 of the large ones, as the hub tells.
         missing: bytes that are not on this machine yet.
+        md5: of a file from an address, in base 64, if the server tells it.
     """
 
     source: Source
@@ -41,6 +44,7 @@ class Offer:
     sizes: dict[str, int]
     hashes: dict[str, str]
     missing: int = 0
+    md5: str = ""
 
 
 def offer(source: Source) -> Offer:
@@ -120,8 +124,8 @@ def _kept(source: Source, place: str, commit: str, name: str) -> Path | None:
 def _file_offer(source: Source, address: str) -> Offer:
     """What an address says of its file."""
     with urlopen(Request(address, method="HEAD"), timeout=TIMEOUT) as answer:
-        size = int(answer.headers["Content-Length"])
-    return Offer(source, address, None, "", {address: size}, {}, size)
+        size, md5 = int(answer.headers["Content-Length"]), answer.headers.get("Content-MD5", "")
+    return Offer(source, address, None, "", {address: size}, {}, size, md5)
 
 
 def fetch(offered: Offer) -> Path:
@@ -133,7 +137,7 @@ def fetch(offered: Offer) -> Path:
     source, place = offered.source, offered.place
     with said(f"fetching {source.name} from {place}"):
         if source.kind == "file":
-            return offered.path or _download(place, kept_file(place), offered.sizes[place])
+            return offered.path or _download(offered, kept_file(place))
         if not offered.commit or not offered.sizes:
             assert offered.path is not None
             return offered.path
@@ -155,7 +159,7 @@ def _note_main(source: Source, place: str, commit: str, folder: Path) -> None:
     """Let the branch ``main`` of the cache mean the commit that was fetched."""
     reference = folder.parents[1] / "refs" / "main"
     reference.parent.mkdir(parents=True, exist_ok=True)
-    reference.write_text(commit)
+    write_text(reference, commit)
 
 
 def compare(file: Path, expected: str, place: str) -> None:
@@ -173,21 +177,50 @@ def compare(file: Path, expected: str, place: str) -> None:
         )
 
 
-def _download(address: str, path: Path, size: int) -> Path:
-    """Fetch a file from an address, from where an earlier try ended."""
+def _download(offered: Offer, path: Path) -> Path:
+    """Fetch a file from an address, from where an earlier try ended; one process at a time.
+
+    Raises:
+        EOFError: if it arrived incomplete; the next try goes on from there.
+        RuntimeError: if it arrived damaged; the next try begins anew.
+    """
+    from huggingface_hub.utils import WeakFileLock
+
     part = path.with_suffix(".part")
     part.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(path.with_suffix(".lock")):
+        if path.exists():  # another process has fetched it meanwhile
+            return path
+        _fill(part, offered.place, offered.sizes[offered.place])
+        if offered.md5 and offered.md5 != _md5(part):
+            part.unlink()
+            raise RuntimeError(
+                f"{path.name} from {offered.place} is damaged: its MD5 is not the one that the "
+                "server tells; it was removed, so start again to fetch it anew, or name another "
+                f"place in the environment variable {offered.source.variable}"
+            )
+        return part.replace(path)
+
+
+def _fill(part: Path, address: str, size: int) -> None:
+    """Fetch what a file lacks of its size; one that lacks nothing is not ours and begins anew."""
     begun = part.stat().st_size if part.exists() else 0
-    if begun < size:
-        request = Request(address, headers={"Range": f"bytes={begun}-"} if begun else {})
-        with urlopen(request, timeout=60) as answer, part.open("ab") as out:
-            if begun and answer.status != 206:  # it does not know parts
-                out.truncate(0)
-            while block := answer.read(1 << 20):
-                out.write(block)
+    if begun >= size:
+        begun = 0
+    request = Request(address, headers={"Range": f"bytes={begun}-"} if begun else {})
+    with urlopen(request, timeout=60) as answer, part.open("ab") as out:
+        if not begun or answer.status != 206:  # the server does not know parts
+            out.truncate(0)
+        while block := answer.read(1 << 20):
+            out.write(block)
     if part.stat().st_size != size:
         raise EOFError(f"{part.stat().st_size} of {size} bytes arrived")
-    return part.replace(path)
+
+
+def _md5(file: Path) -> str:
+    """The MD5 of a file as HTTP writes it."""
+    with file.open("rb") as data:
+        return base64.b64encode(hashlib.file_digest(data, "md5").digest()).decode()
 
 
 @contextmanager
@@ -262,18 +295,25 @@ def keep(record: dict[str, Any], file: Path) -> None:
     """Store what the results say of the models, beside them.
 
     Raises:
-        RuntimeError: if results of other weights are there.
+        RuntimeError: if results of other weights are there, or nothing says of which.
     """
-    if file.exists():
-        before = json.loads(file.read_text())
-        if _weights(before) != _weights(record):
-            raise RuntimeError(
-                f"{file.parent} has results of other weights: take another folder, or remove it"
-            )
+    if file.exists() and _kept_weights(file) != _weights(record):
+        raise RuntimeError(
+            f"{file.parent} has results of other weights: take another folder, or remove it"
+        )
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=1) + "\n")
-    part.replace(file)
+    write_text(file, json.dumps(record, indent=1) + "\n")
+
+
+def _kept_weights(file: Path) -> list[Any]:
+    """The hashes of the models that the results beside a file are of."""
+    try:
+        return _weights(json.loads(file.read_text("utf-8")))
+    except (ValueError, LookupError, TypeError) as error:
+        raise RuntimeError(
+            f"{file} is damaged and does not say of which weights the results beside it are: "
+            "remove it if they are of the present ones, else take another folder"
+        ) from error
 
 
 def _weights(record: dict[str, Any]) -> list[Any]:

@@ -69,6 +69,20 @@ def test_only_pages_that_reach_what_changed_are_executed_again(root: Path) -> No
     assert len(get_cache(str(root / book.CACHE)).list_cache_records()) == 2
 
 
+def test_a_page_that_computes_long_is_named_as_long_as_it_is_kept(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {"first.ipynb": 31.0, "second.ipynb": 29.0}
+    real = book.outputs
+    monkeypatch.setattr(
+        book, "outputs", lambda page, t: (real(page, t)[0], seconds[page.path.name])
+    )
+    for _ in range(2):
+        assert execute(root) == [1, 1, 0]
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "idle core" in line]
+        assert line.startswith("first.ipynb took 31 s, perhaps on a busy")
+
+
 def test_a_page_that_fails_does_not_cost_the_others(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -209,6 +210,34 @@ def test_a_file_from_an_address_goes_on_where_it_ended(hub: Hub) -> None:
     assert fetch(offer(source)) == found  # it is here
 
 
+def part_of_pixels() -> Path:
+    part = places.kept_file(str(os.environ["INVLIB_PIXEL_MODEL"])).with_suffix(".part")
+    part.parent.mkdir(parents=True)
+    return part
+
+
+@pytest.mark.parametrize("size", [2_999_999, 3_000_000, 3_000_001])
+def test_a_part_with_other_bytes_is_never_taken(hub: Hub, size: int) -> None:
+    """One that is short enough to be ours is found out by its hash, a longer one begins anew."""
+    part = part_of_pixels()
+    part.write_bytes(bytes(size))
+    if size < 3_000_000:
+        with pytest.raises(RuntimeError, match="is damaged: its MD5 is not") as error:
+            fetch(offer(pixel_source()))
+        assert "start again" in sentence_of(error) and not part.exists()
+    found = fetch(offer(pixel_source()))
+    assert found.read_bytes() == (hub.folder / PIXELS).read_bytes() and not part.exists()
+
+
+def test_two_runs_at_once_fetch_one_file_once(hub: Hub) -> None:
+    part_of_pixels()
+    offered = offer(pixel_source())
+    with ThreadPoolExecutor(4) as pool:
+        found = {*pool.map(lambda _: fetch(offered), range(4))}
+    assert [path.read_bytes() for path in found] == [(hub.folder / PIXELS).read_bytes()]
+    assert hub.served[PIXELS] == 3_000_000
+
+
 def test_an_address_without_the_file_says_so(hub: Hub) -> None:
     hub.faults[PIXELS] = "missing"
     with pytest.raises(RuntimeError, match="the server answers 404") as error:
@@ -231,6 +260,21 @@ def test_results_of_two_models_are_not_mixed(hub: Hub, tmp_path: Path) -> None:
     shutil.rmtree(constants.HF_HUB_CACHE)
     with pytest.raises(RuntimeError, match="results of other weights: take another folder"):
         fetch_all("paper-rehearsal", tmp_path / "models.json")
+
+
+def test_a_damaged_note_of_the_models_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "models.json"
+    record = {"models": [{"sha256": {"a": "1"}}]}
+    fetching.keep(record, file)
+    for damaged in (file.read_text()[:-5], "{}", "[]", '{"models": [1]}'):
+        file.write_text(damaged)
+        with pytest.raises(RuntimeError, match="is damaged and .*: remove it") as error:
+            fetching.keep(record, file)
+        sentence_of(error)
+        assert file.read_text() == damaged
+    file.unlink()
+    fetching.keep(record, file)
+    assert [*tmp_path.iterdir()] == [file] and json.loads(file.read_text()) == record
 
 
 # --- before anything is fetched
