@@ -95,25 +95,78 @@ def test_a_scheduler_that_scales_the_noise_is_read_with_its_scale() -> None:
     assert reading.solver.scale == pytest.approx(sigma / (sigma**2 + 1) ** 0.5, rel=1e-5)
 
 
+class Turned(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
+    """It returns its latents with rows and columns exchanged, scaled and shifted."""
+
+    def __call__(self, *args: Any, output_type: str = "pil", **kwargs: Any) -> Any:
+        result = super().__call__(*args, output_type=output_type, **kwargs)
+        if output_type == "latent":
+            result.images = 2 * result.images.transpose(-1, -2) + 0.5
+        return result
+
+    __call__.__wrapped__ = diffusers.StableDiffusionPipeline.__call__  # type: ignore[attr-defined]
+
+
+class Unseen(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
+    """It makes no PIL images."""
+
+    def __call__(self, *args: Any, output_type: str = "np", **kwargs: Any) -> Any:
+        if output_type == "pil":
+            raise NotImplementedError("no PIL images here")
+        return super().__call__(*args, output_type=output_type, **kwargs)
+
+    __call__.__wrapped__ = diffusers.StableDiffusionPipeline.__call__  # type: ignore[attr-defined]
+
+
+def turned() -> Any:
+    pipe = build(tiny.stable_diffusion, DDIM)
+    pipe.__class__ = Turned
+    return pipe
+
+
 def test_the_exit_of_a_pipeline_that_unpacks_its_latents_is_read() -> None:
     """AudioLDM's like return the state; a pipeline may permute, scale and shift it, too."""
 
-    class Turned(diffusers.StableDiffusionPipeline):  # type: ignore[misc]
-        def __call__(self, *args: Any, output_type: str = "pil", **kwargs: Any) -> Any:
-            result = super().__call__(*args, output_type=output_type, **kwargs)
-            if output_type == "latent":
-                result.images = 2 * result.images.transpose(-1, -2) + 0.5
-            return result
-
-    signature = diffusers.StableDiffusionPipeline.__call__
-    Turned.__call__.__wrapped__ = signature  # type: ignore[attr-defined]
-    pipe = build(tiny.stable_diffusion, DDIM)
-    pipe.__class__ = Turned
+    pipe = turned()
     noise = draw(2, 4, 8, 8)
     target = clean(pipe, TEXTS, noise)
     result = invert_latents(pipe, target, **TEXTS)
     assert gap(result.latents, noise) < 1e-20
     assert gap(2 * result.target.mT + 0.5, target) < 1e-28
+
+
+@pytest.mark.parametrize("name", ["Turned", "Klein"])
+def test_a_picture_is_compared_with_that_of_the_last_state_not_of_the_latents_returned(
+    name: str,
+) -> None:
+    """Klein's are unpacked: nothing was compared, and anything exact. Turned ones were decoded."""
+    if name == "Turned":
+        pipe, call = turned(), CAT
+        picture = pipe(**call, latents=draw(1, 4, 8, 8), output_type="np").images
+        picture = (255 * picture).round().astype(np.uint8)
+    else:
+        recipe = TRANSFORMERS["Flux2KleinPipeline"]
+        pipe, call = build(recipe.make), dict(recipe.call)
+        size = read(pipe, call).stage.pipe.vae_scale_factor * 2
+        picture = np.random.default_rng(0).integers(0, 256, (1, 2 * size, 2 * size, 3), np.uint8)
+        call |= {"height": 2 * size, "width": 2 * size}
+    result = invert_image(pipe, picture, decoder="encoder", **call)
+    assert result.certificate is not None and result.certificate.verdict == ("exact",)
+    again = pipe(**call, latents=result.latents, output_type="np").images
+    share = float(((255 * again).round() == picture).mean())
+    assert result.picture is not None and result.picture.share == share < 1
+    assert result.verdict == "exact for the latents, not for the picture"
+
+
+def test_a_picture_that_cannot_be_compared_is_not_exact_and_a_note_says_why() -> None:
+    pipe = build(tiny.stable_diffusion, DDIM)
+    pipe.__class__ = Unseen
+    result = invert_image(pipe, RGB, decoder="encoder", **CAT)
+    assert result.picture is None and result.certificate is not None
+    assert result.certificate.verdict == ("exact",)
+    assert result.verdict == "exact for the latents, not for the picture"
+    said = "could not be compared (NotImplementedError: no PIL images here)"
+    assert any(said in note for note in result.notes)
 
 
 @pytest.mark.parametrize(

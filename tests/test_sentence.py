@@ -85,6 +85,16 @@ def test_a_picture_that_does_not_come_back_is_not_called_exact() -> None:
     assert verdict(found(said="", made=None)) == "not certified"
 
 
+def test_a_decoded_picture_that_was_not_compared_counts_by_what_its_latents_decode_to() -> None:
+    unseen = found(made=None, decoder="encoder", ended="explicit")
+    assert verdict(unseen) == verdict(unseen, 0) == "exact for the latents, not for the picture"
+    assert "the latents decode to 50.0% of the picture's values" in sentence(unseen, 0)
+    assert PYTHON["search"] in to_do(unseen, 0)
+    unseen.decoding.inside = torch.ones(1, dtype=torch.float64)
+    assert verdict(unseen) == "exact"
+    assert verdict(found(made=None, decoder="")) == "exact"
+
+
 def test_the_sentence_is_one_line_and_ends_with_what_to_do() -> None:
     for reason in get_args(words.Reason):
         for said in ("exact", "approximate", "failed"):

@@ -237,8 +237,10 @@ def _check_file(pipe: Any, options: Options, call: Mapping[str, Any]) -> None:
             check_scheduler(pipe.scheduler)
 
 
-def _pictures_again(reading: Reading, pictures: Pictures, last: Tensor) -> Comparison | None:
-    """Given pictures beside those of a last state; None where the call returns no pictures."""
+def _pictures_again(
+    reading: Reading, pictures: Pictures, last: Tensor, notes: list[str]
+) -> Comparison | None:
+    """Given pictures beside those of the loop's last state; a note where they are not compared."""
     stage = reading.stage
     takes = inspect.signature(type(stage.pipe).__call__).parameters
     try:
@@ -247,6 +249,8 @@ def _pictures_again(reading: Reading, pictures: Pictures, last: Tensor) -> Compa
     except Exception as error:  # whatever a pipeline makes of a kind of picture that it lacks
         if is_full(error):
             raise
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        notes.append(f"the picture that the noise makes could not be compared ({said})")
         return None
 
 
@@ -282,9 +286,10 @@ def _result(
     if options.certificate:
         again = None
         if torch.isfinite(latents).all():
-            last = stage.again(latents)
-            again = reading.target(lifted(last))
-            seen = None if pictures is None else _pictures_again(reading, pictures, last)
+            ends: list[Tensor] = []
+            again = reading.target(lifted(stage.again(latents, ends=ends)))
+            if pictures is not None:
+                seen = _pictures_again(reading, pictures, ends[0], notes)
             runs = 1 + (found.again is not None)
         proof = certify(
             reading.network,

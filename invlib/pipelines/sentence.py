@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from ..metrics import decibel
 from ..words import UNIQUENESS, VERDICTS, Reason
@@ -59,16 +60,21 @@ LARGEST = 2**28  # numbers in the Jacobian of a decoder that ``active_set`` take
 
 
 def verdict(result: ImageInversion, row: int | None = None) -> str:
-    """One word about a sample, or the worst of all; where a picture is known, it counts, too."""
+    """One word about a sample, or the worst of all; where a picture is known, it counts, too.
+
+    A picture that was decoded and could not be compared counts by what its latents decode to.
+    """
     proof = result.certificate
     if proof is None:
         return "not certified"
     words = proof.verdict if row is None else proof.verdict[row : row + 1]
     worst = min(words, key=[*VERDICTS][::-1].index)
-    seen = result.picture
-    if worst != "exact" or seen is None:
+    if worst != "exact":
         return worst
-    return "exact" if bool((seen.equal[rows_of(result, row)] == 1).all()) else PART
+    seen, shares = result.picture, _inside(result, row)
+    if seen is not None:
+        shares = seen.equal[rows_of(result, row)]
+    return "exact" if shares is None or bool((shares == 1).all()) else PART
 
 
 def sentence(result: ImageInversion, row: int, names: Mapping[str, str] = PYTHON) -> str:
@@ -129,15 +135,23 @@ def _in_every_value_but_not_exact(result: ImageInversion, row: int) -> bool:
 
 
 def _picture(result: ImageInversion, row: int) -> str:
-    seen, decoding = result.picture, result.decoding
+    seen = result.picture
     if seen is not None and not seen.reason:
         rows = [*range(len(seen))[rows_of(result, row)]]
         centres = f": {CENTRES}" if _in_every_value_but_not_exact(result, row) else ""
         return f"{seen.said(*rows)} of the picture come back{seen.off(*rows)}{centres}"
-    if decoding is None:
+    shares = _inside(result, row)
+    if shares is None:
         return ""
-    share = decoding.inside if len(result.inversion.noise) == 1 else decoding.inside[row : row + 1]
-    return f"the latents decode to {percent(float(share.mean()))} of the picture's values"
+    return f"the latents decode to {percent(float(shares.mean()))} of the picture's values"
+
+
+def _inside(result: ImageInversion, row: int | None) -> Tensor | None:
+    """Shares of a sample's values, or of all, that the latents found decode to; None without."""
+    if result.decoding is None:
+        return None
+    inside = result.decoding.inside
+    return inside if row is None or len(result.inversion.noise) == 1 else inside[row : row + 1]
 
 
 def _noise(result: ImageInversion, row: int) -> str:
@@ -172,10 +186,12 @@ def to_do(result: ImageInversion, row: int, names: Mapping[str, str] = PYTHON) -
 def _for_the_picture(result: ImageInversion, row: int, names: Mapping[str, str]) -> str:
     """What may bring the other values of the picture back."""
     seen, decoding = result.picture, result.decoding
-    if seen is None or seen.reason or decoding is None:
+    if decoding is None or (seen is not None and seen.reason):
         return ""
     if "explicit" in decoding.reason:
         return f"{names['search']} comes nearer than {decoding.method}"
+    if seen is None:
+        return ""
     if float(seen.rms[rows_of(result, row)].max()) > 1:  # farther than rounding explains
         return (
             "the decoder reaches no picture that near: give the picture as the pipeline wrote it, "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -131,19 +132,31 @@ class Stage:
         finally:
             self.inputs = before
 
-    def again(self, noise: Tensor, *, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def again(
+        self,
+        noise: Tensor,
+        *,
+        change: Callable[[Tensor], Tensor] | None = None,
+        ends: list[Tensor] | None = None,
+    ) -> Tensor:
         """What the stock call makes of a noise: its latents, or else the loop's last state.
 
         Args:
             noise: the noise.
             change: of every state that a step returns, if the run is to be another one.
+            ends: gets the loop's last state, which the call need not return as it is.
         """
+        last: deque[Tensor] = deque(maxlen=1)
+        seen = partial(stock, self.pipe, entrance=self.entrance, noise=noise, change=change)
         if self.returns_latents:
-            call = {**self.call, "output_type": "latent"}
-            return self.result(stock(self.pipe, call, self.entrance, noise, change=change))
-        states: list[Tensor] = []
-        stock(self.pipe, self.call, self.entrance, noise, note=states.append, change=change)
-        return one_copy(states[-1], self.recording.copies)
+            note = None if ends is None else last.append
+            made = self.result(seen(call={**self.call, "output_type": "latent"}, note=note))
+        else:
+            seen(call=self.call, note=last.append)
+            made = one_copy(last[-1], self.recording.copies)
+        if ends is not None:
+            ends.append(one_copy(last[-1], self.recording.copies))
+        return made
 
     def result(self, returned: Any) -> Tensor:
         """The tensor in what the pipeline returned.
