@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -24,12 +25,17 @@ from torch import Tensor, nn
 
 from invlib import nmse
 from invlib.autoencoder import DECODERS
+from invlib.cli.sample import draw as draw_of_a_seed
+from invlib.cli.sample import seed_of
+from invlib.likelihood import likelihood
 from invlib.pipelines import invert_image, invert_latents, read, regenerate
 from invlib.probing import NotInvertible
 from invlib.rehearsal.zoo import catalogue
+from invlib.rehearsal.zoo.transformer_recipes import RECIPES as TRANSFORMERS
 from invlib.rehearsal.zoo.unet_parts import clip_processor, clip_vision, mask, picture
 from invlib.rehearsal.zoo.unet_recipes import RECIPES
 from invlib.watch import Budget
+from invlib.watermark import embed
 
 DDIM = diffusers.DDIMScheduler(**SD, clip_sample=False)
 CAT = {"prompt": "a red cat", "guidance_scale": 2.0, "num_inference_steps": 4, **SIZE}
@@ -411,6 +417,90 @@ def test_pictures_of_pictures_whose_noise_is_an_argument() -> None:
     result = invert_latents(pipe, target, **call)
     assert len(result.inversion.states) == 4
     assert gap(clean(pipe, call, result.latents), target) < FAR
+
+
+PICTURES_OF_PICTURES = [
+    *("StableDiffusionImg2ImgPipeline", "StableDiffusionXLImg2ImgPipeline"),
+    *("StableDiffusion3Img2ImgPipeline", "FluxImg2ImgPipeline"),
+]
+
+
+def late(name: str, strength: float = 0.5) -> tuple[Any, dict[str, Any]]:
+    """A call whose first state lies between a picture and noise."""
+    known = {**RECIPES, **TRANSFORMERS}[name]
+    pipe = build(known.make)
+    return pipe, {**known.call, "num_inference_steps": 6, "strength": strength}
+
+
+@pytest.mark.parametrize("name", PICTURES_OF_PICTURES)
+def test_what_is_sampled_of_a_picture_is_what_the_call_itself_makes(name: str) -> None:
+    """Pure noise was put in place of a state that is half the picture."""
+    pipe, call = late(name)
+    reading = read(pipe, call)
+    assert reading.begins_late and not read(pipe, {**call, "strength": 1.0}).begins_late
+    state = draw_of_a_seed(reading, 3)
+    torch.manual_seed(3)
+    own = pipe(**call, output_type="latent")[0]
+    made = regenerate(pipe, state, call, entrance=reading.entrance, output_type="latent")
+    assert gap(made, own) < FAR
+
+
+@pytest.mark.parametrize(
+    ("kind", "late", "counts"),
+    [("latents", True, False), ("first step", False, False), ("latents", False, True)],
+)
+def test_a_seed_beside_a_generator_is_refused_where_it_has_no_effect(
+    kind: str, late: bool, counts: bool
+) -> None:
+    """The generator won, and the report told the seed."""
+
+    def reading(**call: Any) -> Any:
+        entrance, stage = SimpleNamespace(kind=kind), SimpleNamespace(call=call)
+        return SimpleNamespace(entrance=entrance, begins_late=late, stage=stage)
+
+    assert seed_of(reading(), None) == 0 and seed_of(reading(generator=None), 5) == 5
+    seeded = reading(generator=torch.Generator().manual_seed(7))
+    assert seed_of(seeded, None) == (0 if counts else None)
+    if counts:
+        assert seed_of(seeded, 5) == 5
+    else:
+        with pytest.raises(ValueError, match="leave out --seed, or the generator"):
+            seed_of(seeded, 5)
+
+
+@pytest.mark.parametrize("name", PICTURES_OF_PICTURES[1::2])
+def test_a_state_between_picture_and_noise_is_not_judged_as_noise(name: str) -> None:
+    pipe, call = late(name, 0.3)
+    picture = pipe(**call, output_type="latent")[0]
+    result = invert_latents(pipe, picture, **call)
+    assert result.certificate is not None and result.certificate.verdict == ("exact",)
+    assert result.certificate.norm_score.isnan().all()
+    assert "Gaussian" not in str(result) and "doubt" not in str(result)
+    assert any("between a picture and noise" in note for note in result.notes)
+    with pytest.raises(ValueError, match="takes no noise in this call"):
+        likelihood(pipe, picture, {"cat": {}, "dog": {"strength": 0.4}}, **call)
+    with pytest.raises(ValueError, match="has no noise that holds a key"):
+        embed(pipe, [], **call)
+
+
+def test_the_norm_of_a_noise_that_is_mixed_with_a_picture_says_nothing() -> None:
+    """The search knew the state alone, and called the picture in it noise that is not Gaussian."""
+    pipe, call = recipe("KandinskyV22Img2ImgPipeline", num_inference_steps=6)
+    reading = read(pipe, call)
+    assert reading.entrance.map.shift.any() and not reading.begins_late
+    noise = draw(*reading.entrance.map.in_shape)
+    again = regenerate(pipe, noise, call, entrance=reading.entrance, output_type="latent")
+    result = invert_latents(pipe, again, **call)
+    assert gap(result.latents, noise) < FAR
+    assert result.certificate is not None and result.certificate.norm_score.isnan().all()
+    assert "Gaussian" not in str(result)
+
+
+def test_a_wrong_norm_of_noise_is_still_told() -> None:
+    target = clean(sd(), CAT, 2 * draw(*SHAPE))
+    result = invert_latents(sd(), target, **CAT)
+    assert result.certificate is not None and result.certificate.norm_score.abs().min() > 5
+    assert "the noise is not Gaussian" in str(result)
 
 
 def test_pictures_of_pictures_that_nobody_seeded() -> None:

@@ -19,10 +19,14 @@ from ..pipelines.steps import few_enough_steps
 from .bundle import bundled
 from .call import with_prompt
 from .files import as_bytes, flat
-from .opening import Asked, Sampler, SeedOption, Where, open_call
+from .opening import Asked, Sampler, Where, open_call
 from .outputs import free, outputs
 from .report import described, show
 from .ticker import counting
+
+OwnSeed = Annotated[
+    int | None, typer.Option(min=0, max=2**64 - 1, help="seed of the noise; default 0")
+]
 
 
 @bundled
@@ -31,7 +35,7 @@ def sample(
     output: Annotated[Path, typer.Option("--output", "-o", help="picture to write, a PNG")],
     what: Asked,
     sampler: Sampler,
-    seed: SeedOption = 0,
+    seed: OwnSeed = None,
     noise: Annotated[Path | None, typer.Option(help="noise file to write as well")] = None,
     place: Where,
     force: Annotated[bool, typer.Option("--force", help="replace existing files")] = False,
@@ -50,7 +54,8 @@ def sample(
     with counting(pipe, "sampling"), few_enough_steps(pipe, asked):
         with torch.no_grad(), untouched(pipe):
             reading = read(pipe, asked)  # refuses what could not be inverted
-        latents = draw(reading, seed)
+        used = seed_of(reading, seed)
+        latents = draw(reading, used or 0)
         pictures = flat(regenerate(pipe, latents, asked, entrance=reading.entrance))
     if len(pictures) != 1:
         raise ValueError(f"the call makes {len(pictures)} pictures; sample writes one at a time")
@@ -69,9 +74,30 @@ def sample(
         "steps": defaults(pipe, asked).get("num_inference_steps"),
         "guidance_scale": defaults(pipe, asked).get("guidance_scale"),
         "call": described(asked),
-        "seed": seed,
+        "seed": used,
     }
     show({k: v for k, v in values.items() if v is not None}, as_json=as_json)
+
+
+def draws_itself(reading: Reading) -> bool:
+    """Whether the call takes no noise, so that the pipeline itself draws its first state."""
+    return reading.entrance.kind == "first step" or reading.begins_late
+
+
+def seed_of(reading: Reading, seed: int | None) -> int | None:
+    """The seed that counts; None where the call's own generator draws what it begins with.
+
+    Raises:
+        ValueError: if a seed is given beside that generator.
+    """
+    if not draws_itself(reading) or reading.stage.call.get("generator") is None:
+        return seed or 0
+    if seed is not None:
+        raise ValueError(
+            "this call takes no noise, and the generator in --call draws what it begins with: "
+            "leave out --seed, or the generator"
+        )
+    return None
 
 
 def draw(reading: Reading, seed: int) -> Tensor:
@@ -80,9 +106,9 @@ def draw(reading: Reading, seed: int) -> Tensor:
     Where a call takes no noise, it is the first state that the pipeline draws itself.
     """
     entrance, stage = reading.entrance, reading.stage
-    if entrance.kind == "first step":
-        state = first_state(stage.pipe, stage.call, seed=seed)
-        return one_copy(state, stage.recording.copies)
+    if draws_itself(reading):
+        state = one_copy(first_state(stage.pipe, stage.call, seed=seed), stage.recording.copies)
+        return entrance.noise(state).to(state)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(entrance.map.in_shape, generator=generator)
     return noise.to(stage.pipe._execution_device, entrance.dtype)

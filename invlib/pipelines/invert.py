@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..autoencoder import DECODERS, DecoderInversion, DecoderInverter, joint
-from ..certificate import certify
+from ..certificate import Certificate, certify
 from ..devices import lifted, state_device
 from ..inversion import Inversion
 from ..inverters import Inverter, invert, inverter
@@ -29,6 +30,7 @@ from .reading import Reading, read
 from .recording import WrongSize
 from .result import ImageInversion
 from .running import configuration, known_seed, untouched
+from .sentence import NOT_GAUSSIAN
 from .state import samples, tables
 from .steps import few_enough_steps
 
@@ -269,6 +271,15 @@ def _moved(reading: Reading, latents: Tensor, asked: list[int], draw: int) -> Te
     return reading.target(lifted(reading.stage.again(changed(latents), change=changed)))
 
 
+def _without_law(proof: Certificate) -> Certificate:
+    """A certificate of what need not be Gaussian, so that its norm says nothing."""
+    flags = tuple(
+        "; ".join(f for f in said.split("; ") if not f.startswith(NOT_GAUSSIAN))
+        for said in proof.flags
+    )
+    return replace(proof, norm_score=torch.full_like(proof.norm_score, torch.nan), flags=flags)
+
+
 def _result(
     reading: Reading,
     found: Inversion,
@@ -300,6 +311,7 @@ def _result(
             moved=partial(_moved, reading, latents, draws) if again is not None else None,
             gap=reading.gap,
         )
+        proof = proof if reading.only_scales else _without_law(proof)
     result = ImageInversion(
         inversion=found,
         latents=latents,

@@ -65,6 +65,25 @@ class Reading:
         """Number of samples of one call."""
         return 1 if self.network.joint else len(self.stage.recording.states[0])
 
+    @property
+    def begins_late(self) -> bool:
+        """Whether the call's first state lies between a picture and noise, as at a low strength.
+
+        Then what the call takes as ``latents`` is that state, and no noise.
+        """
+        entrance, recording = self.entrance, self.stage.recording
+        if entrance.kind == "draw" or entrance.map.shift.any():
+            return False  # the pipeline mixes what it takes with the picture itself
+        earliest = torch.as_tensor(recording.scheduler.timesteps)[0]
+        return recording.loop.labels(recording.scheduler)[0].item() != earliest.item()
+
+    @property
+    def only_scales(self) -> bool:
+        """Whether the search's noise is the call's noise, so that it has the law N(0, I)."""
+        map_ = self.entrance.map
+        same = not map_.shift.any() and bool((map_.scale == map_.scale[0]).all())
+        return same and not self.begins_late
+
     def target(self, latents: Tensor) -> Tensor:
         """The last states ``[samples, ...]`` of what the call returned.
 
@@ -123,8 +142,8 @@ def read(pipe: Any, call: Mapping[str, Any], *, numbers: int | None = None) -> R
         scale = stage.entrance.map.scale
         factor = scale[0].item() if (scale == scale[0]).all() else 1.0
         solver = replace(solver, scale=factor * stage.scales[0].item())
-    notes = _notes(stage, network)
-    return Reading(stage, solver, network, exit_, gap, cost + spent, notes)
+    reading = Reading(stage, solver, network, exit_, gap, cost + spent, ())
+    return replace(reading, notes=_notes(reading))
 
 
 def _recorded(
@@ -384,8 +403,8 @@ def _unrepeatable(stage: Stage, gaps: Mapping[str, str]) -> str:
     )
 
 
-def _notes(stage: Stage, network: PipelineNetwork) -> tuple[str, ...]:
-    notes = []
+def _notes(reading: Reading) -> tuple[str, ...]:
+    stage, network, notes = reading.stage, reading.network, []
     if stage.entrance.kind == "draw":
         notes.append(
             f"{type(stage.pipe).__name__} takes no latents in this call: the noise is what it "
@@ -395,6 +414,11 @@ def _notes(stage: Stage, network: PipelineNetwork) -> tuple[str, ...]:
         notes.append(
             f"{type(stage.pipe).__name__} takes no noise in this call: the latents are the first "
             "state of its loop, so make the picture again with invlib.regenerate"
+        )
+    elif reading.begins_late:
+        notes.append(
+            f"{type(stage.pipe).__name__} begins with a part of its steps behind it in this call: "
+            "the latents are its first state, between a picture and noise"
         )
     if not stage.returns_latents:
         notes.append(

@@ -56,6 +56,7 @@ AFTER_EXACT: Mapping[Reason, str] = {"converged": "use {double}", "stalled": CAL
 ENDS: tuple[Reason, ...] = ("nan", "interrupted")  # of a decoder's search, whatever came after
 CENTRES = "the pixels asked for are the centres of the rounding, which this sampler need not reach"
 PART = "exact for the latents, not for the picture"
+NOT_GAUSSIAN = "the noise is not Gaussian"  # how a certificate's flag about the norm begins
 LARGEST = 2**28  # numbers in the Jacobian of a decoder that ``active_set`` takes
 
 
@@ -178,7 +179,7 @@ def to_do(result: ImageInversion, row: int, names: Mapping[str, str] = PYTHON) -
         return after.get(why, NEXT[why]).format(**names)
     if verdict(result, row) == PART:
         return _for_the_picture(result, row, names)
-    if proof.flags[row].startswith("the noise is not Gaussian"):
+    if proof.flags[row].startswith(NOT_GAUSSIAN):
         return f"doubt that this model made the picture: {CALL}"
     return f"{names['others']} looks for one" if proof.uniqueness[row] == "not searched" else ""
 

@@ -118,6 +118,9 @@ def scene(
         options: how to invert, by default naively after an inverted decoder.
         call: the arguments of its call.
         count: pictures in all, if the call can make several of a prompt and does not say how many.
+
+    Raises:
+        ValueError: if the call begins with no noise.
     """
     own, asked = split(pipe, _cheap(options), call)
     takes = inspect.signature(type(pipe).__call__).parameters
@@ -133,6 +136,11 @@ def scene(
         known_seed(own.seed),
     ):
         reading = read(pipe, asked)
+        if reading.begins_late:
+            raise ValueError(
+                f"{type(pipe).__name__} begins with a picture and a part of its steps behind it in "
+                "this call, so that it has no noise that holds a key: call it from noise alone"
+            )
         autoencoder, shape = read_decoder(reading)
         yield Scene(reading, autoencoder, shape, Planes.of(reading, autoencoder), own)
 
