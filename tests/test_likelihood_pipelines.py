@@ -13,13 +13,15 @@ import torch
 from stock import SIZE, clean, draw
 from tiny_pipelines import SD, build
 
-from invlib import likelihood
+from invlib import likelihood, nmse
 from invlib.inverters import invert
 from invlib.likelihood import Problem, Quadrature
 from invlib.likelihood.from_pipeline import opened
 from invlib.pipelines import read, text_denoiser
 from invlib.pipelines.conditions import conditioned, conditions
 from invlib.probing import from_scheduler
+from invlib.rehearsal.zoo.transformer_recipes import RECIPES as TRANSFORMERS
+from invlib.rehearsal.zoo.unet_recipes import RECIPES as UNETS
 from invlib.sampling import sample
 
 DDIM = diffusers.DDIMScheduler(**SD, clip_sample=False, set_alpha_to_one=False)
@@ -143,6 +145,43 @@ def test_noise_has_gradients_by_the_prompt_and_the_scale_of_a_pipeline() -> None
         ends = [value(*(v + s * h * d for v, d in zip(given, step, strict=True))) for s in (1, -1)]
         expected = ((ends[0] - ends[1]) / (2 * h)).item()
         assert (gradients[k] * along[k]).sum().item() == pytest.approx(expected, rel=1e-5)
+
+
+GUIDED = {
+    "empty prompt first": ("StableDiffusionPipeline", "guidance_scale", UNETS),
+    "prompt first": ("DiTPipeline", "guidance_scale", TRANSFORMERS),
+    "two calls": ("FluxPipeline: true CFG", "true_cfg_scale", TRANSFORMERS),
+}
+
+
+@pytest.mark.parametrize("how", GUIDED)
+def test_another_scale_and_prompt_are_those_of_a_call_that_was_given_them(how: str) -> None:
+    """Networks called twice, or with the prompt first, were guided by 1 - w, and by no prompt."""
+    name, scale, recipes = GUIDED[how]
+    pipe, call = build(recipes[name].make), {**recipes[name].call, "num_inference_steps": 2}
+    low, high = (read(pipe, {**call, scale: w}) for w in (1.5, 4.0))
+    y, node = high.stage.inputs[0], torch.zeros(1, dtype=torch.long)
+    expected = high.network.at(y, node)
+    values = conditions(low.network)
+    changed = conditioned(low.network, values, scale=torch.tensor(4.0, dtype=torch.float64))
+    assert nmse(changed.at(y, node), expected).max() < 1e-20
+    assert nmse(low.network.at(y, node), expected).max() > 1e-15
+    if how == "two calls":
+        first, second = ([k for k in values if k[0] == ("call", n)] for n in (0, 1))
+        assert [k[1:] for k in first] == [k[1:] for k in second] and len(first) > 0
+        swapped = {k: values[(("call", 1 - k[0][1]), *k[1:])] for k in values}
+        back = conditioned(changed, swapped, scale=torch.tensor(-3.0, dtype=torch.float64))
+        assert nmse(back.at(y, node), expected).max() < 1e-20
+
+
+def test_a_scale_that_changes_from_step_to_step_is_not_replaced() -> None:
+    pipe = sd()
+    network = read(pipe, {**CALL, **PROMPTS["cat"]}).network
+    weights = network.replay.weights.clone()
+    weights[0] += torch.tensor([-1.0, 1.0])
+    falling = replace(network, replay=replace(network.replay, weights=weights))
+    with pytest.raises(ValueError, match="changes from step to step"):
+        conditioned(falling, scale=torch.tensor(2.0))
 
 
 def test_a_condition_that_is_none_is_refused(made: tuple[Any, torch.Tensor]) -> None:
