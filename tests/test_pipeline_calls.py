@@ -6,6 +6,7 @@ say nothing.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -28,7 +29,9 @@ from invlib.autoencoder import DECODERS
 from invlib.cli.sample import draw as draw_of_a_seed
 from invlib.cli.sample import seed_of
 from invlib.likelihood import likelihood
+from invlib.noisefile import load_noise
 from invlib.pipelines import invert_image, invert_latents, read, regenerate
+from invlib.pipelines.options import used
 from invlib.probing import NotInvertible
 from invlib.rehearsal.zoo import catalogue
 from invlib.rehearsal.zoo.transformer_recipes import RECIPES as TRANSFORMERS
@@ -587,6 +590,39 @@ def test_a_generator_in_the_call_is_left_as_it_was() -> None:
     result = invert_latents(sd(), target, **CAT, generator=generator)
     assert gap(result.latents, noise) < FAR
     assert torch.equal(before, generator.get_state())
+
+
+def test_a_generator_that_was_used_is_told() -> None:
+    """Handed over after it had made the picture, it draws another condition: exact, and wrong."""
+    generator = seeded()
+    assert not used({**CAT, "generator": generator}) and not used({"generator": [seeded(), None]})
+    assert not used({"generator": torch.Generator()})
+    target = sd()(**CAT, generator=generator, output_type="latent")[0]
+    assert used({"generator": [seeded(), generator]})
+    result = invert_latents(sd(), target, **CAT, generator=generator)
+    assert any(
+        f"has been used since its seed {generator.initial_seed()}:" in n for n in result.notes
+    )
+    fresh = invert_latents(sd(), target, **CAT, generator=seeded())
+    assert not any("used since" in note for note in fresh.notes)
+
+
+def test_the_call_of_a_result_can_be_used_again_and_again(tmp_path: Path) -> None:
+    """The pipeline consumed the generator in it: what was made, or saved, later was another."""
+    pipe, call = recipe("StableDiffusionInpaintPipeline", num_inference_steps=2)
+    call["generator"] = seeded()
+    target = pipe(**{**call, "generator": seeded()}, output_type="latent")[0]
+    result = invert_latents(pipe, target, **call)
+    for _ in range(2):
+        assert result.call["generator"] is not result.call["generator"]
+        pipe(**result.call)
+    assert torch.equal(result.call["generator"].get_state(), seeded().get_state())
+    assert gap(regenerate(pipe, result, output_type="latent"), target) < FAR
+    result.save(tmp_path / "noise.safetensors")
+    stored = load_noise(tmp_path / "noise.safetensors").call["generator"]
+    assert torch.equal(stored.get_state(), seeded().get_state())
+    copied = pickle.loads(pickle.dumps(replace(result, call={"prompt": "cat"})))
+    assert copied.call == {"prompt": "cat"} and copied.latents.equal(result.latents)
 
 
 def test_generators_of_equal_seeds_are_one_for_each_image() -> None:

@@ -25,7 +25,7 @@ from .batches import check_batch, in_batches
 from .comparison import Comparison, compare, eight_bits, fingerprint
 from .decoding import is_changed, read_decoder
 from .images import Pictures, lossy_note
-from .options import Options, assumed, defaults, split
+from .options import Options, assumed, defaults, split, used
 from .reading import Reading, read
 from .recording import WrongSize
 from .result import ImageInversion
@@ -312,6 +312,7 @@ def _result(
             gap=reading.gap,
         )
         proof = proof if reading.only_scales else _without_law(proof)
+    told = [*assumed(stage.pipe, stage.call), *used(stage.call)]
     result = ImageInversion(
         inversion=found,
         latents=latents,
@@ -324,7 +325,7 @@ def _result(
         settings=SimpleNamespace(**defaults(stage.pipe, stage.call)),
         seed=options.seed,
         evaluations=(found.nfe + reading.evaluations + reading.solver.steps * (runs + len(draws))),
-        notes=tuple([*assumed(stage.pipe, stage.call), *notes, *reading.notes]),
+        notes=tuple([*told, *notes, *reading.notes]),
         others=tuple(
             reading.noise(noise * reading.solver.scale).to(stage.entrance.dtype).to(device)
             for noise in (() if found.others is None else found.others)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any, Literal
 
+import torch
+
 from ..autoencoder import DecoderInverter
 from ..inverters import Inverter
 from ..watch import Budget, Callback, Watch
@@ -148,3 +150,24 @@ def assumed(pipe: Any, call: Mapping[str, Any]) -> list[str]:
         if name in whole and name not in call and whole[name] is not None
     ]
     return [f"not given, so the pipeline's own defaults: {', '.join(told)}"] if told else []
+
+
+def used(call: Mapping[str, Any]) -> list[str]:
+    """A note about generators that are not as their seeds leave them."""
+    parts = [v for value in call.values() for v in (value if isinstance(value, list) else [value])]
+    seeds = [
+        part.initial_seed()
+        for part in parts
+        if isinstance(part, torch.Generator)
+        and not torch.equal(
+            part.get_state(),
+            torch.Generator(part.device).manual_seed(part.initial_seed()).get_state(),
+        )
+    ]
+    if not seeds:
+        return []
+    return [
+        f"the generator in the call has been used since its seed {seeds[0]}: if the picture was "
+        f"made with a new one, invert with a new one, torch.Generator().manual_seed({seeds[0]}); "
+        "else what the call draws beside its noise, such as a condition, is not the same"
+    ]

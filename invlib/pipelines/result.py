@@ -15,13 +15,32 @@ from ..certificate import Certificate
 from ..inversion import Inversion
 from .comparison import Comparison
 from .entrance import Entrance
+from .running import same_again
 from .sentence import sentences, verdict
 
 if TYPE_CHECKING:
     from ..noisefile import NoiseFile
 
 
-@dataclass(frozen=True, repr=False)
+class SameCall:
+    """A field for a call: each time that one looks, generators and tensors in it are new copies.
+
+    So a pipeline that is given the call with ``**`` does not use up what the result still needs.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, result: Any, owner: type) -> Mapping[str, Any]:
+        if result is None:
+            raise AttributeError(f"{owner.__name__} has no default for {self.name}")
+        return {name: same_again(value) for name, value in result.__dict__[self.name].items()}
+
+    def __set__(self, result: Any, call: Mapping[str, Any]) -> None:
+        result.__dict__[self.name] = call
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
 class ImageInversion:
     """The noise of a picture, in the form that its pipeline takes.
 
@@ -38,7 +57,8 @@ class ImageInversion:
         decoding: how the latents were found, if an image was inverted and the pipeline decodes.
         certificate: how exact the noise is for ``target``, by the stock call; None if it was not
             asked for.
-        call: the call that was inverted; with ``latents`` it makes the picture again.
+        call: the call that was inverted; with ``latents`` it makes the picture again. Generators
+            and tensors in it are copies, as they were given, each time.
         settings: what the pipeline takes for all of its arguments, its defaults included.
         pipeline: name of the pipeline's class.
         entrance: how the noise gets into the pipeline: ``latents``, or what
@@ -65,7 +85,7 @@ class ImageInversion:
     target: Tensor
     decoding: DecoderInversion | None
     certificate: Certificate | None
-    call: Mapping[str, Any]
+    call: SameCall = SameCall()
     pipeline: str
     entrance: Entrance
     settings: SimpleNamespace
