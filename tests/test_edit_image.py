@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -459,6 +460,20 @@ def test_the_command_line_edits_a_png(tmp_path: Path, picture: Image.Image) -> N
     unknown = CliRunner().invoke(app, [*command, "--force", "--to", "a lilac person"])
     assert unknown.exit_code == 1
     assert "lilac" in unknown.stderr
+
+
+def test_the_command_line_tells_what_it_assumed_and_what_speaks_against_the_file(
+    tmp_path: Path, picture: Image.Image
+) -> None:
+    given, mask = tmp_path / "a.jpg", tmp_path / "mask.png"
+    picture.save(given)
+    Image.fromarray((255 * HAIR.numpy()).astype(np.uint8)).save(mask)
+    command = ["edit", str(given), "--steps", "1", "--to", NEW, "--scheduler", "DDIMScheduler"]
+    files = ["--mask", str(mask), "-o", str(tmp_path / "b.png"), "--json"]
+    result = CliRunner().invoke(app, [*command, "--method", "naive", *files])
+    notes = json.loads(result.stdout)["notes"]
+    assert sum("JPEG may be lossy" in note for note in notes) == 1
+    assert sum("the empty prompt was assumed" in note for note in notes) == 1
 
 
 def test_edits_are_at_the_top_level() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,8 @@ from ..watch import Budget
 from .bundle import bundled
 from .call import with_prompt
 from .errors import NOT_EXACT
-from .files import read_picture
-from .invert import BatchOption, Method, MethodOption, SecondsOption
+from .files import read_one, read_picture
+from .invert import NO_PROMPT, BatchOption, Method, MethodOption, SecondsOption
 from .model import check_words
 from .opening import Asked, Sampler, Where, open_call
 from .outputs import different, free, write_pictures
@@ -74,7 +75,7 @@ def edit(
     Exit code 3 means: the picture was written, but its noise is not certified exact.
     """
     _check(output, mask, words, overlay, force=force)
-    given = read_picture(picture)
+    given, notes = read_one(picture)
     opened, asked = open_call(what, sampler, place)
     check_words(opened, {"prompt": to})
     options = EditOptions(
@@ -90,8 +91,10 @@ def edit(
     )
     where = words if mask is None else read_picture(mask)
     say("reading the pipeline")
-    asked = with_prompt(opened.pipe, asked)
-    done = edit_image(opened.pipe, given, where, to, options=options, **asked)
+    prompted = with_prompt(opened.pipe, asked)
+    notes += [] if prompted == asked else [NO_PROMPT]
+    done = edit_image(opened.pipe, given, where, to, options=options, **prompted)
+    done = replace(done, notes=(*notes, *done.notes))
     names = [output] if overlay is None else [output, overlay]
     drawn = [done.picture] if overlay is None else [done.picture, done.overlay()]
     files = write_pictures(names, drawn, force=force)

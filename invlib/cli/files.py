@@ -30,10 +30,15 @@ def read_picture(path: Path) -> Image.Image:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no picture, an animated one, too large, turned by EXIF, or damaged.
     """
-    frames, _ = _read_file(path)
+    return read_one(path)[0]
+
+
+def read_one(path: Path) -> tuple[Image.Image, list[str]]:
+    """A picture as :func:`read_picture` reads it, and what speaks against it."""
+    frames, notes = _read_file(path)
     if len(frames) > 1:
         raise ValueError(f"{path} has {len(frames)} frames; give one picture")
-    return frames[0]
+    return frames[0], notes
 
 
 def read_pictures(path: Path) -> tuple[list[Image.Image], list[str]]:
