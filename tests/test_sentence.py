@@ -18,6 +18,7 @@ from typer.main import get_command
 import invlib
 from invlib import words
 from invlib.cli import app
+from invlib.cli.invert import _hint
 from invlib.pipelines.comparison import compare, percent
 from invlib.pipelines.options import OPTIONS
 from invlib.pipelines.sentence import (
@@ -143,6 +144,19 @@ def test_pixels_that_come_back_in_every_value_are_not_exact_and_need_nothing(sai
     assert "next:" not in text and to_do(whole, 0) == ""
     part = found(said=said, reason="stalled", method="exact", decoder="", made=changed(1))
     assert "centres" not in sentence(part, 0) and "this very call" in to_do(part, 0)
+
+
+def test_the_hint_of_the_command_line_is_that_of_the_sample_with_the_verdict() -> None:
+    """It was that of the sample with the largest round trip, which may want for nothing."""
+    both = found(made=changed(9))
+    both.certificate.verdict, both.certificate.flags = ("exact",) * 2, ("",) * 2
+    both.certificate.uniqueness = ("not searched",) * 2
+    both.certificate.round_trip = torch.tensor([1e-12, 1e-13], dtype=torch.float64)
+    both.inversion = SimpleNamespace(noise=torch.zeros(2, 1), reason=("converged",) * 2, method="")
+    both.picture = compare(np.stack([PIXELS] * 2), np.stack([PIXELS, changed(9)]))
+    both.verdict = verdict(both)
+    assert both.verdict == "exact for the latents, not for the picture"
+    assert COMMAND_LINE["decoder"] in _hint(both)
 
 
 def test_every_reason_has_something_to_do_and_the_options_exist() -> None:

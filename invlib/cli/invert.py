@@ -18,7 +18,7 @@ from ..noisefile import save_noise
 from ..pipelines import ImageInversion, Options, invert_image
 from ..pipelines.batches import check_batch
 from ..pipelines.options import MaxBatch
-from ..pipelines.sentence import COMMAND_LINE, sentences, to_do
+from ..pipelines.sentence import COMMAND_LINE, sentences, to_do, verdict
 from ..watch import Budget
 from .bundle import bundled
 from .call import unguided, with_prompt
@@ -166,8 +166,10 @@ def _searched(
 
 
 def _hint(result: ImageInversion) -> str:
-    """What may help the worst sample, as an addition to the sentence."""
-    advice = to_do(result, _worst(result), COMMAND_LINE)
+    """What may help the first of the samples that have the verdict, as an addition to it."""
+    rows = range(len(result.inversion.noise))
+    first = min(rows, key=lambda row: verdict(result, row) != result.verdict)
+    advice = to_do(result, first, COMMAND_LINE)
     return f"; {advice}" if advice else ""
 
 
