@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ..words import Reason
+from .averaging import averaged, errors_of
 from .scores import Scores
 
 
@@ -146,13 +148,23 @@ class Likelihoods:
         """Their standard errors, ``[K, B]``."""
         return torch.stack([c.error for c in self.candidates])
 
-    @property
+    @cached_property
     def posterior(self) -> Tensor:
         """Probabilities of the candidates if one of them it was, ``[K, B]``.
 
-        One of which no noise was found has none, whatever the reason; NaN if that holds of all.
+        They are averaged over the errors of the log-likelihoods, as far as these do not cancel in
+        differences: from two random vectors a lead is known to one degree of freedom only. A
+        candidate of which no noise was found has none, whatever the reason; NaN if that holds of
+        all.
         """
-        return torch.softmax(self.log_p + self.log_prior[:, None], 0)
+        total = (self.log_p + self.log_prior[:, None]).double().cpu()
+        rows = [averaged(total[:, b], self._errors(b)) for b in range(total.shape[1])]
+        return torch.stack(rows, 1)
+
+    def _errors(self, sample: int) -> Tensor:
+        """Points of the errors of a sample's log-likelihoods, ``[S, K]``."""
+        each = [(c.draws(sample), c.truncation(sample)) for c in self.candidates]
+        return errors_of(*zip(*each, strict=True))
 
     @property
     def best(self) -> Tensor:
