@@ -466,6 +466,16 @@ def test_probabilities_are_averaged_over_the_error_of_the_lead(lead: float, coun
     assert abs(expected - torch.sigmoid(torch.tensor(lead))) > 5e-3
 
 
+@pytest.mark.parametrize(("count", "factor"), [(2, 12.71), (3, 4.303), (9, 2.306)])
+def test_a_lead_is_stated_within_the_bound_of_student(count: int, factor: float) -> None:
+    """The tabulated quantiles of .975; one standard error was stated, which misses often."""
+    draws = randn(2, count, seed=3)
+    found = compared((9.0, draws[0], 0.0), (0.0, draws[1], 0.0))
+    error = found.difference(0, 1)[1]
+    assert found.within(0, 1) == pytest.approx(factor * error, rel=0.05)
+    assert f"9.0 +- {found.within(0, 1):.1g} nats (95%) above" in found.sentence()
+
+
 def test_errors_that_candidates_share_move_no_probability() -> None:
     draws = 100 * randn(4, seed=2)
     found = compared((2.0, draws, 50.0), (0.0, draws + 1, 50.0))

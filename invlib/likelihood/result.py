@@ -178,7 +178,8 @@ class Likelihoods:
         Candidates share their random vectors, so that the error is often far smaller than those
         of the two. What they miss as they are cut short has one sign and is taken to cancel, too,
         where it is as much: that is an estimate, and no bound, where much was cut. It is infinite
-        where that of one of them is.
+        where that of one of them is. From P random vectors it has P - 1 degrees of freedom, so that
+        three standard errors from two vectors prove little: see :meth:`within`.
         """
         one, two = self.candidates[first], self.candidates[second]
         value = (one.log_p[sample] - two.log_p[sample]).item()
@@ -188,6 +189,16 @@ class Likelihoods:
         if len(draws[0]) == len(draws[1]):
             return value, math.hypot(standard_error(draws[0] - draws[1]).item(), truncation)
         return value, math.hypot(one.error[sample].item(), two.error[sample].item())
+
+    def within(self, first: int, second: int, sample: int = 0) -> float:
+        """How far :meth:`difference` is off at most, in nats, with probability 95 %.
+
+        By Student's law: that is 13 standard errors from two random vectors, two from many.
+        """
+        if not math.isfinite(self.difference(first, second, sample)[1]):
+            return math.inf
+        errors = self._errors(sample)
+        return (errors[:, first] - errors[:, second]).abs().quantile(SURE).item()
 
     def table(self, sample: int = 0) -> str:
         """One line a candidate: likelihood, probability, and the cheaper scores."""
@@ -228,7 +239,9 @@ class Likelihoods:
         if not found[others[0]]:
             return f"{name}: {lost}"
         value, error = self.difference(first, others[0], sample)
-        size = f"{value:.1f} +- {error:.1g} nats" if error else f"{value:.1f} nats"
+        size = f"{value:.1f} nats"
+        if error:
+            size = f"{value:.1f} +- {self.within(first, others[0], sample):.1g} nats ({SURE:.0%})"
         return (
             f"of these candidates {name}, with probability {share:.3g}: its likelihood is {size} "
             f"above that of {self.names[others[0]]}{lost and '; ' + lost}"
@@ -253,6 +266,7 @@ class Likelihoods:
 
 
 SCORES = ("|z|^2/D", "whiteness", "naive")
+SURE = 0.95  # of how far a lead is off at most
 
 
 def without_noise(searches: Iterable[tuple[str, Reason]]) -> str:
