@@ -97,6 +97,7 @@ def rows(found: Identification) -> list[dict[str, Any]]:
     """One row a candidate, the finalists first."""
     lines: list[dict[str, Any]] = []
     rough = dict(zip(found.candidates, found.rough, strict=True))
+    posterior = [] if found.likelihoods is None else found.likelihoods.posterior[:, 0].tolist()
     for place, candidate in enumerate(found.finalists):
         assert found.likelihoods is not None
         one = found.likelihoods.candidates[place]
@@ -106,7 +107,7 @@ def rows(found: Identification) -> list[dict[str, Any]]:
                 "rough": rough[candidate],
                 "log p": one.log_p[0].item(),
                 "+-": one.error[0].item(),
-                "probability": found.likelihoods.posterior[place, 0].item(),
+                "probability": posterior[place] if found.calibrated else None,
                 "norm": one.scores.norm[0].item(),
             }
         )
@@ -119,7 +120,7 @@ def summary(found: Identification) -> dict[str, Any]:
     return {
         "answer": found.sentence(),
         "best": None if found.best is None else found.best.name,
-        "probability": found.posterior if len(found.finalists) > 1 else None,
+        "probability": found.posterior if found.calibrated and len(found.finalists) > 1 else None,
         "misfit": found.misfit,
         "probability_of_such_noise": found.surprise,
         "level": LEVEL,
