@@ -276,6 +276,32 @@ def test_bits_of_an_unknown_payload_are_read_softly() -> None:
     assert result.decision == ("key 1",)
 
 
+def test_bits_are_right_at_least_as_often_as_is_stated_where_errors_of_copies_agree() -> None:
+    """Another payload of the key shines through, so that all copies of a bit err together."""
+    size, count = (1, 16, 16), 200
+    key = ShadingKey(GaussianShading(size, 16, b"k"))
+
+    def bits_of(n: int, seed: int) -> Tensor:
+        return torch.randint(2, (n, 16), generator=torch.Generator().manual_seed(seed))
+
+    def holding(bits: Tensor, seed: int) -> Tensor:
+        noise = normal(len(bits), *size, seed=seed)
+        return torch.cat([key.embed(n[None], b) for n, b in zip(noise, bits, strict=True)])
+
+    def seen(noise: Tensor, seed: int) -> Tensor:
+        share = torch.linspace(0.5, 1.2, len(noise)).view(-1, 1, 1, 1)
+        other = holding(bits_of(len(noise), seed), seed + 1)
+        return noise + share * other + 0.3 * normal(*noise.shape, seed=seed + 2)
+
+    known, truth = normal(48, *size, seed=1), bits_of(count, 3)
+    errors = ErrorModel(known, {"none": seen(known, 10)})
+    result = whose({"none": seen(holding(truth, 4), 20)}, [key], errors)
+    assert result.payload is not None
+    stated, right = result.payload.abs().sigmoid(), (result.payload > 0) == truth.bool()
+    share = right.double().mean().item()
+    assert 0.6 < stated.mean().item() < share + 2 * (share * (1 - share) / right.numel()) ** 0.5
+
+
 @pytest.mark.parametrize("depth", [1, 2])
 def test_cells_of_a_key_are_those_that_it_writes(depth: int) -> None:
     key = shading_keys(1, depth=depth)[0]

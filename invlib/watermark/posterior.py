@@ -33,7 +33,8 @@ class Identification:
         passage: the passage under which the picture is most probable, such as ``JPEG 75``.
         names: the names of the keys.
         sure: the probability from which a decision is made.
-        payload: where a single key has an unknown payload, the log-odds of its bits, ``[B, bits]``.
+        payload: where a single key has an unknown payload, the log-odds of its bits under the
+            likeliest passage and scale, to the power of the likelihood ratios, ``[B, bits]``.
     """
 
     posterior: Tensor
@@ -149,6 +150,7 @@ def whose(
     likely, passage = most_likely(log_w, flat), _passages(log_w, list(views))
     for some in groups:
         known = errors.sureness(some)
+        power = torch.tensor([known[name].power for name in passage], dtype=torch.float64)
         each = [
             known[name].power * some.log_ratios(belief)
             for name, scales in zip(views, beliefs, strict=True)
@@ -168,7 +170,7 @@ def whose(
         passage=passage,
         names=tuple(named),
         sure=sure,
-        payload=_payload(groups, likely),
+        payload=_payload(groups, likely, power),
     )
 
 
@@ -207,8 +209,9 @@ def _passages(log_w: Tensor, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names[int(i)] for i in each.argmax(1))
 
 
-def _payload(groups: Sequence[object], belief: Belief) -> Tensor | None:
+def _payload(groups: Sequence[object], belief: Belief, power: Tensor) -> Tensor | None:
+    """The log-odds of the bits of a single key: as sure, ``power [B]``, as one may be of keys."""
     if len(groups) == 1 and isinstance(groups[0], PayloadGroup) and len(groups[0].keys) == 1:
         votes = groups[0].bits(belief)[0]
-        return votes[..., 1] - votes[..., 0]
+        return power[:, None] * (votes[..., 1] - votes[..., 0])
     return None
