@@ -242,6 +242,22 @@ def test_a_mark_is_found_its_owner_named_and_the_sentence_says_so() -> None:
     assert result.log10_p[0] < -4 < -2 < result.log10_p[1]
 
 
+def test_keys_in_different_channels_are_both_named() -> None:
+    """The posterior is one of a single key, so that each speaks against the other."""
+    errors = measured(gain=0.9, std=0.3)
+    keys = dict(zip(("Ann", "Ben", "Eve"), [*random_keys(2), *shading_keys(1)], strict=True))
+    both = keys["Eve"].embed(keys["Ben"].embed(normal(1, *SHAPE, seed=41)))
+    x = torch.cat([both, keys["Ben"].embed(normal(1, *SHAPE, seed=42)), normal(1, *SHAPE, seed=7)])
+    found = whose({"none": spoilt(x, gain=0.9, std=0.3, seed=43)}, keys, errors)
+    beside = {2: ("Eve",), 3: ("Ben",)}[int(found.index[0])]
+    assert found.also == (beside, (), ()) and found.decision[1:] == ("Ben", "none")
+    assert found.own_odds is not None
+    assert (found.own_odds[0, 1:] > 10).all() and found.own_odds[0, 0] < 0
+    first, *others = str(found).splitlines()
+    assert f"in other channels also {beside[0]} (odds of 1e" in first
+    assert not any("also" in line for line in others)
+
+
 def test_the_likeliest_passage_is_named_and_its_error_used() -> None:
     noise = normal(64, *SHAPE, seed=1)
     views = {

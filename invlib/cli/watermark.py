@@ -226,6 +226,7 @@ def _facts(found: Identification) -> dict[str, Any]:
         "probabilities": {
             names[int(i)]: p.item() for p, i in zip(best.values, best.indices, strict=True)
         },
+        **({"also_in_other_channels": list(found.also[0])} if found.also[0] else {}),
         "log_odds_to_the_next": found.margin[0].item(),
         "p_without_a_key": 10 ** found.log10_p[0].item(),
         "as_after": found.passage[0],
