@@ -17,6 +17,7 @@ from torch.distributions import MultivariateNormal
 from invlib.watermark import (
     ErrorModel,
     GaussianShading,
+    Identification,
     ShadingKey,
     TreeRing,
     figure4_keys,
@@ -27,7 +28,7 @@ from invlib.watermark import (
     whose,
 )
 from invlib.watermark.error_model import KIND, joined
-from invlib.watermark.ratios import CellGroup, Group, group
+from invlib.watermark.ratios import CellGroup, Group, _cell_ratios, group
 from invlib.watermark.saddlepoint import deviate_of_table
 from invlib.watermark.transfer import Belief, fit_transfer, plane
 
@@ -149,6 +150,39 @@ def test_an_unknown_payload_is_the_mean_over_all_payloads() -> None:
     known = one([ShadingKey(code, bits, 1) for bits in every]).log_ratios(seen)
     unknown = one([ShadingKey(code, None, 1)]).log_ratios(seen)[:, 0]
     assert torch.allclose(unknown, torch.logsumexp(known, 1) - math.log(16), rtol=1e-9)
+
+
+def test_streams_of_keys_are_drawn_once_and_their_bits_are_the_same_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They were drawn again for every belief; and keys of different lengths were not compared."""
+    keys = [ShadingKey(GaussianShading((1, *SIZE), 8, bytes([j])), None, 1) for j in range(3)]
+    belief = Belief(0.4 * spectrum(normal(2, *SHAPE, seed=7)), 0.8 * torch.ones(1, *SHAPE).double())
+    table, expected = _cell_ratios(belief, slice(1, 2), 1), []
+    for key in keys:
+        cells, places = key.cells(torch.ones(8)).flatten(), torch.arange(64)
+        votes = torch.stack([table[:, places, 1 - cells], table[:, places, cells]], -1)
+        expected.append(torch.zeros(2, 8, 2).double().index_add_(1, places % 8, votes))
+    stream, drawn = GaussianShading._stream, []
+    monkeypatch.setattr(
+        GaussianShading, "_stream", lambda c, n: drawn.append(c.key) or stream(c, n)
+    )
+    found = one(keys)
+    assert torch.equal(found.bits(belief), torch.stack(expected))
+    assert torch.equal(found.bits(belief), torch.stack(expected)) and len(drawn) == len(keys)
+    longer = ShadingKey(GaussianShading((1, *SIZE), 16, b"k"), None, 1)
+    assert len(group([*keys, longer], SHAPE)) == 2
+
+
+def test_odds_of_many_keys_take_no_square_of_their_number() -> None:
+    posterior = torch.tensor([[0.2, 1e-30, 0.8 - 1e-30], [1e-25, 1.0, 1e-20]]).double()
+    found = Identification(posterior, posterior[:, 1:], posterior[:, 0], ("", ""), ("a", "b"))
+    expected = [[1e-30, 0.8 / 0.2], [1 / (1e-25 + 1e-20), 1e-20]]
+    assert torch.allclose(found.log_odds, torch.tensor(expected).double().log(), rtol=1e-6)
+    many = torch.full((1, 100_001), 1e-5).double()
+    many[0, 0] = 0
+    huge = Identification(many, many[:, 1:], many[:, 0], ("",), ("a",) * 100_000)
+    assert torch.allclose(huge.log_odds, torch.tensor(1e-5 / (1 - 1e-5)).double().log())
 
 
 # --- p-values

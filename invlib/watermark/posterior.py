@@ -59,8 +59,10 @@ class Identification:
     def log_odds(self) -> Tensor:
         """Natural logarithm of the odds of each key against all else, ``[B, K]``."""
         own = self.posterior[:, 1:].clamp(1e-300, 1.0)
-        others = 1 - torch.eye(self.posterior.shape[1], dtype=own.dtype)[1:]
-        return own.log() - (self.posterior @ others.T).clamp(min=1e-300).log()
+        best = self.posterior.argmax(1, keepdim=True)
+        rest = self.posterior.scatter(1, best, 0.0).sum(1, keepdim=True)  # 1 - p would be rounded
+        others = (1 - self.posterior).scatter(1, best, rest)[:, 1:]
+        return own.log() - others.clamp(min=1e-300).log()
 
     @property
     def also(self) -> tuple[tuple[str, ...], ...]:
