@@ -365,6 +365,7 @@ def test_what_the_library_says_is_said_with_options() -> None:
         "from_config(pipe.scheduler.config, clip_sample=False); a budget of (7)"
     )
     assert said == "give a deterministic one, such as --scheduler DDIMScheduler; a budget of (7)"
+    assert spelled("edits are safest with guidance_scale=1").endswith("with --guidance-scale 1")
 
 
 @pytest.mark.parametrize("scheduler", ["DPMSolverMultistepScheduler", "DDIMScheduler"])

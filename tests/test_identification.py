@@ -6,6 +6,7 @@ import copy
 import io
 import math
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from PIL import Image
 from tiny_pipelines import stable_diffusion
 
 import invlib
+from invlib.cli.identify import rows, summary
 from invlib.identification import Candidate, Phrases, ascend, first_look, identify, surprise
 from invlib.identification.candidates import axes_of, by_name
 from invlib.identification.law import cosines, excess, fast_cosines
@@ -282,6 +284,23 @@ def test_the_call_that_made_latents_is_named_and_its_noise_found(pipe: Any) -> N
     assert found.noise is not None
     assert invlib.nmse(found.noise, drawn.double()).item() < 1e-6
     assert invlib.find_seed(found.noise, range(100)).seed == (3,)
+
+
+def test_from_eight_bits_no_probability_is_stated(pipe: Any) -> None:
+    """Decoded latents are not the true ones: at scale 3 the right scale was named in 3 of 8."""
+    latents = latents_of(pipe, "a red cat", guidance_scale=1.0)
+    asked = {"num_inference_steps": 3, "determinant": CHEAP, "guidance_scale": 1.0}
+    true = identify(pipe, latents, prompts=PROMPTS[:2], height=16, width=16, **asked)
+    assert true.calibrated and f"with probability {true.posterior:.3g} among" in true.sentence()
+    told = replace(true, reasons=(), surprise=None, misfit=0.9)
+    assert "probability" not in told.sentence()
+    name = told.finalists[0].name
+    assert told.sentence().startswith(
+        f"The most likely of these 2 candidates is {name}; from 8 bits its odds against the other "
+        "finalists are not calibrated."
+    )
+    assert summary(told)["probability"] is None and summary(true)["probability"] == true.posterior
+    assert {row["probability"] for row in rows(told)} == {None}
 
 
 def test_latents_of_another_noise_are_none_of_these(pipe: Any) -> None:

@@ -437,18 +437,59 @@ def test_errors_of_several_noises_are_weighed_by_their_odds() -> None:
     assert Determinant(2.0, torch.zeros(0), 0.0, 1).error == 0
 
 
-def test_the_error_of_a_difference_is_infinite_where_that_of_a_likelihood_is() -> None:
-    """It was none, NaN, where both were cut short before anything was known."""
-    draws, one = torch.tensor([1.0, 1.2]).double(), torch.zeros(1)
-    parts = []
-    for truncation in (math.inf, math.inf, 1.0):
+def compared(*parts: tuple[float, Tensor, float]) -> Likelihoods:
+    """Candidates with one noise each, of a log-likelihood, draws and truncation."""
+    one, made = torch.zeros(1), []
+    for log_p, draws, truncation in parts:
         root = Root(one, one, -1.0, Determinant(1.0, draws, truncation, 1))
         error = torch.tensor([root.determinant.error]).double()
-        scores, log_p = Scores(one, one, one), torch.tensor([-2.0]).double()
-        parts.append(
-            CandidateLikelihood("c", log_p, error, ((root,),), scores, one.long(), ("budget",))
+        value, scores = torch.tensor([log_p]).double(), Scores(one, one, one)
+        made.append(
+            CandidateLikelihood("c", value, error, ((root,),), scores, one.long(), ("budget",))
         )
-    found = Likelihoods(tuple(parts), torch.zeros(3).double())
+    return Likelihoods(tuple(made), torch.zeros(len(made)).double())
+
+
+@pytest.mark.parametrize("count", [2, 3, 9])
+@pytest.mark.parametrize("lead", [0.5, 6.0])
+def test_probabilities_are_averaged_over_the_error_of_the_lead(lead: float, count: int) -> None:
+    """By Student's density in one integral; two vectors leave one degree of freedom."""
+    draws = randn(2, count, seed=1)
+    found = compared((lead, draws[0], 0.0), (0.0, 3.0 * draws[1], 0.0))
+    degrees, scale = count - 1, found.difference(0, 1)[1]
+    angle = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000 * math.pi - math.pi / 2
+    t = degrees**0.5 * angle.tan()  # under which Student's density is a power of the cosine
+    weight = angle.cos() ** (degrees - 1)
+    expected = ((lead + scale * t).sigmoid() * weight).sum() / weight.sum()
+    assert found.posterior[0, 0].item() == pytest.approx(expected.item(), abs=2e-3)
+    assert found.posterior.sum().item() == pytest.approx(1)
+    assert abs(expected - torch.sigmoid(torch.tensor(lead))) > 5e-3
+
+
+@pytest.mark.parametrize(("count", "factor"), [(2, 12.71), (3, 4.303), (9, 2.306)])
+def test_a_lead_is_stated_within_the_bound_of_student(count: int, factor: float) -> None:
+    """The tabulated quantiles of .975; one standard error was stated, which misses often."""
+    draws = randn(2, count, seed=3)
+    found = compared((9.0, draws[0], 0.0), (0.0, draws[1], 0.0))
+    error = found.difference(0, 1)[1]
+    assert found.within(0, 1) == pytest.approx(factor * error, rel=0.05)
+    assert f"9.0 +- {found.within(0, 1):.1g} nats (95%) above" in found.sentence()
+
+
+def test_errors_that_candidates_share_move_no_probability() -> None:
+    draws = 100 * randn(4, seed=2)
+    found = compared((2.0, draws, 50.0), (0.0, draws + 1, 50.0))
+    assert found.posterior[0, 0].item() == pytest.approx(1 / (1 + math.exp(-2)))
+    unknown = compared((2.0, draws, math.inf), (0.0, draws, math.inf))
+    assert unknown.posterior[0, 0].item() == pytest.approx(0.5, abs=0.01)
+    exact = compared((2.0, torch.zeros(0), 0.0), (0.0, torch.zeros(0), 0.0))
+    assert exact.posterior[0, 0].item() == pytest.approx(1 / (1 + math.exp(-2)))
+
+
+def test_the_error_of_a_difference_is_infinite_where_that_of_a_likelihood_is() -> None:
+    """It was none, NaN, where both were cut short before anything was known."""
+    draws = torch.tensor([1.0, 1.2]).double()
+    found = compared((-2.0, draws, math.inf), (-2.0, draws, math.inf), (-2.0, draws, 1.0))
     assert found.difference(0, 1) == found.difference(0, 2) == (0.0, math.inf)
     assert "+- inf nats" in found.sentence()
 

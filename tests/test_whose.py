@@ -17,6 +17,7 @@ from torch.distributions import MultivariateNormal
 from invlib.watermark import (
     ErrorModel,
     GaussianShading,
+    Identification,
     ShadingKey,
     TreeRing,
     figure4_keys,
@@ -27,7 +28,7 @@ from invlib.watermark import (
     whose,
 )
 from invlib.watermark.error_model import KIND, joined
-from invlib.watermark.ratios import CellGroup, Group, group
+from invlib.watermark.ratios import CellGroup, Group, _cell_ratios, group
 from invlib.watermark.saddlepoint import deviate_of_table
 from invlib.watermark.transfer import Belief, fit_transfer, plane
 
@@ -151,6 +152,39 @@ def test_an_unknown_payload_is_the_mean_over_all_payloads() -> None:
     assert torch.allclose(unknown, torch.logsumexp(known, 1) - math.log(16), rtol=1e-9)
 
 
+def test_streams_of_keys_are_drawn_once_and_their_bits_are_the_same_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They were drawn again for every belief; and keys of different lengths were not compared."""
+    keys = [ShadingKey(GaussianShading((1, *SIZE), 8, bytes([j])), None, 1) for j in range(3)]
+    belief = Belief(0.4 * spectrum(normal(2, *SHAPE, seed=7)), 0.8 * torch.ones(1, *SHAPE).double())
+    table, expected = _cell_ratios(belief, slice(1, 2), 1), []
+    for key in keys:
+        cells, places = key.cells(torch.ones(8)).flatten(), torch.arange(64)
+        votes = torch.stack([table[:, places, 1 - cells], table[:, places, cells]], -1)
+        expected.append(torch.zeros(2, 8, 2).double().index_add_(1, places % 8, votes))
+    stream, drawn = GaussianShading._stream, []
+    monkeypatch.setattr(
+        GaussianShading, "_stream", lambda c, n: drawn.append(c.key) or stream(c, n)
+    )
+    found = one(keys)
+    assert torch.equal(found.bits(belief), torch.stack(expected))
+    assert torch.equal(found.bits(belief), torch.stack(expected)) and len(drawn) == len(keys)
+    longer = ShadingKey(GaussianShading((1, *SIZE), 16, b"k"), None, 1)
+    assert len(group([*keys, longer], SHAPE)) == 2
+
+
+def test_odds_of_many_keys_take_no_square_of_their_number() -> None:
+    posterior = torch.tensor([[0.2, 1e-30, 0.8 - 1e-30], [1e-25, 1.0, 1e-20]]).double()
+    found = Identification(posterior, posterior[:, 1:], posterior[:, 0], ("", ""), ("a", "b"))
+    expected = [[1e-30, 0.8 / 0.2], [1 / (1e-25 + 1e-20), 1e-20]]
+    assert torch.allclose(found.log_odds, torch.tensor(expected).double().log(), rtol=1e-6)
+    many = torch.full((1, 100_001), 1e-5).double()
+    many[0, 0] = 0
+    huge = Identification(many, many[:, 1:], many[:, 0], ("",), ("a",) * 100_000)
+    assert torch.allclose(huge.log_odds, torch.tensor(1e-5 / (1 - 1e-5)).double().log())
+
+
 # --- p-values
 
 
@@ -242,6 +276,22 @@ def test_a_mark_is_found_its_owner_named_and_the_sentence_says_so() -> None:
     assert result.log10_p[0] < -4 < -2 < result.log10_p[1]
 
 
+def test_keys_in_different_channels_are_both_named() -> None:
+    """The posterior is one of a single key, so that each speaks against the other."""
+    errors = measured(gain=0.9, std=0.3)
+    keys = dict(zip(("Ann", "Ben", "Eve"), [*random_keys(2), *shading_keys(1)], strict=True))
+    both = keys["Eve"].embed(keys["Ben"].embed(normal(1, *SHAPE, seed=41)))
+    x = torch.cat([both, keys["Ben"].embed(normal(1, *SHAPE, seed=42)), normal(1, *SHAPE, seed=7)])
+    found = whose({"none": spoilt(x, gain=0.9, std=0.3, seed=43)}, keys, errors)
+    beside = {2: ("Eve",), 3: ("Ben",)}[int(found.index[0])]
+    assert found.also == (beside, (), ()) and found.decision[1:] == ("Ben", "none")
+    assert found.own_odds is not None
+    assert (found.own_odds[0, 1:] > 10).all() and found.own_odds[0, 0] < 0
+    first, *others = str(found).splitlines()
+    assert f"in other channels also {beside[0]} (odds of 1e" in first
+    assert not any("also" in line for line in others)
+
+
 def test_the_likeliest_passage_is_named_and_its_error_used() -> None:
     noise = normal(64, *SHAPE, seed=1)
     views = {
@@ -274,6 +324,32 @@ def test_bits_of_an_unknown_payload_are_read_softly() -> None:
     assert result.payload is not None
     assert torch.equal(result.payload[0] > 0, bits.bool())
     assert result.decision == ("key 1",)
+
+
+def test_bits_are_right_at_least_as_often_as_is_stated_where_errors_of_copies_agree() -> None:
+    """Another payload of the key shines through, so that all copies of a bit err together."""
+    size, count = (1, 16, 16), 200
+    key = ShadingKey(GaussianShading(size, 16, b"k"))
+
+    def bits_of(n: int, seed: int) -> Tensor:
+        return torch.randint(2, (n, 16), generator=torch.Generator().manual_seed(seed))
+
+    def holding(bits: Tensor, seed: int) -> Tensor:
+        noise = normal(len(bits), *size, seed=seed)
+        return torch.cat([key.embed(n[None], b) for n, b in zip(noise, bits, strict=True)])
+
+    def seen(noise: Tensor, seed: int) -> Tensor:
+        share = torch.linspace(0.5, 1.2, len(noise)).view(-1, 1, 1, 1)
+        other = holding(bits_of(len(noise), seed), seed + 1)
+        return noise + share * other + 0.3 * normal(*noise.shape, seed=seed + 2)
+
+    known, truth = normal(48, *size, seed=1), bits_of(count, 3)
+    errors = ErrorModel(known, {"none": seen(known, 10)})
+    result = whose({"none": seen(holding(truth, 4), 20)}, [key], errors)
+    assert result.payload is not None
+    stated, right = result.payload.abs().sigmoid(), (result.payload > 0) == truth.bool()
+    share = right.double().mean().item()
+    assert 0.6 < stated.mean().item() < share + 2 * (share * (1 - share) / right.numel()) ** 0.5
 
 
 @pytest.mark.parametrize("depth", [1, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -159,6 +160,22 @@ def test_errors_serve_other_prompts_and_say_if_they_do_not_know_their_call(
     watermark.identify(shop, picture, [ONE], errors=errors, **asked)
     with pytest.warns(UserWarning, match="do not say which call"):
         watermark.identify(shop, picture, [ONE], errors=replace(errors, call={}), **asked)
+
+
+def test_errors_of_other_weights_are_refused(
+    shop: Any, errors: ErrorModel, picture: Tensor
+) -> None:
+    """A network that was trained further, or stands in another dtype, has other errors."""
+    asked = {"options": QUICK, **CALL}
+    tuned, narrow = copy.deepcopy(shop), copy.deepcopy(shop).to(torch.float32)
+    with torch.no_grad():
+        tuned.unet.conv_out.bias += 1e-3
+    for other in (tuned, narrow):
+        with pytest.raises(ValueError, match=r"another call .weights \w+ there, \w+ here."):
+            watermark.identify(other, picture, [ONE], errors=errors, **asked)
+    old = replace(errors, call={k: v for k, v in errors.call.items() if k != "weights"})
+    with pytest.warns(UserWarning, match="do not say with which weights .*: measure them again"):
+        watermark.identify(tuned, picture, [ONE], errors=old, **asked)
 
 
 # --- on the command line, with the embedded model

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from ..editing import EditOptions, ImageEdit, edit_image
+from ..editing import ImageEdit, edit_image
 from ..watch import Budget
 from .bundle import bundled
 from .call import with_prompt
-from .errors import NOT_EXACT
+from .errors import NOT_EXACT, spelled
 from .files import read_one, read_picture
-from .invert import NO_PROMPT, BatchOption, Method, MethodOption, SecondsOption
+from .invert import NO_PROMPT, BatchOption, Decoder, Method, MethodOption, SecondsOption
 from .model import check_words
 from .opening import Asked, Sampler, Where, open_call
 from .outputs import different, free, write_pictures
@@ -43,6 +43,13 @@ FeatherOption = Annotated[
 GrowOption = Annotated[
     int, typer.Option(min=0, help="pixels by which a mask that is found is made larger")
 ]
+ThresholdOption = Annotated[
+    float | None, typer.Option(help="value from which a mask that is found is set; default Otsu's")
+]
+DecoderOption = Annotated[
+    Decoder | None,
+    typer.Option(help="how to invert the decoder; default the likeliest latents"),
+]
 
 
 @bundled
@@ -59,8 +66,10 @@ def edit(
     start: StartOption = 0,
     feather: FeatherOption = 4,
     grow: GrowOption = 1,
+    threshold: ThresholdOption = None,
     sampler: Sampler,
     method: MethodOption = Method.exact,
+    decoder: DecoderOption = None,
     seconds: SecondsOption = None,
     max_batch: BatchOption = None,
     place: Where,
@@ -78,7 +87,7 @@ def edit(
     given, notes = read_one(picture)
     opened, asked = open_call(what, sampler, place)
     check_words(opened, {"prompt": to})
-    options = EditOptions(
+    options: dict[str, Any] = dict(  # a decoder counts as given even if it is the usual one
         method=method.value,
         progress=False,
         callback=follow,
@@ -88,7 +97,10 @@ def edit(
         start=start,
         feather=feather,
         grow=grow,
+        threshold=threshold,
     )
+    if decoder is not None:
+        options["decoder"] = decoder.value
     where = words if mask is None else read_picture(mask)
     say("reading the pipeline")
     prompted = with_prompt(opened.pipe, asked)
@@ -130,5 +142,5 @@ def summary(done: ImageEdit) -> dict[str, Any]:
         "mask_share": done.mask.double().mean().item(),
         "values_kept_outside": done.kept.item(),
         "border_levels": done.border.item(),
-        "notes": list(done.notes),
+        "notes": [spelled(note) for note in done.notes],
     }

@@ -40,6 +40,8 @@ SPELLED = {
     r"give shape=\(N, C, H, W\) of the draw, or .*? if it is as drawn": (
         "give --drawn CHANNELSxHEIGHTxWIDTH of it"
     ),
+    r"guidance_scale was not given: 1": "--guidance-scale was not given: 1",
+    r"with guidance_scale=1": "with --guidance-scale 1",
     r"\binvert latents\b": "invert latents in Python",
 }
 # What options are called elsewhere.

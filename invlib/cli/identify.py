@@ -14,9 +14,16 @@ from ..portraits.vocabulary import vocabulary
 from ..watch import Budget
 from .bundle import bundled
 from .call import CallOption
-from .errors import NOT_EXACT
+from .errors import NOT_EXACT, spelled
 from .files import read_pictures
-from .invert import BatchOption, EvaluationsOption, PictureArgument, SecondsOption
+from .invert import (
+    BatchOption,
+    Decoder,
+    DecoderOption,
+    EvaluationsOption,
+    PictureArgument,
+    SecondsOption,
+)
 from .model import check_words
 from .opening import Asked, ModelOption, Sampler, Where, open_call
 from .report import show, table
@@ -43,6 +50,7 @@ def identification(
         list[str] | None, typer.Option(help="a scheduler class of diffusers; repeat it")
     ] = None,
     finalists: Annotated[int, typer.Option(min=1, help="of how many the likelihood is exact")] = 3,
+    decoder: DecoderOption = Decoder.quasi_newton,
     seconds: SecondsOption = None,
     evaluations: EvaluationsOption = None,
     max_batch: BatchOption = None,
@@ -69,6 +77,7 @@ def identification(
         schedulers=scheduler or None,
         finalists=finalists,
         options=Options(
+            decoder=decoder.value,
             progress=False,
             callback=follow,
             budget=Budget(evaluations, seconds),
@@ -78,7 +87,7 @@ def identification(
     )
     if not as_json:
         typer.echo(table(rows(found), COLUMNS))
-    values = summary(found) | {"notes": [*notes, *found.notes]}
+    values = summary(found) | {"notes": [*notes, *map(spelled, found.notes)]}
     show({k: v for k, v in values.items() if as_json or v is not None}, as_json=as_json)
     if found.best is None or found.ended:
         raise typer.Exit(NOT_EXACT)
@@ -97,6 +106,7 @@ def rows(found: Identification) -> list[dict[str, Any]]:
     """One row a candidate, the finalists first."""
     lines: list[dict[str, Any]] = []
     rough = dict(zip(found.candidates, found.rough, strict=True))
+    posterior = [] if found.likelihoods is None else found.likelihoods.posterior[:, 0].tolist()
     for place, candidate in enumerate(found.finalists):
         assert found.likelihoods is not None
         one = found.likelihoods.candidates[place]
@@ -106,7 +116,7 @@ def rows(found: Identification) -> list[dict[str, Any]]:
                 "rough": rough[candidate],
                 "log p": one.log_p[0].item(),
                 "+-": one.error[0].item(),
-                "probability": found.likelihoods.posterior[place, 0].item(),
+                "probability": posterior[place] if found.calibrated else None,
                 "norm": one.scores.norm[0].item(),
             }
         )
@@ -117,9 +127,9 @@ def rows(found: Identification) -> list[dict[str, Any]]:
 def summary(found: Identification) -> dict[str, Any]:
     """What may be said, and what it rests on."""
     return {
-        "answer": found.sentence(),
+        "answer": spelled(found.sentence()),
         "best": None if found.best is None else found.best.name,
-        "probability": found.posterior if len(found.finalists) > 1 else None,
+        "probability": found.posterior if found.calibrated and len(found.finalists) > 1 else None,
         "misfit": found.misfit,
         "probability_of_such_noise": found.surprise,
         "level": LEVEL,

@@ -16,7 +16,7 @@ from ..pipelines.entrance import Entrance
 from ..watermark import PASSAGES, ErrorModel, Identification, MessageKey, Messages
 from ..watermark.identify_picture import PICTURES, USUAL, identify_in, measure_errors, written
 from ..watermark.ratios import Key
-from ..watermark.same_call import UNSAID
+from ..watermark.same_call import unsaid
 from ..watermark.scene import scene
 from .bundle import bundled
 from .call import with_prompt
@@ -161,7 +161,8 @@ def identify(
     with counting(pipe, "inverting the picture"), scene(pipe, None, asked) as read:
         whose = made(told, read.planes.shape[1:])
         found = identify_in(read, frames, whose, measured, none=none, sure=sure)
-    notes = notes if measured.call else [*notes, f"{UNSAID}: measure them again, in another file"]
+    if lacks := unsaid(measured.call):
+        notes = [*notes, f"{lacks}: measure them again, in another file"]
     show({**_facts(found), "errors": measured.made, "notes": notes or ["none"]}, as_json=as_json)
     if found.decision[0] == "cannot tell":
         typer.echo("cannot tell whose it is; measure more with --passages", err=True)
@@ -225,6 +226,7 @@ def _facts(found: Identification) -> dict[str, Any]:
         "probabilities": {
             names[int(i)]: p.item() for p, i in zip(best.values, best.indices, strict=True)
         },
+        **({"also_in_other_channels": list(found.also[0])} if found.also[0] else {}),
         "log_odds_to_the_next": found.margin[0].item(),
         "p_without_a_key": 10 ** found.log10_p[0].item(),
         "as_after": found.passage[0],

@@ -68,8 +68,20 @@ class Identification:
         return self.finalists[0] if self.finalists and not self.reasons else None
 
     @property
+    def calibrated(self) -> bool:
+        """Whether probabilities are frequencies: not from 8 bits, which do not tell the latents.
+
+        The latents that were decoded from such a picture are taken for the true ones, and by so
+        much all odds are too sure.
+        """
+        return self.surprise is not None
+
+    @property
     def posterior(self) -> float:
-        """Probability of the best finalist among the finalists, if one of them it was."""
+        """Probability of the best finalist among the finalists, if one of them it was.
+
+        Where it is not ``calibrated``, it is no more than an order of the finalists.
+        """
         if self.likelihoods is None:
             return math.nan
         return self.likelihoods.posterior[0, 0].item()
@@ -94,7 +106,12 @@ class Identification:
             did = did or ("did not make it" if one else "made it")
             return f"{who} {did}: {'; '.join(self.reasons)}{rest}"
         name = self.finalists[0].name
-        if len(self.finalists) > 1:
+        if len(self.finalists) > 1 and not self.calibrated:
+            said = (
+                f"The most likely of these {len(self.candidates)} candidates is {name}; from 8 "
+                "bits its odds against the other finalists are not calibrated"
+            )
+        elif len(self.finalists) > 1:
             said = (
                 f"Of these {len(self.candidates)} candidates {name}, with probability "
                 f"{self.posterior:.3g} among the {len(self.finalists)} finalists if it is one of "
@@ -102,7 +119,7 @@ class Identification:
             )
         else:
             said = f"Nothing speaks against {name}, which was compared exactly with no other"
-        return said + rest + (OUTSIDE if self.surprise is None else "")
+        return said + rest + ("" if self.calibrated else OUTSIDE)
 
 
 def refusals(refused: Iterable[tuple[str, str]]) -> tuple[str, ...]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ..words import Reason
+from .averaging import averaged, errors_of
 from .scores import Scores
 
 
@@ -146,13 +148,23 @@ class Likelihoods:
         """Their standard errors, ``[K, B]``."""
         return torch.stack([c.error for c in self.candidates])
 
-    @property
+    @cached_property
     def posterior(self) -> Tensor:
         """Probabilities of the candidates if one of them it was, ``[K, B]``.
 
-        One of which no noise was found has none, whatever the reason; NaN if that holds of all.
+        They are averaged over the errors of the log-likelihoods, as far as these do not cancel in
+        differences: from two random vectors a lead is known to one degree of freedom only. A
+        candidate of which no noise was found has none, whatever the reason; NaN if that holds of
+        all.
         """
-        return torch.softmax(self.log_p + self.log_prior[:, None], 0)
+        total = (self.log_p + self.log_prior[:, None]).double().cpu()
+        rows = [averaged(total[:, b], self._errors(b)) for b in range(total.shape[1])]
+        return torch.stack(rows, 1)
+
+    def _errors(self, sample: int) -> Tensor:
+        """Points of the errors of a sample's log-likelihoods, ``[S, K]``."""
+        each = [(c.draws(sample), c.truncation(sample)) for c in self.candidates]
+        return errors_of(*zip(*each, strict=True))
 
     @property
     def best(self) -> Tensor:
@@ -166,7 +178,8 @@ class Likelihoods:
         Candidates share their random vectors, so that the error is often far smaller than those
         of the two. What they miss as they are cut short has one sign and is taken to cancel, too,
         where it is as much: that is an estimate, and no bound, where much was cut. It is infinite
-        where that of one of them is.
+        where that of one of them is. From P random vectors it has P - 1 degrees of freedom, so that
+        three standard errors from two vectors prove little: see :meth:`within`.
         """
         one, two = self.candidates[first], self.candidates[second]
         value = (one.log_p[sample] - two.log_p[sample]).item()
@@ -176,6 +189,16 @@ class Likelihoods:
         if len(draws[0]) == len(draws[1]):
             return value, math.hypot(standard_error(draws[0] - draws[1]).item(), truncation)
         return value, math.hypot(one.error[sample].item(), two.error[sample].item())
+
+    def within(self, first: int, second: int, sample: int = 0) -> float:
+        """How far :meth:`difference` is off at most, in nats, with probability 95 %.
+
+        By Student's law: that is 13 standard errors from two random vectors, two from many.
+        """
+        if not math.isfinite(self.difference(first, second, sample)[1]):
+            return math.inf
+        errors = self._errors(sample)
+        return (errors[:, first] - errors[:, second]).abs().quantile(SURE).item()
 
     def table(self, sample: int = 0) -> str:
         """One line a candidate: likelihood, probability, and the cheaper scores."""
@@ -216,7 +239,9 @@ class Likelihoods:
         if not found[others[0]]:
             return f"{name}: {lost}"
         value, error = self.difference(first, others[0], sample)
-        size = f"{value:.1f} +- {error:.1g} nats" if error else f"{value:.1f} nats"
+        size = f"{value:.1f} nats"
+        if error:
+            size = f"{value:.1f} +- {self.within(first, others[0], sample):.1g} nats ({SURE:.0%})"
         return (
             f"of these candidates {name}, with probability {share:.3g}: its likelihood is {size} "
             f"above that of {self.names[others[0]]}{lost and '; ' + lost}"
@@ -241,6 +266,7 @@ class Likelihoods:
 
 
 SCORES = ("|z|^2/D", "whiteness", "naive")
+SURE = 0.95  # of how far a lead is off at most
 
 
 def without_noise(searches: Iterable[tuple[str, Reason]]) -> str:

@@ -19,7 +19,7 @@ from .messages import with_messages
 from .passages import PASSAGES, Passage
 from .posterior import SURE, Identification, named_keys, whose
 from .ratios import Key
-from .same_call import UNSAID, check_call, told
+from .same_call import check_call, told, unsaid
 from .scene import Scene, changed, scene
 
 PICTURES, BATCH = 24, 8  # of the calibration, and of one call
@@ -181,8 +181,8 @@ def identify(
     _check_latents(picture, named if errors is None else errors.recovered, latents=latents)
     if errors is None:
         errors = measure_errors(pipe, passages=named, options=options, **call)
-    elif not errors.call:
-        warnings.warn(f"{UNSAID}: measure them again", stacklevel=2)
+    elif lacks := unsaid(errors.call):
+        warnings.warn(f"{lacks}: measure them again", stacklevel=2)
     with scene(pipe, options, call, 1 if latents else _count(picture)) as read:
         return identify_in(read, picture, keys, errors, named=named, none=none, sure=sure)
 

@@ -13,9 +13,11 @@ from ..markdown import table
 from .error_model import ErrorModel
 from .ratios import Key, PayloadGroup, group
 from .transfer import Belief, most_likely
+from .tree_ring import TreeRing
 
 LOST = 0.01  # probability that a mark which is there has left no trace
 SURE = 0.9  # posterior probability from which a decision is made
+FAR = 10.0  # nats by which a second key, in other channels, has to be likelier than no key
 SHOWN = 5  # keys in a table
 RESERVED = ("none", "no key", "cannot tell")  # what answers call something else than a key
 
@@ -23,6 +25,9 @@ RESERVED = ("none", "no key", "cannot tell")  # what answers call something else
 @dataclass(frozen=True)
 class Identification:
     r"""Whose key pictures hold.
+
+    Probabilities are those of one key or none. Where a picture holds several, in different
+    channels, the strongest one gets nearly all, and the others seem to be absent: see ``also``.
 
     Attributes:
         posterior: probabilities of no key, key 1, ..., key K, ``[B, K+1]``.
@@ -33,7 +38,11 @@ class Identification:
         passage: the passage under which the picture is most probable, such as ``JPEG 75``.
         names: the names of the keys.
         sure: the probability from which a decision is made.
-        payload: where a single key has an unknown payload, the log-odds of its bits, ``[B, bits]``.
+        payload: where a single key has an unknown payload, the log-odds of its bits under the
+            likeliest passage and scale, to the power of the likelihood ratios, ``[B, bits]``.
+        own_odds: natural logarithm of the odds of each key against no key, as if there were no
+            other keys, ``[B, K]``; None if that is not known.
+        channels: the channels that each key fills, ``K`` sets; empty if they are not known.
     """
 
     posterior: Tensor
@@ -43,13 +52,36 @@ class Identification:
     names: tuple[str, ...]
     sure: float = SURE
     payload: Tensor | None = field(default=None, repr=False)
+    own_odds: Tensor | None = field(default=None, repr=False)
+    channels: tuple[frozenset[int], ...] = field(default=(), repr=False)
 
     @property
     def log_odds(self) -> Tensor:
         """Natural logarithm of the odds of each key against all else, ``[B, K]``."""
         own = self.posterior[:, 1:].clamp(1e-300, 1.0)
-        others = 1 - torch.eye(self.posterior.shape[1], dtype=own.dtype)[1:]
-        return own.log() - (self.posterior @ others.T).clamp(min=1e-300).log()
+        best = self.posterior.argmax(1, keepdim=True)
+        rest = self.posterior.scatter(1, best, 0.0).sum(1, keepdim=True)  # 1 - p would be rounded
+        others = (1 - self.posterior).scatter(1, best, rest)[:, 1:]
+        return own.log() - others.clamp(min=1e-300).log()
+
+    @property
+    def also(self) -> tuple[tuple[str, ...], ...]:
+        """Keys of each picture that are there beside the likeliest one, in other channels.
+
+        Each of them, and the likeliest one, is by ``FAR`` nats likelier than no key.
+        """
+        if self.own_odds is None or not self.channels:
+            return ((),) * len(self.posterior)
+        found = []
+        for row in self.own_odds:
+            taken: list[int] = []
+            for j in row.argsort(descending=True).tolist():
+                if row[j] < FAR:
+                    break
+                if all(self.channels[j].isdisjoint(self.channels[i]) for i in taken):
+                    taken.append(j)
+            found.append(tuple(self.names[j] for j in taken[1:]))
+        return tuple(found)
 
     @property
     def index(self) -> Tensor:
@@ -95,8 +127,18 @@ class Identification:
             sentences.append(
                 f"picture {b}: {told} ({first} {p}, next {second} {q}; p = "
                 f"{10 ** self.log10_p[b].item():.2g} without a key; as after {self.passage[b]})"
+                f"{self._beside(b)}"
             )
         return "\n".join(sentences)
+
+    def _beside(self, b: int) -> str:
+        """The keys that are there as well, and their own odds, as an addition to the sentence."""
+        each = []
+        for name in self.also[b]:
+            assert self.own_odds is not None
+            odds = self.own_odds[b, self.names.index(name)].item() / math.log(10)
+            each.append(f"{name} (odds of 1e{odds:.0f} against no key)")
+        return f"; in other channels also {', '.join(each)}" if each else ""
 
 
 def _percent(p: float) -> str:
@@ -149,6 +191,7 @@ def whose(
     likely, passage = most_likely(log_w, flat), _passages(log_w, list(views))
     for some in groups:
         known = errors.sureness(some)
+        power = torch.tensor([known[name].power for name in passage], dtype=torch.float64)
         each = [
             known[name].power * some.log_ratios(belief)
             for name, scales in zip(views, beliefs, strict=True)
@@ -168,7 +211,9 @@ def whose(
         passage=passage,
         names=tuple(named),
         sure=sure,
-        payload=_payload(groups, likely),
+        payload=_payload(groups, likely, power),
+        own_odds=prior - math.log(none) + ratios,
+        channels=tuple(map(_channels, named.values())),
     )
 
 
@@ -207,8 +252,16 @@ def _passages(log_w: Tensor, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names[int(i)] for i in each.argmax(1))
 
 
-def _payload(groups: Sequence[object], belief: Belief) -> Tensor | None:
+def _channels(key: Key) -> frozenset[int]:
+    """The channels that a key fills."""
+    if isinstance(key, TreeRing):
+        return frozenset({key.channel})
+    return frozenset(range(key.channels.start, key.channels.stop))
+
+
+def _payload(groups: Sequence[object], belief: Belief, power: Tensor) -> Tensor | None:
+    """The log-odds of the bits of a single key: as sure, ``power [B]``, as one may be of keys."""
     if len(groups) == 1 and isinstance(groups[0], PayloadGroup) and len(groups[0].keys) == 1:
         votes = groups[0].bits(belief)[0]
-        return votes[..., 1] - votes[..., 0]
+        return power[:, None] * (votes[..., 1] - votes[..., 0])
     return None

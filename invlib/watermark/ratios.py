@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Protocol
 
 import torch
@@ -216,7 +217,7 @@ def _cell_ratios(belief: Belief, channels: slice, depth: int) -> Tensor:
 
 @dataclass(frozen=True)
 class PayloadGroup:
-    r"""Gaussian Shading keys whose payload is not known, at depth 1.
+    r"""Gaussian Shading keys in one place whose payload of one length is not known, at depth 1.
 
     .. math:: \Lambda = \prod_{\text{bits}} \tfrac12 \Bigl(\prod_{\text{copies}} 2\Phi(x)
               + \prod_{\text{copies}} 2\Phi(-x)\Bigr), \qquad x = \pm \mu/\sigma
@@ -230,17 +231,23 @@ class PayloadGroup:
     keys: tuple[ShadingKey, ...]
     bounded: ClassVar[bool] = True
 
+    @cached_property
+    def _ones(self) -> list[Tensor]:
+        """The cells of payloads of ones, for every key: its stream is drawn once."""
+        each = (key.cells(torch.ones(key.code.bits)).flatten() for key in self.keys)
+        return [cells.to(torch.uint8) for cells in each]
+
     def bits(self, belief: Belief) -> Tensor:
         """Logarithms of the likelihoods of 0 and 1 for every bit, ``[K, B, bits, 2]``."""
+        first = self.keys[0]
+        table = _cell_ratios(belief, first.channels, 1)
+        places = torch.arange(table.shape[1])
+        slots = places % first.code.bits  # as the code spreads a payload at depth 1
+        empty = table.new_zeros(len(table), first.code.bits, 2)
         found = []
-        for key in self.keys:
-            table = _cell_ratios(belief, key.channels, 1)
-            one = key.cells(torch.ones(key.code.bits)).flatten()
-            places = torch.arange(len(one))
+        for one in map(Tensor.long, self._ones):
             votes = torch.stack([table[:, places, 1 - one], table[:, places, one]], -1)
-            slots = places % key.code.bits  # as the code spreads a payload at depth 1
-            empty = votes.new_zeros(len(votes), key.code.bits, 2)
-            found.append(empty.index_add_(1, slots, votes))
+            found.append(empty.index_add(1, slots, votes))
         return torch.stack(found)
 
     def log_ratios(self, belief: Belief) -> Tensor:
@@ -299,7 +306,8 @@ def _place(j: int, key: Key, shape: tuple[int, int, int]) -> tuple[object, ...]:
             f"key {j} fills {list(key.code.shape)} from channel {key.channel}, but the noise of "
             f"this call is {list(shape)}"
         )
-    return "cells", key.channel, key.code.shape, key.code.depth, key.payload is None
+    length = key.code.bits if key.payload is None else None
+    return "cells", key.channel, key.code.shape, key.code.depth, length
 
 
 def _grouped(keys: Sequence[Key], index: Tensor) -> Group:

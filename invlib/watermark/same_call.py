@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from ..identity import weights_hash
 from ..pipelines.options import defaults
 from .scene import SEVERAL, Scene
 
@@ -13,12 +14,24 @@ FREE = {  # what may differ: contents of pictures, and sizes, which the shape of
     *("generator", "latents", "class_labels", "height", "width", "output_type", "return_dict"),
     *SEVERAL,
 }
-UNSAID = "these errors do not say which call they were measured for"  # as in older files
+WEIGHTS, DIGITS = "weights", 16  # the name of their hash, and how much of it is kept
 MOST = 3  # differences that are named
 
 
+def unsaid(known: Mapping[str, str]) -> str:
+    """What errors do not say of the call that they are of, as in older files; empty if nothing.
+
+    Args:
+        known: what the errors were measured for.
+    """
+    if not known:
+        return "these errors do not say which call they were measured for"
+    lacks = WEIGHTS not in known
+    return "these errors do not say with which weights they were measured" if lacks else ""
+
+
 def told(read: Scene) -> dict[str, str]:
-    """Pipeline, scheduler, arguments and options of a call, without its prompts and pictures.
+    """Pipeline, weights, scheduler, arguments and options of a call, without prompts and pictures.
 
     Args:
         read: the call.
@@ -37,6 +50,7 @@ def told(read: Scene) -> dict[str, str]:
     }
     return {
         "pipeline": type(stage.pipe).__name__,
+        WEIGHTS: weights_hash(stage.pipe).rpartition(":")[2][:DIGITS],
         "scheduler": type(scheduler).__name__,
         **settings,
         **arguments,
@@ -50,12 +64,15 @@ def check_call(read: Scene, known: Mapping[str, str]) -> None:
 
     Args:
         read: the call.
-        known: what the errors were measured for; nothing, if they do not say so.
+        known: what the errors were measured for; nothing, if they do not say so, or all but the
+            weights.
 
     Raises:
         ValueError: if they are of another one, with what differs.
     """
     own = told(read)
+    if WEIGHTS not in known:
+        del own[WEIGHTS]
     names = [name for name in {**known, **own} if known.get(name) != own.get(name)]
     if known and names:
         each = (

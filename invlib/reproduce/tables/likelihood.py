@@ -129,7 +129,8 @@ def markdown(values: dict[str, Any]) -> str:
     """The table of the page; a cell that nobody filled says so."""
     known = {(r["sampler"], r["guidance"]): r for r in values["rows"]}
     head = ["sampler", "CFG", "images", "likelihood", "norm", "density of the noise", "whiteness"]
-    head += ["naive inversion", "lead of the true prompt, median", "evaluations a candidate"]
+    column = "lead of the true prompt, median, +- its standard error from 2 random vectors"
+    head += ["naive inversion", column, "evaluations a candidate"]
     lines = []
     for name in TABLE.samplers:
         for scale in TABLE.guidance:
