@@ -212,6 +212,10 @@ def test_from_a_key_to_a_png_and_back_to_its_owner(keys: Path) -> None:
     assert again["probabilities"] == pytest.approx(before["probabilities"])
     assert (before["notes"], len(again["notes"])) == (["none"], 1)
     assert "do not say which call" in again["notes"][0]
+    larger = keys.with_name("larger.png")
+    Image.open(picture).resize((96, 80)).save(larger)
+    at_once = json.loads(run("identify", larger, *arguments[2:-4], "--no-realign").stdout)
+    assert at_once["notes"][0].startswith("a picture of 80 x 96 pixels was stretched")
 
 
 def test_the_command_looks_at_one_picture_at_a_time(keys: Path) -> None:

@@ -132,6 +132,12 @@ def identify(
         int | None,
         typer.Option(min=4, help=f"pictures made to measure errors; default {PICTURES}"),
     ] = None,
+    realign: Annotated[
+        bool | None,
+        typer.Option(
+            help="look for the place of a crop; default: if the picture's size is another"
+        ),
+    ] = None,
     none: Annotated[float, typer.Option(help="probability of no key, before looking")] = 0.5,
     sure: Annotated[float, typer.Option(help="probability from which to decide")] = 0.9,
     place: Where,
@@ -160,7 +166,8 @@ def identify(
         measured = stored or _measured(pipe, asked, errors, names or USUAL, pictures or PICTURES)
     with counting(pipe, "inverting the picture"), scene(pipe, None, asked) as read:
         whose = made(told, read.planes.shape[1:])
-        found = identify_in(read, frames, whose, measured, none=none, sure=sure)
+        found = identify_in(read, frames, whose, measured, none=none, sure=sure, realign=realign)
+    notes = [*notes, *found.notes]
     if lacks := unsaid(measured.call):
         notes = [*notes, f"{lacks}: measure them again, in another file"]
     show({**_facts(found), "errors": measured.made, "notes": notes or ["none"]}, as_json=as_json)

@@ -42,6 +42,7 @@ from .tree_ring import (
     variance_inside,
     variance_outside,
 )
+from .unlisted import Finding
 
 __all__ = [
     "ATTACKS",
@@ -53,6 +54,7 @@ __all__ = [
     "Decoded",
     "Detection",
     "ErrorModel",
+    "Finding",
     "GaussianShading",
     "Identification",
     "Letter",

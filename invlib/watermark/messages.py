@@ -12,9 +12,10 @@ from torch import Tensor
 from .coding import ReedSolomon
 from .error_model import ErrorModel
 from .gaussian_shading import GaussianShading, Message
-from .posterior import Identification, whose
+from .posterior import whose
 from .ratios import Key
 from .shading_key import ShadingKey
+from .unlisted import Finding
 
 PAD = b"\0"  # after a message that is shorter than the code's
 
@@ -145,7 +146,7 @@ class Letter:
 
 
 @dataclass(frozen=True)
-class Messages(Identification):
+class Messages(Finding):
     """Whose key pictures hold, and what messages.
 
     Attributes:
@@ -155,16 +156,18 @@ class Messages(Identification):
     letters: tuple[Letter | None, ...] = ()
 
     def __str__(self) -> str:
-        lines = zip(super().__str__().splitlines(), self.letters, strict=True)
-        return "\n".join(line if one is None else f"{line}; {one}" for line, one in lines)
+        lines = super().__str__().splitlines()
+        letters = [*self.letters, *[None] * len(self.notes)]
+        both = zip(lines, letters, strict=True)
+        return "\n".join(line if one is None else f"{line}; {one}" for line, one in both)
 
 
 def with_messages(
-    found: Identification,
+    found: Finding,
     views: Mapping[str, Tensor],
     keys: Mapping[str, Key] | Sequence[Key],
     errors: ErrorModel,
-) -> Identification:
+) -> Finding:
     """The same with the messages of those pictures whose key is decided and made for messages.
 
     Args:

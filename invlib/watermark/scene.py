@@ -79,15 +79,25 @@ class Scene:
             TypeError: if it is no picture.
             ValueError: if there are not as many as the call makes.
         """
-        pixels = Pictures.of(image).pixels
-        if pixels.dtype != torch.uint8:
-            pixels = (255 * pixels.double()).round().to(torch.uint8)
+        pixels = pixels_of(image)
         size = (self.shape[-2], self.shape[-1])
         if pixels.ndim == 4 and tuple(pixels.shape[-2:]) != size:
             pixels = resized(pixels, size=size)
         first = self.autoencoder is not None and self.autoencoder.from_decoder is not None
         box = Pictures(pixels).box(self.shape, "cpu", frames_first=first)
         return to_bytes(box.center)
+
+
+def pixels_of(image: Any) -> Tensor:
+    """Pictures of any form as 8-bit pixels of their own size.
+
+    Raises:
+        TypeError: if it is no picture.
+    """
+    pixels = Pictures.of(image).pixels
+    if pixels.dtype == torch.uint8:
+        return pixels
+    return (255 * pixels.double()).round().to(torch.uint8)
 
 
 def changed(pictures: Tensor, passage: Passage, *, undo: bool) -> Tensor:
