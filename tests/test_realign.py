@@ -158,6 +158,8 @@ def test_a_key_is_found_where_the_picture_fits(errors: ErrorModel) -> None:
     names = [[f"place {k}"] * 30 for k in range(KEPT)]
     share = weights(fits(errors, {"none": still}), moved=True)
     found, best = mixed(listed, each, names, share, 0.5)
+    assert found.own_odds is not None
+    torch.testing.assert_close(found.own_odds, found.log_ratios - math.log(len(found.names)))
     assert set(found.decision) <= {"key 2", "cannot tell"}
     assert found.decision.count("key 2") > 20
     assert found.passage[found.decision.index("key 2")] == "place 0"

@@ -137,6 +137,7 @@ def mixed(
         posterior=scores.softmax(1),
         log_ratios=total,
         log10_p=tails.clamp(max=0.0),
+        own_odds=prior - math.log(none) + total,
         passage=tuple(told[int(i)][b] for b, i in enumerate(best)),
     )
     return found, best
