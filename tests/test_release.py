@@ -15,6 +15,7 @@ from declared import PROJECT, pinned, requirements
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from published import published, run
 
 import invlib
 
@@ -25,12 +26,6 @@ PYTHON = re.compile(r"python(?::|=|-version: \")(3\.\d+)")
 def workflow(path: Path) -> dict[Any, Any]:
     values: dict[Any, Any] = yaml.safe_load(path.read_text())
     return values
-
-
-def run(*command: object, folder: Path = ROOT) -> str:
-    done = subprocess.run([*map(str, command)], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 # --- versions
@@ -138,33 +133,24 @@ def test_the_notes_of_a_version_are_those_of_the_changelog() -> None:
 
 
 def test_the_site_keeps_an_edition_for_each_tag(tmp_path: Path) -> None:
-    remote, clone = tmp_path / "origin.git", tmp_path / "clone"
-    run("git", "init", "-q", "--bare", remote)
-    run("git", "init", "-q", clone)
-    run("git", "remote", "add", "origin", remote, folder=clone)
-    for name, value in (("user.name", "a"), ("user.email", "a@b.c")):
-        run("git", "config", name, value, folder=clone)
-    (clone / ".ci").mkdir()
-    script = clone / ".ci/publish"
-    script.write_bytes((ROOT / ".ci/publish").read_bytes())
-    script.chmod(0o755)
-    notebook = clone / "_build/html/_sources/page.ipynb"
-    notebook.parent.mkdir(parents=True)
+    site = published(tmp_path)
+    site.publish("latest", "first")
+    assert "url=latest/" in site.there("index.html")
+    site.publish("v0.9.0", "old")
+    site.publish("v0.10.0", "new")
+    site.publish("latest", "second")
+    assert site.there("v0.9.0/_sources/page.ipynb") == "old"
+    assert site.there("latest/_sources/page.ipynb") == "second"
+    assert "url=v0.10.0/" in site.there("index.html")
+    assert run("git", "rev-list", "--count", "gh-pages", folder=site.remote).strip() == "1"
 
-    def publish(edition: str, text: str) -> None:
-        notebook.write_text(text)
-        (clone / "_build/html/index.html").write_text(text)
-        run(script, edition, folder=clone)
 
-    def there(path: str) -> str:
-        return run("git", "show", f"gh-pages:{path}", folder=remote)
-
-    publish("latest", "first")
-    assert "url=latest/" in there("index.html")
-    publish("v0.9.0", "old")
-    publish("v0.10.0", "new")
-    publish("latest", "second")
-    assert there("v0.9.0/_sources/page.ipynb") == "old"
-    assert there("latest/_sources/page.ipynb") == "second"
-    assert "url=v0.10.0/" in there("index.html")
-    assert run("git", "rev-list", "--count", "gh-pages", folder=remote).strip() == "1"
+def test_who_is_lost_is_led_to_the_edition_that_the_first_page_leads_to(tmp_path: Path) -> None:
+    """Pages serves the 404 page of the root alone; none of an edition is ever seen."""
+    site = published(tmp_path)
+    site.publish("latest", "first")
+    assert 'data-edition="latest/"' in site.there("404.html")
+    site.publish("v0.10.0", "new")
+    site.publish("latest", "second")
+    assert 'data-edition="v0.10.0/"' in site.there("404.html")
+    assert 'data-edition=""' in site.there("latest/404.html")
