@@ -8,8 +8,9 @@ import runpy
 import subprocess
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import nbformat
 import pytest
@@ -17,6 +18,7 @@ import setuptools
 import yaml
 from chapters import CHAPTERS, ROOT
 from chapters import installs as installs_anything
+from sphinx_book_theme.header_buttons.source import add_source_buttons
 
 from invlib.reproduce.book import install_cell
 from invlib.reproduce.book.address import Address, address, citation, git, web
@@ -174,6 +176,48 @@ def test_colab_opens_what_was_published() -> None:
     assert options["launch_buttons"] == {"colab_url": "https://colab.research.google.com"}
     unpublished = extension().buttons(address({**OURS, "INVLIB_EDITION": ""}))
     assert "launch_buttons" not in unpublished and unpublished["use_issues_button"]
+
+
+def header(
+    environment: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """The buttons above a page of the theme, by their labels, for the address of an environment."""
+    for variable in OURS:
+        monkeypatch.setenv(variable, environment.get(variable, ""))
+    pages = extension()
+    options = pages.buttons(address(environment))
+    where = urlsplit(options.get("repository_url", ""))
+    context: dict[str, Any] = {"header_buttons": [], "pagename": name}
+    host = where.netloc.removesuffix(".com")
+    context |= {f"{host}_url": f"https://{where.netloc}", f"{host}_user": "somebody"}
+    context |= {f"{host}_repo": "course", "theme_repository_url": where.geturl()}
+    app: Any = SimpleNamespace(
+        config=SimpleNamespace(html_theme_options=options, html_title=""),
+        env=SimpleNamespace(doc2path=lambda page, base: f"{page}.ipynb"),
+        srcdir=ROOT,
+    )
+    add_source_buttons(app, name, "page.html", context, object())
+    pages.page(app, name, "page.html", context, object())
+    groups = [each.get("buttons", [each]) for each in context["header_buttons"]]
+    return {button["label"]: button["url"] for group in groups for button in group}
+
+
+@pytest.mark.parametrize(("host", "editor"), [("github.com", "edit"), ("gitlab.com", "-/edit")])
+def test_a_page_is_edited_on_the_branch_that_it_is_written_on(
+    host: str, editor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not on the branch of the published notebooks, which the theme's own button would open."""
+    known = {**OURS, "INVLIB_REPOSITORY": f"https://{host}/somebody/course"}
+    found = header(known, "book/page", monkeypatch)
+    assert found["source-repository-button"] == known["INVLIB_REPOSITORY"]
+    assert found["source-edit-button"] == (
+        f"https://{host}/somebody/course/{editor}/main/book/page.ipynb"
+    )
+
+
+def test_without_an_address_nothing_is_edited(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert header({}, "book/page", monkeypatch) == {}
+    assert header({"INVLIB_REPOSITORY": "https://a.org/b/c"}, "book/page", monkeypatch) == {}
 
 
 def test_a_card_names_the_page_and_the_picture() -> None:
