@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_all_environments_are_made_of_the_same_versions() -> None:
     [tested] = re.findall(r"\(Python (3\.\d+)\)", (ROOT / "constraints.txt").read_text())
     files = ("environment.yml", ".binder/environment.yml", "Dockerfile")
     files += (".devcontainer/devcontainer.json",)
-    jobs = (".github/workflows/ci.yml", ".github/workflows/pages.yml")
+    jobs = tuple(f".github/workflows/{name}.yml" for name in ("ci", "pages", "alone"))
     for name in files + jobs:
         found = PYTHON.findall((ROOT / name).read_text())
         assert found and set(found) == {tested}, name
@@ -127,6 +128,61 @@ def test_the_notes_of_a_version_are_those_of_the_changelog() -> None:
     assert notes.startswith("### Added") and "\n## " not in notes
     done = subprocess.run([ROOT / ".ci/notes", "v99.0"], capture_output=True, text=True)
     assert done.returncode == 1 and "no section [99.0]" in done.stderr
+
+
+def test_what_goes_to_the_index_was_installed_before() -> None:
+    """`smoke` needs `build`, and the index needs `smoke`."""
+    jobs = workflow(ROOT / ".github/workflows/release.yml")["jobs"]
+    assert jobs["index"]["needs"] == "smoke" and jobs["smoke"]["needs"] == "build"
+    assert ".ci/smoke dist/*.whl" in [step.get("run") for step in jobs["smoke"]["steps"]]
+
+
+def test_chapters_are_run_alone_each_week_and_for_each_tag() -> None:
+    values = workflow(ROOT / ".github/workflows/alone.yml")
+    started = values[True]  # YAML takes the word `on` for that
+    assert started["push"] == {"tags": ["v*"]} and started["schedule"]
+    assert values["jobs"]["wheel"]["strategy"]["matrix"]["target"] == [
+        "smoke",
+        "colab",
+        "standalone",
+    ]
+
+
+VENV = """#!/bin/bash
+# A Python whose environments have a made-up pip and a made-up invlib.
+mkdir -p "$3/bin"
+printf '#!/bin/bash\necho "$@" >> {log}\n' > "$3/bin/python"
+printf '#!/bin/bash\necho "$HOME $PWD ${{SECRET-none}} $1" >> {log}\n{demo}\n' > "$3/bin/invlib"
+chmod +x "$3"/bin/*
+"""
+
+
+def smoked(folder: Path, demo: str) -> subprocess.CompletedProcess[str]:
+    """What `.ci/smoke` makes of a wheel whose demonstration is a line of a shell."""
+    wheel, python = folder / "a-1.whl", folder / "python"
+    wheel.touch()
+    python.write_text(VENV.format(log=folder / "log", demo=demo))
+    python.chmod(0o755)
+    known = {**os.environ, "PYTHON": str(python), "SECRET": "s"}
+    command = [ROOT / ".ci/smoke", "a-1.whl"]
+    return subprocess.run(command, cwd=folder, env=known, capture_output=True, text=True)
+
+
+def test_a_wheel_demonstrates_itself_where_nobody_has_been(tmp_path: Path) -> None:
+    done = smoked(tmp_path, "ls -A . $HOME; touch round_trip.png")
+    assert done.returncode == 0, done.stderr
+    installed, asked = (tmp_path / "log").read_text().splitlines()
+    assert installed == f"-m pip install -q {tmp_path}/a-1.whl[cli]"
+    home, here, secret, command = asked.split()
+    assert home != os.environ["HOME"] and (secret, command) == ("none", "demo")
+    assert [*map(str.strip, done.stdout.split("\n\n"))] == [".:", f"{home}:"]  # both are empty
+    assert not Path(home).exists() and not Path(here).exists()
+
+
+@pytest.mark.parametrize("demo", ["touch round_trip.png; exit 3", "true", "touch a round_trip.png"])
+def test_a_wheel_that_does_not_is_refused(tmp_path: Path, demo: str) -> None:
+    """It fails, it draws nothing, or it leaves more than its picture."""
+    assert smoked(tmp_path, demo).returncode != 0
 
 
 # --- the site
