@@ -18,6 +18,7 @@ import setuptools
 import yaml
 from chapters import CHAPTERS, ROOT
 from chapters import installs as installs_anything
+from places import places
 from sphinx_book_theme.header_buttons.source import add_source_buttons
 
 from invlib.reproduce.book import install_cell
@@ -28,20 +29,9 @@ OURS = {
     "INVLIB_SITE": "https://somebody.github.io/course",
     "INVLIB_EDITION": "v1.2",
 }
-HOST = re.compile(r"(?:github|gitlab)\.(?:com|io)|readthedocs\.io|pypi\.org/project", re.IGNORECASE)
-SUFFIXES = {
-    ".py",
-    ".md",
-    ".ipynb",
-    ".yml",
-    ".yaml",
-    ".toml",
-    ".cff",
-    ".json",
-    ".txt",
-    ".in",
-    ".svg",
-}
+MADE_UP = {"github.com/somebody/course", "gitlab.com/somebody/course", "somebody.github.io"}
+MADE_UP |= {"github.com/o/n", "github.com/someone/exact-inversion"}
+MADE_UP |= {"github.com/invlib/invlib", "invlib.readthedocs.io", "invlib.github.io"}
 
 
 def extension() -> ModuleType:
@@ -58,34 +48,44 @@ def cells(page: Path) -> list[nbformat.NotebookNode]:
     return nbformat.read(page, as_version=4).cells
 
 
-def files() -> list[Path]:
-    """The texts of the repository, but for measured values."""
+def texts() -> dict[str, str]:
+    """All files of the repository that are texts, but for measured values, by their names."""
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     listed = [ROOT / name for name in done.stdout.splitlines()]
     found = listed or [p for p in ROOT.rglob("*") if not {".venv", ".git", "_build"} & {*p.parts}]
-    texts = [
-        p for p in found if p.suffix in SUFFIXES or p.name in ("Makefile", "Dockerfile", "run")
-    ]
-    return [p for p in texts if p.is_file() and "results" not in p.parts]
+    read = {p: p.read_bytes() for p in found if p.is_file() and "results" not in p.parts}
+    return {str(p.relative_to(ROOT)): b.decode() for p, b in read.items() if b"\0" not in b[:8000]}
 
 
-def ours(text: str) -> list[str]:
-    """The places in a text where this repository, its site or its package would be."""
-    around = [text[max(found.start() - 30, 0) : found.end() + 60] for found in HOST.finditer(text)]
-    places = [word for piece in around for word in re.split(r"[\s\"'`<>()]", piece)]
-    return [place for place in places if HOST.search(place) and "invlib" in place.lower()]
+def test_no_file_names_a_place_that_is_not_cited() -> None:
+    """Whatever it is called: a repository, a site, a package."""
+    read = texts()
+    assert {Path(name).suffix for name in read} >= {"", ".js", ".css", ".html", ".ipynb", ".yml"}
+    assert {".ci/publish", "Makefile", "Dockerfile"} < {*read} and len(read) > 400
+    found = {n: places(t) - (MADE_UP if n[:6] == "tests/" else set()) for n, t in read.items()}
+    assert {name: each for name, each in found.items() if each} == {}
 
 
-def test_no_file_holds_an_address_of_ours() -> None:
-    assert len(files()) > 400
-    found = {str(p.relative_to(ROOT)): ours(p.read_text("utf-8")) for p in files()}
-    assert {name for name, places in found.items() if places} <= {"tests/test_address.py"}
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("git+https://github.com/invlib/invlib@v0.1.0", "github.com/invlib/invlib"),
+        ("at https://github.com/someone/exact-inversion.", "github.com/someone/exact-inversion"),
+        ("git@github.com:somebody/course.git", "github.com/somebody/course"),
+        ("https://invlib.readthedocs.io/en", "invlib.readthedocs.io"),
+        ("see invlib.github.io/", "invlib.github.io"),
+        ("colab.research.google.com/github/o/n/blob/main/a.ipynb", "github.com/o/n"),
+    ],
+)
+def test_an_address_would_be_noticed(text: str, place: str) -> None:
+    assert places(text) == {place}
 
 
-def test_an_address_would_be_noticed() -> None:
-    assert ours("git+https://github.com/invlib/invlib@v0.1.0")
-    assert ours("see https://invlib.readthedocs.io/en or invlib.github.io/")
-    assert not ours("https://github.com/crowsonkb/k-diffusion")
+@pytest.mark.parametrize(
+    "text", ["https://github.com/crowsonkb/k-diffusion", "github.com/OWNER/NAME", "github.com/"]
+)
+def test_what_is_cited_is_none_of_ours(text: str) -> None:
+    assert places(text) == set()
 
 
 # --- where the address comes from
