@@ -14,9 +14,11 @@ TOOLS := .venv-tools
 # Tests of the library that need the extra `all`, and nothing newer.
 CORE := $(addprefix tests/test_,$(addsuffix .py,solvers schedule denoisers rootfind inversion \
   certificate exact docstrings))
+# Of pipelines (SD 3 and Flux, too), the embedded model and the command line; the same is true of them.
+DOORS := $(addprefix tests/test_,$(addsuffix .py,pipelines portraits cli notebook_tools))
+NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
 alone = OMP_NUM_THREADS=1 INVLIB_ALONE=$(abspath $(1))/bin/python \
   $(BIN)/pytest -n 2 -v --durations=0 tests/colab
-NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -65,7 +67,7 @@ $(LOWEST)/.installed: pyproject.toml .ci/lowest
 	@touch $@
 
 lowest: $(LOWEST)/.installed ## test the library with the lowest versions that pyproject.toml allows
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(CORE)
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(CORE) $(DOORS)
 
 notebooks: $(STAMP) ## run the chapters and compare every output with the stored one
 ifneq ($(NOTEBOOKS),)

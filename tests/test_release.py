@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,34 @@ def test_the_lowest_versions_are_the_declared_ones() -> None:
     lines = dict(line.split("==") for line in run(ROOT / ".ci/lowest").split())
     bounds = {name: str(bound) for name, bound in requirements("", "all")}
     assert {name: f">={version}" for name, version in lines.items()} == bounds
+
+
+def imported(file: Path) -> set[str]:
+    """What a test imports while it is loaded, by itself or by its helpers, from outside."""
+    names: set[str] = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    helpers = {name for name in names if (file.parent / f"{name}.py").exists()}
+    names = names.difference(helpers, sys.stdlib_module_names, {"invlib"})
+    return names.union(*(imported(file.parent / f"{name}.py") for name in helpers))
+
+
+def test_the_lowest_versions_are_tried_on_all_that_they_are_declared_for() -> None:
+    """Tests of the core, of pipelines, the embedded model and the command line, and no more."""
+    planned = run("make", "-n", "-W", "pyproject.toml", "lowest")
+    files = re.findall(r"tests/test_\w+\.py", planned)
+    assert {f"tests/test_{name}.py" for name in ("exact", "pipelines", "portraits", "cli")} < {
+        *files
+    }
+    lines = planned.replace("\\\n", "").splitlines()
+    [tools] = [line.split('"')[-1].split() for line in lines if '".[all]"' in line]
+    there = {name for name, _ in requirements("", "all")} | {*tools, "click", "packaging"}
+    for name in files:
+        needed = {{"PIL": "pillow", "IPython": "ipython"}.get(n, n) for n in imported(ROOT / name)}
+        assert needed <= there, name  # click and packaging come with typer and pytest
 
 
 # --- workflows
