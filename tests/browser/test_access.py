@@ -24,7 +24,7 @@ def axe(shared: Path) -> str:
     return (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", [*PAGES, "search.html"])
+@pytest.mark.parametrize("name", [*PAGES, "search.html", "404.html"])
 def test_nobody_is_shut_out(name: str, page: Page, address: str, axe: str) -> None:
     page.goto(f"{address}/{name}", wait_until="load")
     if slides_in(name):

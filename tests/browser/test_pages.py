@@ -9,7 +9,17 @@ from widget_states import widget_models
 
 from invlib.reproduce.book.address import address
 
-from .looking import HTML, ROOT, SIZES, complaints_of, mathematics, pictures, sliders, width
+from .looking import (
+    HTML,
+    ROOT,
+    SIZES,
+    complaints_of,
+    dark_and_printed,
+    mathematics,
+    pictures,
+    sliders,
+    width,
+)
 
 PAGES = sorted(str(p.relative_to(HTML)) for p in (HTML / "book").rglob("*.html"))
 SLIDES = sorted(str(p.relative_to(HTML)) for p in (HTML / "slides").glob("*.html"))
@@ -52,6 +62,8 @@ def test_a_reader_has_nothing_to_complain_of(name: str, page: Page, place: str) 
     complaints += pictures(page) + sliders(page)
     for size in SIZES if place.startswith("http") else ():  # the same pages are as wide
         complaints += width(page, name, size)
+    if place.startswith("http"):
+        dark_and_printed(page, name)
     assert not complaints, "\n".join(complaints)
 
 
