@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from invlib.reproduce.book import web
 
 from .looking import ROOT, SIZES, complaints_of, covered, faults
-from .test_pages import PAGES, slides_in
+from .test_pages import PAGES, SLIDES, slides_in
 
 CHAPTER = "book/03_why_naive_fails.html"
 
@@ -24,7 +24,7 @@ def axe(shared: Path) -> str:
     return (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", [*PAGES, "search.html", "404.html"])
+@pytest.mark.parametrize("name", [*PAGES, *SLIDES, "search.html", "404.html"])
 def test_nobody_is_shut_out(name: str, page: Page, address: str, axe: str) -> None:
     page.goto(f"{address}/{name}", wait_until="load")
     if slides_in(name):
