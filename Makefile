@@ -8,18 +8,23 @@ INSTALLING := $(VENV)/.installing
 BROWSER := $(VENV)/.browser
 TORTURE := $(VENV)/.torture
 COLAB := .venv-colab
+STANDALONE := .venv-standalone
 LOWEST := .venv-lowest
 TOOLS := .venv-tools
 # Tests of the library that need the extra `all`, and nothing newer.
 CORE := $(addprefix tests/test_,$(addsuffix .py,solvers schedule denoisers rootfind inversion \
   certificate exact docstrings))
+# Of pipelines (SD 3 and Flux, too), the embedded model and the command line; the same is true of them.
+DOORS := $(addprefix tests/test_,$(addsuffix .py,pipelines portraits cli notebook_tools))
 NOTEBOOKS = $(wildcard book/*.ipynb book/appendix/*.ipynb)
+alone = OMP_NUM_THREADS=1 INVLIB_ALONE=$(abspath $(1))/bin/python \
+  $(BIN)/pytest -n 2 -v --durations=0 tests/colab
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help environment figures test lint unit lowest notebooks rehearsal book slides offline pdf
 .PHONY: browser coverage mutants
-.PHONY: chromium colab bench results train torture clean distclean
+.PHONY: chromium colab standalone smoke wheel bench results train torture clean distclean
 .PHONY: lock licences audit sbom dist
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -62,7 +67,7 @@ $(LOWEST)/.installed: pyproject.toml .ci/lowest
 	@touch $@
 
 lowest: $(LOWEST)/.installed ## test the library with the lowest versions that pyproject.toml allows
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(CORE)
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(CORE) $(DOORS)
 
 notebooks: $(STAMP) ## run the chapters and compare every output with the stored one
 ifneq ($(NOTEBOOKS),)
@@ -111,12 +116,23 @@ $(COLAB)/.installed: tests/colab/requirements.txt
 	$(COLAB)/bin/python -m pip install -r $<
 	@touch $@
 
-colab: $(STAMP) $(COLAB)/.installed ## run every chapter alone, with the versions of Colab
-	rm -rf build dist/colab
-	$(BIN)/python -m pip wheel --no-deps -w dist/colab .
-	$(COLAB)/bin/python -m pip install --no-deps --force-reinstall dist/colab/invlib-*.whl
-	OMP_NUM_THREADS=1 INVLIB_COLAB_PYTHON=$(abspath $(COLAB))/bin/python \
-	  $(BIN)/pytest -n 2 -v --durations=0 tests/colab
+wheel: $(STAMP)
+	rm -rf build dist/alone
+	$(BIN)/python -m pip wheel --no-deps -w dist/alone .
+
+smoke: wheel ## install the wheel where nothing else is, and run its demonstration
+	PYTHON=$(PYTHON) .ci/smoke dist/alone/invlib-*.whl
+
+colab: wheel $(COLAB)/.installed ## run every chapter alone, with the versions of Colab
+	$(COLAB)/bin/python -m pip install --no-deps --force-reinstall dist/alone/invlib-*.whl
+	$(call alone,$(COLAB))
+
+# Beyond the extra `all`: a kernel, and what two pages install themselves.
+standalone: wheel ## run every chapter alone, with the versions of the book
+	$(PYTHON) -m venv --clear $(STANDALONE)
+	$(STANDALONE)/bin/python -m pip install -c constraints.txt "$$(echo dist/alone/invlib-*.whl)[all]" \
+	  ipykernel onnx onnxruntime papermill torchmetrics tabulate
+	$(call alone,$(STANDALONE))
 
 bench: $(STAMP) ## compare the inversion methods on the embedded model
 	$(BIN)/python -m invlib.reproduce.bench
@@ -172,4 +188,4 @@ clean: ## remove the book and every cache; the environment and training checkpoi
 	find invlib tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments and what was fetched for the book as well
-	rm -rf $(VENV) $(COLAB) $(LOWEST) $(TOOLS) invlib.egg-info book/_static/html-manager book/_static/tippy tests/browser/axe
+	rm -rf $(VENV) $(COLAB) $(STANDALONE) $(LOWEST) $(TOOLS) invlib.egg-info book/_static/html-manager book/_static/tippy tests/browser/axe

@@ -8,8 +8,9 @@ import runpy
 import subprocess
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import nbformat
 import pytest
@@ -17,6 +18,8 @@ import setuptools
 import yaml
 from chapters import CHAPTERS, ROOT
 from chapters import installs as installs_anything
+from places import places
+from sphinx_book_theme.header_buttons.source import add_source_buttons
 
 from invlib.reproduce.book import install_cell
 from invlib.reproduce.book.address import Address, address, citation, git, web
@@ -26,20 +29,9 @@ OURS = {
     "INVLIB_SITE": "https://somebody.github.io/course",
     "INVLIB_EDITION": "v1.2",
 }
-HOST = re.compile(r"(?:github|gitlab)\.(?:com|io)|readthedocs\.io|pypi\.org/project", re.IGNORECASE)
-SUFFIXES = {
-    ".py",
-    ".md",
-    ".ipynb",
-    ".yml",
-    ".yaml",
-    ".toml",
-    ".cff",
-    ".json",
-    ".txt",
-    ".in",
-    ".svg",
-}
+MADE_UP = {"github.com/somebody/course", "gitlab.com/somebody/course", "somebody.github.io"}
+MADE_UP |= {"github.com/o/n", "github.com/someone/exact-inversion"}
+MADE_UP |= {"github.com/invlib/invlib", "invlib.readthedocs.io", "invlib.github.io"}
 
 
 def extension() -> ModuleType:
@@ -56,34 +48,44 @@ def cells(page: Path) -> list[nbformat.NotebookNode]:
     return nbformat.read(page, as_version=4).cells
 
 
-def files() -> list[Path]:
-    """The texts of the repository, but for measured values."""
+def texts() -> dict[str, str]:
+    """All files of the repository that are texts, but for measured values, by their names."""
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     listed = [ROOT / name for name in done.stdout.splitlines()]
     found = listed or [p for p in ROOT.rglob("*") if not {".venv", ".git", "_build"} & {*p.parts}]
-    texts = [
-        p for p in found if p.suffix in SUFFIXES or p.name in ("Makefile", "Dockerfile", "run")
-    ]
-    return [p for p in texts if p.is_file() and "results" not in p.parts]
+    read = {p: p.read_bytes() for p in found if p.is_file() and "results" not in p.parts}
+    return {str(p.relative_to(ROOT)): b.decode() for p, b in read.items() if b"\0" not in b[:8000]}
 
 
-def ours(text: str) -> list[str]:
-    """The places in a text where this repository, its site or its package would be."""
-    around = [text[max(found.start() - 30, 0) : found.end() + 60] for found in HOST.finditer(text)]
-    places = [word for piece in around for word in re.split(r"[\s\"'`<>()]", piece)]
-    return [place for place in places if HOST.search(place) and "invlib" in place.lower()]
+def test_no_file_names_a_place_that_is_not_cited() -> None:
+    """Whatever it is called: a repository, a site, a package."""
+    read = texts()
+    assert {Path(name).suffix for name in read} >= {"", ".js", ".css", ".html", ".ipynb", ".yml"}
+    assert {".ci/publish", "Makefile", "Dockerfile"} < {*read} and len(read) > 400
+    found = {n: places(t) - (MADE_UP if n[:6] == "tests/" else set()) for n, t in read.items()}
+    assert {name: each for name, each in found.items() if each} == {}
 
 
-def test_no_file_holds_an_address_of_ours() -> None:
-    assert len(files()) > 400
-    found = {str(p.relative_to(ROOT)): ours(p.read_text("utf-8")) for p in files()}
-    assert {name for name, places in found.items() if places} <= {"tests/test_address.py"}
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("git+https://github.com/invlib/invlib@v0.1.0", "github.com/invlib/invlib"),
+        ("at https://github.com/someone/exact-inversion.", "github.com/someone/exact-inversion"),
+        ("git@github.com:somebody/course.git", "github.com/somebody/course"),
+        ("https://invlib.readthedocs.io/en", "invlib.readthedocs.io"),
+        ("see invlib.github.io/", "invlib.github.io"),
+        ("colab.research.google.com/github/o/n/blob/main/a.ipynb", "github.com/o/n"),
+    ],
+)
+def test_an_address_would_be_noticed(text: str, place: str) -> None:
+    assert places(text) == {place}
 
 
-def test_an_address_would_be_noticed() -> None:
-    assert ours("git+https://github.com/invlib/invlib@v0.1.0")
-    assert ours("see https://invlib.readthedocs.io/en or invlib.github.io/")
-    assert not ours("https://github.com/crowsonkb/k-diffusion")
+@pytest.mark.parametrize(
+    "text", ["https://github.com/crowsonkb/k-diffusion", "github.com/OWNER/NAME", "github.com/"]
+)
+def test_what_is_cited_is_none_of_ours(text: str) -> None:
+    assert places(text) == set()
 
 
 # --- where the address comes from
@@ -174,6 +176,48 @@ def test_colab_opens_what_was_published() -> None:
     assert options["launch_buttons"] == {"colab_url": "https://colab.research.google.com"}
     unpublished = extension().buttons(address({**OURS, "INVLIB_EDITION": ""}))
     assert "launch_buttons" not in unpublished and unpublished["use_issues_button"]
+
+
+def header(
+    environment: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """The buttons above a page of the theme, by their labels, for the address of an environment."""
+    for variable in OURS:
+        monkeypatch.setenv(variable, environment.get(variable, ""))
+    pages = extension()
+    options = pages.buttons(address(environment))
+    where = urlsplit(options.get("repository_url", ""))
+    context: dict[str, Any] = {"header_buttons": [], "pagename": name}
+    host = where.netloc.removesuffix(".com")
+    context |= {f"{host}_url": f"https://{where.netloc}", f"{host}_user": "somebody"}
+    context |= {f"{host}_repo": "course", "theme_repository_url": where.geturl()}
+    app: Any = SimpleNamespace(
+        config=SimpleNamespace(html_theme_options=options, html_title=""),
+        env=SimpleNamespace(doc2path=lambda page, base: f"{page}.ipynb"),
+        srcdir=ROOT,
+    )
+    add_source_buttons(app, name, "page.html", context, object())
+    pages.page(app, name, "page.html", context, object())
+    groups = [each.get("buttons", [each]) for each in context["header_buttons"]]
+    return {button["label"]: button["url"] for group in groups for button in group}
+
+
+@pytest.mark.parametrize(("host", "editor"), [("github.com", "edit"), ("gitlab.com", "-/edit")])
+def test_a_page_is_edited_on_the_branch_that_it_is_written_on(
+    host: str, editor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not on the branch of the published notebooks, which the theme's own button would open."""
+    known = {**OURS, "INVLIB_REPOSITORY": f"https://{host}/somebody/course"}
+    found = header(known, "book/page", monkeypatch)
+    assert found["source-repository-button"] == known["INVLIB_REPOSITORY"]
+    assert found["source-edit-button"] == (
+        f"https://{host}/somebody/course/{editor}/main/book/page.ipynb"
+    )
+
+
+def test_without_an_address_nothing_is_edited(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert header({}, "book/page", monkeypatch) == {}
+    assert header({"INVLIB_REPOSITORY": "https://a.org/b/c"}, "book/page", monkeypatch) == {}
 
 
 def test_a_card_names_the_page_and_the_picture() -> None:

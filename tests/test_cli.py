@@ -844,6 +844,7 @@ def test_a_lack_of_memory_names_the_batch(
 
 
 def test_figures_are_those_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("papermill")
     from invlib.reproduce import __main__ as reproduce
 
     asked: list[Any] = []

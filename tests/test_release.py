@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from declared import PROJECT, pinned, requirements
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from published import published, run
 
 import invlib
 
@@ -25,12 +29,6 @@ PYTHON = re.compile(r"python(?::|=|-version: \")(3\.\d+)")
 def workflow(path: Path) -> dict[Any, Any]:
     values: dict[Any, Any] = yaml.safe_load(path.read_text())
     return values
-
-
-def run(*command: object, folder: Path = ROOT) -> str:
-    done = subprocess.run([*map(str, command)], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 # --- versions
@@ -56,7 +54,7 @@ def test_all_environments_are_made_of_the_same_versions() -> None:
     [tested] = re.findall(r"\(Python (3\.\d+)\)", (ROOT / "constraints.txt").read_text())
     files = ("environment.yml", ".binder/environment.yml", "Dockerfile")
     files += (".devcontainer/devcontainer.json",)
-    jobs = (".github/workflows/ci.yml", ".github/workflows/pages.yml")
+    jobs = tuple(f".github/workflows/{name}.yml" for name in ("ci", "pages", "alone"))
     for name in files + jobs:
         found = PYTHON.findall((ROOT / name).read_text())
         assert found and set(found) == {tested}, name
@@ -64,12 +62,14 @@ def test_all_environments_are_made_of_the_same_versions() -> None:
     assert Version(lowest) <= Version(tested)
     listed = workflow(ROOT / "environment.yml")["dependencies"]
     [pip] = [part["pip"] for part in listed if isinstance(part, dict)]
-    assert pip == ["-c constraints.txt", "-e .[book,test]"]
+    installs = re.compile(r'-c constraints.txt -e "\.\[(book,[\w,]*)\]"')
+    names = ("constraints.txt", "Makefile", ".binder/postBuild")
+    [extras] = {part for name in names for part in installs.findall((ROOT / name).read_text())}
+    assert all(installs.search((ROOT / name).read_text()) for name in names)
+    assert pip == ["-c constraints.txt", f"-e .[{extras}]"]
     assert "RUN make environment" in (ROOT / "Dockerfile").read_text()
     container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     assert container["postCreateCommand"] == "make environment"
-    for name in ("Makefile", ".binder/postBuild"):
-        assert "-c constraints.txt -e" in (ROOT / name).read_text()
 
 
 def test_binder_reads_its_folder_and_no_file_beside_it() -> None:
@@ -83,7 +83,6 @@ def test_binder_reads_its_folder_and_no_file_beside_it() -> None:
         for name in ("environment.yml", ".binder/environment.yml")
     ]
     assert mine == listed
-    assert '-c constraints.txt -e ".[book,test]"' in (folder / "postBuild").read_text()
 
 
 def test_colab_has_versions_that_are_allowed() -> None:
@@ -101,6 +100,34 @@ def test_the_lowest_versions_are_the_declared_ones() -> None:
     lines = dict(line.split("==") for line in run(ROOT / ".ci/lowest").split())
     bounds = {name: str(bound) for name, bound in requirements("", "all")}
     assert {name: f">={version}" for name, version in lines.items()} == bounds
+
+
+def imported(file: Path) -> set[str]:
+    """What a test imports while it is loaded, by itself or by its helpers, from outside."""
+    names: set[str] = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    helpers = {name for name in names if (file.parent / f"{name}.py").exists()}
+    names = names.difference(helpers, sys.stdlib_module_names, {"invlib"})
+    return names.union(*(imported(file.parent / f"{name}.py") for name in helpers))
+
+
+def test_the_lowest_versions_are_tried_on_all_that_they_are_declared_for() -> None:
+    """Tests of the core, of pipelines, the embedded model and the command line, and no more."""
+    planned = run("make", "-n", "-W", "pyproject.toml", "lowest")
+    files = re.findall(r"tests/test_\w+\.py", planned)
+    assert {f"tests/test_{name}.py" for name in ("exact", "pipelines", "portraits", "cli")} < {
+        *files
+    }
+    lines = planned.replace("\\\n", "").splitlines()
+    [tools] = [line.split('"')[-1].split() for line in lines if '".[all]"' in line]
+    there = {name for name, _ in requirements("", "all")} | {*tools, "click", "packaging"}
+    for name in files:
+        needed = {{"PIL": "pillow", "IPython": "ipython"}.get(n, n) for n in imported(ROOT / name)}
+        assert needed <= there, name  # click and packaging come with typer and pytest
 
 
 # --- workflows
@@ -134,37 +161,83 @@ def test_the_notes_of_a_version_are_those_of_the_changelog() -> None:
     assert done.returncode == 1 and "no section [99.0]" in done.stderr
 
 
+def test_what_goes_to_the_index_was_installed_before() -> None:
+    """`smoke` needs `build`, and the index needs `smoke`."""
+    jobs = workflow(ROOT / ".github/workflows/release.yml")["jobs"]
+    assert jobs["index"]["needs"] == "smoke" and jobs["smoke"]["needs"] == "build"
+    assert ".ci/smoke dist/*.whl" in [step.get("run") for step in jobs["smoke"]["steps"]]
+
+
+def test_chapters_are_run_alone_each_week_and_for_each_tag() -> None:
+    values = workflow(ROOT / ".github/workflows/alone.yml")
+    started = values[True]  # YAML takes the word `on` for that
+    assert started["push"] == {"tags": ["v*"]} and started["schedule"]
+    assert values["jobs"]["wheel"]["strategy"]["matrix"]["target"] == [
+        "smoke",
+        "colab",
+        "standalone",
+    ]
+
+
+VENV = """#!/bin/bash
+# A Python whose environments have a made-up pip and a made-up invlib.
+mkdir -p "$3/bin"
+printf '#!/bin/bash\necho "$@" >> {log}\n' > "$3/bin/python"
+printf '#!/bin/bash\necho "$HOME $PWD ${{SECRET-none}} $1" >> {log}\n{demo}\n' > "$3/bin/invlib"
+chmod +x "$3"/bin/*
+"""
+
+
+def smoked(folder: Path, demo: str) -> subprocess.CompletedProcess[str]:
+    """What `.ci/smoke` makes of a wheel whose demonstration is a line of a shell."""
+    wheel, python = folder / "a-1.whl", folder / "python"
+    wheel.touch()
+    python.write_text(VENV.format(log=folder / "log", demo=demo))
+    python.chmod(0o755)
+    known = {**os.environ, "PYTHON": str(python), "SECRET": "s"}
+    command = [ROOT / ".ci/smoke", "a-1.whl"]
+    return subprocess.run(command, cwd=folder, env=known, capture_output=True, text=True)
+
+
+def test_a_wheel_demonstrates_itself_where_nobody_has_been(tmp_path: Path) -> None:
+    done = smoked(tmp_path, "ls -A . $HOME; touch round_trip.png")
+    assert done.returncode == 0, done.stderr
+    installed, asked = (tmp_path / "log").read_text().splitlines()
+    assert installed == f"-m pip install -q {tmp_path}/a-1.whl[cli]"
+    home, here, secret, command = asked.split()
+    assert home != os.environ["HOME"] and (secret, command) == ("none", "demo")
+    assert [*map(str.strip, done.stdout.split("\n\n"))] == [".:", f"{home}:"]  # both are empty
+    assert not Path(home).exists() and not Path(here).exists()
+
+
+@pytest.mark.parametrize("demo", ["touch round_trip.png; exit 3", "true", "touch a round_trip.png"])
+def test_a_wheel_that_does_not_is_refused(tmp_path: Path, demo: str) -> None:
+    """It fails, it draws nothing, or it leaves more than its picture."""
+    assert smoked(tmp_path, demo).returncode != 0
+
+
 # --- the site
 
 
 def test_the_site_keeps_an_edition_for_each_tag(tmp_path: Path) -> None:
-    remote, clone = tmp_path / "origin.git", tmp_path / "clone"
-    run("git", "init", "-q", "--bare", remote)
-    run("git", "init", "-q", clone)
-    run("git", "remote", "add", "origin", remote, folder=clone)
-    for name, value in (("user.name", "a"), ("user.email", "a@b.c")):
-        run("git", "config", name, value, folder=clone)
-    (clone / ".ci").mkdir()
-    script = clone / ".ci/publish"
-    script.write_bytes((ROOT / ".ci/publish").read_bytes())
-    script.chmod(0o755)
-    notebook = clone / "_build/html/_sources/page.ipynb"
-    notebook.parent.mkdir(parents=True)
+    site = published(tmp_path)
+    site.publish("latest", "first")
+    assert "url=latest/" in site.there("index.html")
+    site.publish("v0.9.0", "old")
+    site.publish("v0.10.0", "new")
+    site.publish("latest", "second")
+    assert site.there("v0.9.0/_sources/page.ipynb") == "old"
+    assert site.there("latest/_sources/page.ipynb") == "second"
+    assert "url=v0.10.0/" in site.there("index.html")
+    assert run("git", "rev-list", "--count", "gh-pages", folder=site.remote).strip() == "1"
 
-    def publish(edition: str, text: str) -> None:
-        notebook.write_text(text)
-        (clone / "_build/html/index.html").write_text(text)
-        run(script, edition, folder=clone)
 
-    def there(path: str) -> str:
-        return run("git", "show", f"gh-pages:{path}", folder=remote)
-
-    publish("latest", "first")
-    assert "url=latest/" in there("index.html")
-    publish("v0.9.0", "old")
-    publish("v0.10.0", "new")
-    publish("latest", "second")
-    assert there("v0.9.0/_sources/page.ipynb") == "old"
-    assert there("latest/_sources/page.ipynb") == "second"
-    assert "url=v0.10.0/" in there("index.html")
-    assert run("git", "rev-list", "--count", "gh-pages", folder=remote).strip() == "1"
+def test_who_is_lost_is_led_to_the_edition_that_the_first_page_leads_to(tmp_path: Path) -> None:
+    """Pages serves the 404 page of the root alone; none of an edition is ever seen."""
+    site = published(tmp_path)
+    site.publish("latest", "first")
+    assert 'data-edition="latest/"' in site.there("404.html")
+    site.publish("v0.10.0", "new")
+    site.publish("latest", "second")
+    assert 'data-edition="v0.10.0/"' in site.there("404.html")
+    assert 'data-edition=""' in site.there("latest/404.html")

@@ -20,13 +20,15 @@ from invlib.reproduce.book.install_cell import filled, installs
 
 CARD = "_static/round_trip.png"
 FIGURES, MAKING = "book/figures/", "book/run_on_a_gpu"
-LAUNCH = "launch-buttons"  # what the theme calls them
+LAUNCH, SOURCE = "launch-buttons", "source-buttons"  # what the theme calls them
+EDIT = {"github.com": "edit", "gitlab.com": "-/edit"}  # where a host has its editor
+MAIN = "main"  # the branch that pages are written on; that of notebooks for Colab is another
 ALT = "Two faces, what two methods make of their noises, and the errors"
 
 
 def buttons(where: Address) -> dict[str, Any]:
     """The options of the theme for an address."""
-    if where.host not in ("github.com", "gitlab.com"):  # the theme knows no other
+    if where.host not in EDIT:  # the theme knows no other
         return {}
     options: dict[str, Any] = {
         "repository_url": where.repository,
@@ -80,7 +82,31 @@ def page(
     if where.book and tree is not None:
         title = str(context.get("title", app.config.html_title))
         context["metatags"] = context.get("metatags", "") + card(where, name, title)
-    context["header_buttons"] = launching(Path(app.srcdir), name, context.get("header_buttons", []))
+    header = launching(Path(app.srcdir), name, context.get("header_buttons", []))
+    if tree is not None:
+        header = editing(where, str(app.env.doc2path(name, base=False)), header)
+    context["header_buttons"] = header
+
+
+def editing(where: Address, source: str, header: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The buttons above a page, and among those of its repository one that edits the page.
+
+    The theme's own would edit the branch that Colab reads.
+    """
+    if where.host not in EDIT:
+        return header
+    button = {
+        "type": "link",
+        "url": f"{where.repository}/{EDIT[where.host]}/{MAIN}/{source}",
+        "tooltip": "Suggest a change of this page",
+        "text": "Edit this page",
+        "icon": "fas fa-pencil-alt",
+        "label": "source-edit-button",
+    }
+    return [
+        {**each, "buttons": [*each["buttons"], button]} if each.get("label") == SOURCE else each
+        for each in header
+    ]
 
 
 def launching(root: Path, page: str, header: list[dict[str, Any]]) -> list[dict[str, Any]]:

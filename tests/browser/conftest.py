@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +14,7 @@ from zipfile import ZipFile
 import pytest
 from filelock import FileLock
 from playwright.sync_api import Browser, Page, sync_playwright
+from published import published
 
 from invlib.reproduce.book import offline
 
@@ -24,12 +26,14 @@ PATIENCE = 120_000  # milliseconds: the page of all functions is long, and machi
 class Quiet(SimpleHTTPRequestHandler):
     """A file server that does not log, and has a page for those who are lost."""
 
+    lost: Path
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
     def send_error(self, code: int, *_: object) -> None:
-        """Send the book's own page."""
-        page = (HTML / "404.html").read_bytes()
+        """Send the site's own page."""
+        page = self.lost.read_bytes()
         self.send_response(code)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(page)))
@@ -38,13 +42,33 @@ class Quiet(SimpleHTTPRequestHandler):
             self.wfile.write(page)
 
 
-@pytest.fixture(scope="session")
-def address() -> Iterator[str]:
-    """Where the book is served."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(HTML)))
+@contextmanager
+def served(folder: Path, lost: Path) -> Iterator[str]:
+    """A server of a folder, and the page it has for all that is not there."""
+    handler = type("Handler", (Quiet,), {"lost": lost})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """Where the book is served."""
+    with served(HTML, HTML / "404.html") as where:
+        yield where
+
+
+@pytest.fixture
+def editions(tmp_path: Path) -> Iterator[str]:
+    """Where a site of two editions is served as Pages does it: below the root of a server."""
+    site = published(tmp_path)
+    for edition in ("latest", "v1.2"):
+        site.publish(edition, edition)
+    (tmp_path / "server").mkdir()
+    below = site.site.rename(tmp_path / "server" / "course")
+    with served(below.parent, below / "404.html") as where:
+        yield f"{where}/course"
 
 
 @pytest.fixture(scope="session")

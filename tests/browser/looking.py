@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import ConsoleMessage, Error, Page, Request
 
@@ -45,7 +46,7 @@ STRUCTURE = {
     "rules": {"color-contrast": {"enabled": False}, "heading-order": {"enabled": True}},
 }
 CONTRAST = {"runOnly": ["color-contrast"]}
-SCHEMES = ("light", "dark")
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SHOWN = """slider => {
     const box = slider.closest('.widget-vbox');
     return [...box.querySelectorAll('img')].filter(i => i.offsetParent).map(i => i.src).join();
@@ -105,8 +106,27 @@ def width(page: Page, name: str, size: str) -> list[str]:
     across, high = SIZES[size]
     page.set_viewport_size({"width": across, "height": high})
     page.wait_for_timeout(100)
+    photographed(page, name, size)
+    return [f"{size}: too wide: {tag}" for tag in page.evaluate(TOO_WIDE)]
+
+
+def dark_and_printed(page: Page, name: str) -> None:
+    """Keep pictures of a page as it is in the dark, and on paper."""
+    page.set_viewport_size(dict(zip(("width", "height"), SIZES["desktop"], strict=True)))
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    photographed(page, name, "dark")
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    photographed(page, name, "print")
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    page.emulate_media(media="screen")
+
+
+def photographed(page: Page, name: str, what: str) -> None:
+    """Keep a picture of a page."""
     SCREENS.mkdir(parents=True, exist_ok=True)
-    file = SCREENS / f"{name.replace('/', '-').removesuffix('.html')}-{size}.jpg"
+    file = SCREENS / f"{name.replace('/', '-').removesuffix('.html')}-{what}.jpg"
     tall = page.evaluate("document.documentElement.scrollHeight") > TALLEST
     photograph = partial(page.screenshot, path=file, full_page=not tall, type="jpeg", quality=60)
     try:
@@ -114,7 +134,6 @@ def width(page: Page, name: str, size: str) -> list[str]:
     except Error:  # on a busy machine Chromium sometimes has no picture ready
         page.wait_for_timeout(2000)
         photograph()
-    return [f"{size}: too wide: {tag}" for tag in page.evaluate(TOO_WIDE)]
 
 
 def covered(page: Page) -> list[str]:
@@ -136,5 +155,6 @@ def faults(page: Page, axe: str, *, code: bool = False) -> list[str]:
     found = page.evaluate(FAULTS, [{"exclude": ["mjx-container"]}, STRUCTURE])
     for scheme in SCHEMES:
         page.evaluate(f"document.documentElement.dataset.theme = '{scheme}'")
+        page.emulate_media(color_scheme=scheme)  # the page for who is lost follows the system
         found += page.evaluate(FAULTS, [{"exclude": skipped}, CONTRAST])
     return [" ".join(text.split()) for text in dict.fromkeys(found)]

@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from invlib.reproduce.book import web
 
 from .looking import ROOT, SIZES, complaints_of, covered, faults
-from .test_pages import PAGES, slides_in
+from .test_pages import PAGES, SLIDES, slides_in
 
 CHAPTER = "book/03_why_naive_fails.html"
 
@@ -24,7 +24,7 @@ def axe(shared: Path) -> str:
     return (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", [*PAGES, "search.html"])
+@pytest.mark.parametrize("name", [*PAGES, *SLIDES, "search.html", "404.html"])
 def test_nobody_is_shut_out(name: str, page: Page, address: str, axe: str) -> None:
     page.goto(f"{address}/{name}", wait_until="load")
     if slides_in(name):
@@ -107,3 +107,18 @@ def test_who_is_lost_finds_home_from_any_depth(page: Page, address: str) -> None
         assert page.locator("#home").get_attribute("href") == "/index.html"
     page.goto(f"{address}/book/certificates_8.html")
     assert page.locator("#words").input_value() == "certificates"
+
+
+def test_who_is_lost_on_the_published_site_finds_an_edition(page: Page, editions: str) -> None:
+    """Home is the edition that one was in, else the newest; never the root of the server."""
+    for place, home in (
+        ("lost.html", "v1.2"),
+        ("v0.1/book/old.html", "v1.2"),
+        ("v1.2/a/b/", "v1.2"),
+        ("latest/a.html", "latest"),
+    ):
+        answer = page.goto(f"{editions}/{place}")
+        assert answer is not None and answer.status == 404
+        page.wait_for_selector("html[data-ready]")
+        assert page.locator("#home").get_attribute("href") == f"/course/{home}/index.html"
+        assert page.locator("#search").get_attribute("action") == f"/course/{home}/search.html"

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import pytest
+from places import places
 from playwright.sync_api import Page
 from widget_states import widget_models
 
-from .looking import HTML, ROOT, SIZES, complaints_of, mathematics, pictures, sliders, width
+from invlib.reproduce.book.address import address
+
+from .looking import (
+    HTML,
+    ROOT,
+    SIZES,
+    complaints_of,
+    dark_and_printed,
+    mathematics,
+    pictures,
+    sliders,
+    width,
+)
 
 PAGES = sorted(str(p.relative_to(HTML)) for p in (HTML / "book").rglob("*.html"))
 SLIDES = sorted(str(p.relative_to(HTML)) for p in (HTML / "slides").glob("*.html"))
@@ -24,6 +37,17 @@ def test_the_book_was_built() -> None:
     assert PAGES, f"no pages in {HTML}: run `make book` first"
 
 
+def test_no_page_names_a_place_that_was_not_given() -> None:
+    """The address of the build, or none; its pages, its notebooks and its citation."""
+    files = [p for p in HTML.rglob("*") if p.suffix in (".html", ".ipynb", ".md", ".cff")]
+    where = address()
+    given = places(f"{where.repository} {where.site}")
+    read = [p for p in files if "_static" not in p.parts]  # scripts of others name their own
+    found = {str(p.relative_to(HTML)): places(p.read_text("utf-8", "ignore")) for p in read}
+    assert len(found) > len(PAGES)
+    assert {name: each - given for name, each in found.items() if each - given} == {}
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_reader_has_nothing_to_complain_of(name: str, page: Page, place: str) -> None:
     complaints = complaints_of(page, place)
@@ -38,6 +62,8 @@ def test_a_reader_has_nothing_to_complain_of(name: str, page: Page, place: str) 
     complaints += pictures(page) + sliders(page)
     for size in SIZES if place.startswith("http") else ():  # the same pages are as wide
         complaints += width(page, name, size)
+    if place.startswith("http"):
+        dark_and_printed(page, name)
     assert not complaints, "\n".join(complaints)
 
 
