@@ -155,11 +155,14 @@ def test_every_word_is_nearest_to_its_own_embedding_and_fragments_are_no_words()
     lexicon = Lexicon.of(pipe)
     names = ["undercut", "pink", "smiling"]
     rows = lexicon.table[[lexicon.ids(name)[0] for name in names]]
-    assert [place[0] for place in lexicon.nearest(3 * rows, 2)] == names
-    for words in lexicon.nearest(randn(4, rows.shape[1]), 100):
+    zero = torch.zeros_like(rows)
+    assert [place[0] for place in lexicon.nearest(zero, 3 * rows, 2)] == names
+    part = rows.roll(1, 0) + 0.1 * (rows - rows.roll(1, 0))  # a tenth of the way
+    assert [place[0] for place in lexicon.nearest(rows.roll(1, 0), part, 2)] == names
+    for words in lexicon.nearest(zero, randn(*rows.shape), 100):
         assert len(set(words)) == len(words)
         assert all(len(lexicon.ids(word)) == 1 for word in words)
-    few = Lexicon.of(pipe, ["pink", "green"]).nearest(rows, 3)
+    few = Lexicon.of(pipe, ["pink", "green"]).nearest(zero, rows, 3)
     assert all(set(words) == {"pink", "green"} for words in few) and few[1][0] == "pink"
 
 

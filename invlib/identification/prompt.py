@@ -41,7 +41,8 @@ class FoundPrompt:
     Attributes:
         prompt: the more probable one of the best words and the start, by the exact likelihood.
         start: the prompt that was begun with.
-        nearest: the words nearest to the embeddings of the highest rough likelihood, as they are.
+        nearest: the words nearest to the embeddings of the highest rough likelihood, as they are
+            (:meth:`invlib.identification.wording.Lexicon.nearest`).
         path: the rough log-likelihood in nats along the descent
             (:func:`invlib.identification.first_look`), which is the score of ``seen``, too.
         seen: all prompts in words that were looked at with their rough log-likelihoods, the best
@@ -150,7 +151,7 @@ def find_prompt(
         known |= target.size
         with opened(pipe, target.latents, {**known, "prompt": wording.text}) as problem:
             way = climb(problem, wording, rounds)
-        places = wording.lexicon.nearest(way.embedding, nearest)
+        places = wording.lexicon.nearest(wording.start, way.embedding, nearest)
         look = _Look(pipe, target, known, {})
         axes, make = axes_of(_phrases(wording.lexicon, start, places))
         seen = ascend(axes, make, look.rough)
@@ -180,10 +181,14 @@ def find_prompt(
 
 
 def _phrases(lexicon: Lexicon, start: str, places: Sequence[Sequence[str]]) -> Phrases:
-    """The start, all nearest words, and either with other words, or none, at some places."""
+    """The start, also filled up, all nearest words; each with other words, or none, at places."""
     own = [lexicon.tokenizer.decode([token]).strip() for token in lexicon.ids(start)]
-    own += [""] * (len(places) - len(own))
-    ways = {"start": own, "nearest": [place[0] for place in places]}
+    best = [place[0] for place in places]
+    ways = {
+        "start": [*own, *[""] * (len(places) - len(own))],
+        "filled": [*own, *best[len(own) :]],
+        "nearest": best,
+    }
     attributes: dict[str, Sequence[Any]] = {"words": tuple(ways)}
     attributes |= {f"word {k + 1}": (None, *place, "") for k, place in enumerate(places)}
 

@@ -84,15 +84,26 @@ class Lexicon:
             if token not in special and word and self.ids(word) == [token]:
                 yield word
 
-    def nearest(self, embedding: Tensor, count: int) -> list[tuple[str, ...]]:
-        """For each vector of ``[N, C]`` the words of the largest cosines, the nearest first."""
-        rows = torch.nn.functional.normalize(self.table, dim=1)
-        own = range(len(rows)) if self.allowed is None else self.allowed
-        chosen = torch.as_tensor(own, device=rows.device)
-        cosines = torch.nn.functional.normalize(embedding.to(rows), dim=1) @ rows[chosen].T
+    def nearest(self, start: Tensor, embedding: Tensor, count: int) -> list[tuple[str, ...]]:
+        r"""The words that lie in the direction of moves from a start, the nearest first.
+
+        .. math:: \max_k\ \cos(r_k - s,\ e - s)
+
+        over the rows :math:`r_k` of the table. A few steps do not reach a word, and what is nearest
+        to where they end is mostly nearest to where they began; for :math:`s = 0` it is that.
+
+        Args:
+            start: s, ``[N, C]``.
+            embedding: e, ``[N, C]``.
+            count: how many for each of them.
+        """
+        own = range(len(self.table)) if self.allowed is None else self.allowed
+        rows = self.table[list(own)]
         found = []
-        for order in cosines.argsort(1, descending=True):
-            words = self.words_of([own[k] for k in order.tolist()])
+        for s, e in zip(start.to(rows), embedding.to(rows), strict=True):
+            cosines = torch.nn.functional.cosine_similarity(rows - s, (e - s)[None], dim=1)
+            order = cosines.argsort(descending=True).tolist()
+            words = self.words_of([own[k] for k in order])
             found.append(tuple(word for _, word in zip(range(count), words, strict=False)))
         return found
 
@@ -104,8 +115,9 @@ class Wording:
     Attributes:
         lexicon: of its text encoder.
         ids: the tokens that stand for them.
-        start: where the embeddings begin, float64 ``[N, C]``: those of the start's tokens, and the
-            mean of all tokens for those that it lacks.
+        start: where the embeddings begin, float64 ``[N, C]``: those of the start's tokens, and that
+            of the token that fills up short prompts for those that it lacks. So where the
+            pipeline fills up prompts, they begin as the start itself.
     """
 
     lexicon: Lexicon
@@ -119,8 +131,9 @@ class Wording:
         every = range(lexicon.table.shape[0])
         filler = next(t for w in lexicon.words_of(every) if w.isalpha() for t in lexicon.ids(w))
         missing = max(0, words - len(own))
-        mean = lexicon.table.mean(0, keepdim=True).expand(missing, -1)
-        return cls(lexicon, (*own, *[filler] * missing), torch.cat([lexicon.table[own], mean]))
+        empty = lexicon.tokenizer.pad_token_id
+        whole = lexicon.table[[*own, *[filler if empty is None else empty] * missing]]
+        return cls(lexicon, (*own, *[filler] * missing), whole)
 
     @property
     def text(self) -> str:
