@@ -79,7 +79,8 @@ class FoundPrompt:
         lead = ""
         if found.likelihoods is not None and len(found.finalists) > 1:
             nats, error = found.likelihoods.difference(0, 1)
-            lead = f" by {nats:.1f} nats (standard error {error:.1f})"
+            lead = f" by {nats:.1f} nats (standard error {error:.1f}"
+            lead += ")" if nats > 2 * error else ", so that it may be chance)"
         doubts = f" But {'; '.join(found.reasons)}." if found.reasons else ""
         return (
             f"Of {count} prompts that were tried {self.prompt!r} is the most probable, more than "
@@ -181,7 +182,10 @@ def find_prompt(
 
 
 def _phrases(lexicon: Lexicon, start: str, places: Sequence[Sequence[str]]) -> Phrases:
-    """The start, also filled up, all nearest words; each with other words, or none, at places."""
+    """The start, also filled up, all nearest words; each with other words, then fewer, at places.
+
+    Words are left out last: of a prompt with a wrong one nearly every shorter one is more probable.
+    """
     own = [lexicon.tokenizer.decode([token]).strip() for token in lexicon.ids(start)]
     best = [place[0] for place in places]
     ways = {
@@ -189,11 +193,15 @@ def _phrases(lexicon: Lexicon, start: str, places: Sequence[Sequence[str]]) -> P
         "filled": [*own, *best[len(own) :]],
         "nearest": best,
     }
-    attributes: dict[str, Sequence[Any]] = {"words": tuple(ways)}
-    attributes |= {f"word {k + 1}": (None, *place, "") for k, place in enumerate(places)}
+    attributes: dict[str, Sequence[Any]] = {
+        f"word {k + 1}": (None, *place) for k, place in enumerate(places)
+    }
+    attributes |= {"words": tuple(ways)}
+    attributes |= {f"without {k + 1}": (False, True) for k in range(len(places))}
 
     def write(at: Mapping[str, Any]) -> str:
-        chosen = [at[f"word {k + 1}"] for k in range(len(places))]
+        left = [at[f"without {k + 1}"] for k in range(len(places))]
+        chosen = ["" if left[k] else at[f"word {k + 1}"] for k in range(len(places))]
         if at["words"] == "start" and not any(word is not None for word in chosen):
             return start
         whole = zip(ways[at["words"]], chosen, strict=True)
