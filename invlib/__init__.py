@@ -46,13 +46,13 @@ from .watch import Budget, Progress, Watch, watching
 
 if TYPE_CHECKING:
     from .editing import EditOptions, ImageEdit, edit_image
-    from .identification import Identification, identify
+    from .identification import FoundPrompt, Identification, find_prompt, identify
     from .noisefile import load_noise
     from .pipelines import ImageInversion, Options, invert_image, invert_latents, regenerate
 
 LAZY = {  # rooms that need an extra: imported when a name of theirs is first used
     "editing": ("EditOptions", "ImageEdit", "edit_image"),
-    "identification": ("Identification", "identify"),
+    "identification": ("FoundPrompt", "Identification", "find_prompt", "identify"),
     "noisefile": ("load_noise",),
     "pipelines": ("ImageInversion", "Options", "invert_image", "invert_latents", "regenerate"),
 }
@@ -65,6 +65,7 @@ __all__ = [
     "Denoiser",
     "EditOptions",
     "FlowSchedule",
+    "FoundPrompt",
     "Grid",
     "Identification",
     "ImageEdit",
@@ -96,6 +97,7 @@ __all__ = [
     "dpm_solver_pp_3m",
     "edit_image",
     "exact",
+    "find_prompt",
     "find_seed",
     "from_scheduler",
     "gaussian",

@@ -2,6 +2,7 @@
 
 from .candidates import Candidate
 from .law import Surprise, surprise
+from .prompt import FoundPrompt, find_prompt
 from .result import Identification
 from .rough import Rough, first_look
 from .search import identify
@@ -9,11 +10,13 @@ from .space import Phrases, ascend
 
 __all__ = [
     "Candidate",
+    "FoundPrompt",
     "Identification",
     "Phrases",
     "Rough",
     "Surprise",
     "ascend",
+    "find_prompt",
     "first_look",
     "identify",
     "surprise",

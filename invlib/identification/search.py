@@ -186,7 +186,9 @@ class _Target:
 
 
 def _target(pipe: Any, image: Any, own: Options, call: Mapping[str, Any]) -> _Target:
-    """The latents of a picture, by the decoder of the first candidate."""
+    """The latents of a picture, by the decoder of the first candidate; known ones stay."""
+    if isinstance(image, _Target):
+        return image
     if isinstance(image, Tensor) and image.is_floating_point():
         if len(image) != 1:
             raise ValueError(f"one picture at a time: the latents have {len(image)} rows, not 1")
