@@ -15,6 +15,7 @@ from ..inverters import invert, multisecant
 from ..inverters.implicit import ROOTS
 from ..likelihood import Problem
 from ..likelihood.from_pipeline import opened
+from ..likelihood.result import SURE
 from ..likelihood.roots import Estimate
 from ..pipelines import Options
 from ..pipelines.conditions import conditioned
@@ -39,7 +40,7 @@ class FoundPrompt:
     r"""The words that were found for a picture's prompt, compared with those of the start.
 
     Attributes:
-        prompt: the more probable one of the best words and the start, by the exact likelihood.
+        prompt: the best words, or the start, whichever is more probable by the likelihood.
         start: the prompt that was begun with.
         nearest: the words nearest to the embeddings of the highest rough likelihood, as they are
             (:meth:`invlib.identification.wording.Lexicon.nearest`).
@@ -47,7 +48,8 @@ class FoundPrompt:
             (:func:`invlib.identification.first_look`), which is the score of ``seen``, too.
         seen: all prompts in words that were looked at with their rough log-likelihoods, the best
             first.
-        identification: the exact comparison of the best words with the start, with its doubts.
+        identification: the comparison of the best words with the start by the likelihood, as exact
+            as ``determinant`` makes it, with its doubts.
         evaluations: network evaluations in all, products with derivatives included.
         notes: what was assumed, and what went wrong.
         ended: why all ended early: ``budget`` or ``interrupted``; None if all was done.
@@ -65,8 +67,21 @@ class FoundPrompt:
 
     @property
     def better(self) -> bool:
-        """Whether the words are more probable than the start by the exact likelihood."""
+        """Whether words are more probable than the start, by the likelihood as estimated."""
         return self.prompt != self.start
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether that may be an error of the estimate: its lead is not certain to 95 %."""
+        lead = self._lead()
+        return lead is not None and not lead[0] > lead[1]
+
+    def _lead(self) -> tuple[float, float] | None:
+        """By how many nats the first finalist leads, and within how many that is known."""
+        found = self.identification.likelihoods
+        if found is None or len(self.identification.finalists) < 2:
+            return None
+        return found.difference(0, 1)[0], found.within(0, 1)
 
     def sentence(self) -> str:
         """What was found, and that it is no proof."""
@@ -75,13 +90,11 @@ class FoundPrompt:
         if not self.better:
             said = f"None of {count} prompts that were tried is more probable than {self.start!r}."
             return said + early
-        found = self.identification
-        lead = ""
-        if found.likelihoods is not None and len(found.finalists) > 1:
-            nats, error = found.likelihoods.difference(0, 1)
-            lead = f" by {nats:.1f} nats (standard error {error:.1f}"
-            lead += ")" if nats > 2 * error else ", so that it may be chance)"
-        doubts = f" But {'; '.join(found.reasons)}." if found.reasons else ""
+        reasons, known, lead = self.identification.reasons, self._lead(), ""
+        if known is not None:
+            chance = ", so that it may be chance" if self.by_chance else ""
+            lead = f" by {known[0]:.1f} +- {known[1]:.1g} nats ({SURE:.0%}){chance}"
+        doubts = f" But {'; '.join(reasons)}." if reasons else ""
         return (
             f"Of {count} prompts that were tried {self.prompt!r} is the most probable, more than "
             f"{self.start!r}{lead}; a prompt that was not tried may be more probable "
@@ -115,11 +128,11 @@ def find_prompt(
     likelihood through the root (:func:`invlib.identification.gradient.likelihood_gradient`), and
     each search for the noise begins at the noise of the round before. Then every embedding is
     replaced by one of its nearest words, or left out, place by place, as a first look at the
-    likelihood says. In the end the exact likelihoods of the best words and of the start are
-    compared, so that the answer is never worse than the start.
+    likelihood says. In the end the likelihoods of the best words and of the start are compared.
 
     The likelihood has many local maxima, and its maximum over embeddings need not be near any
-    words: the answer is a lead, no proof. Words that change the picture little are not found.
+    words: often nothing better than the start is found, and what is found is a lead, no proof.
+    Words that change the picture little are not found.
 
     Args:
         pipe: the diffusers pipeline, with a text encoder; of several the first one is used.
