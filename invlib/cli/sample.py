@@ -12,7 +12,7 @@ from torch import Tensor
 from ..noisefile import describe, fingerprint, write_noise
 from ..pipelines import Reading, read, regenerate
 from ..pipelines.first_state import first_state
-from ..pipelines.options import defaults, split
+from ..pipelines.options import defaults, refuse, split
 from ..pipelines.recording import one_copy
 from ..pipelines.running import untouched
 from ..pipelines.steps import few_enough_steps
@@ -46,7 +46,8 @@ def sample(
         free(noise, force=force, suffix=".safetensors")
     opened, given = open_call(what, sampler, place)
     pipe = opened.pipe
-    _, asked = split(pipe, None, with_prompt(pipe, given))
+    own, asked = split(pipe, None, with_prompt(pipe, given))
+    refuse(own, (), "--call of sample")
     with counting(pipe, "sampling"), few_enough_steps(pipe, asked):
         with torch.no_grad(), untouched(pipe):
             reading = read(pipe, asked)  # refuses what could not be inverted
