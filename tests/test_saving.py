@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,8 @@ from tiny_pipelines import build
 import invlib
 from invlib.identity import WEIGHTS, Model, files_hash, name_of, weights_hash
 from invlib.noisefile import check_scheduler, describe, save_noise
+from invlib.pipelines.comparison import eight_bits, fingerprint
+from invlib.pipelines.images import Pictures
 from invlib.pipelines.state import samples, tables
 from invlib.portraits.load import verify
 
@@ -230,6 +233,48 @@ def test_a_file_that_names_files_tells_changed_weights_apart(pipe: Any, result: 
     earlier.check(opened)  # loaded from these files just now
     with pytest.warns(UserWarning, match="not which weights were in memory"):
         earlier.check(Model.of(other))
+
+
+def test_pictures_that_came_back_once_and_do_not_now_are_warned_of(
+    tmp_path: Path, pipe: Any, result: Any
+) -> None:
+    """Something that no hash knows: here a hook; on other machines a version or a device."""
+    pixels = eight_bits(Pictures.of(invlib.regenerate(pipe, result)).pixels)
+    came_back = replace(
+        result,
+        picture=replace(result.picture, equal=torch.ones(len(pixels))),
+        fingerprints=fingerprint(pixels),
+    )
+    came_back.save(tmp_path / "n.safetensors")
+    stored = invlib.load_noise(tmp_path / "n.safetensors")
+    assert stored.reproduced is True
+    makers = (
+        lambda kind: stored.regenerate(pipe, output_type=kind),
+        lambda kind: invlib.regenerate(pipe, came_back, output_type=kind),
+    )
+    others = replace(stored, reproduced=False), replace(stored, reproduced=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for make in makers:
+            make("pil")
+
+    def louder(module: Any, given: Any, out: Any) -> None:
+        out.sample.mul_(1.2)
+
+    handle = pipe.unet.register_forward_hook(louder)
+    try:
+        for make in makers:
+            with pytest.warns(UserWarning, match="not the pictures that were inverted, which this"):
+                make("pil")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for make in makers:
+                make("np")
+            for other in others:
+                other.regenerate(pipe)
+            invlib.regenerate(pipe, came_back, {**CALL, "num_inference_steps": 3})
+    finally:
+        handle.remove()
 
 
 def test_offloaded_weights_are_those_of_memory_and_told_apart() -> None:

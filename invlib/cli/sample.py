@@ -60,7 +60,9 @@ def sample(
         pictures[0].save(made.parts[0], format="PNG")
         if noise is not None:
             marks = fingerprint(as_bytes(pictures))
-            known = describe(latents, asked, opened, entrance=reading.entrance, pictures=marks)
+            known = describe(
+                latents, asked, opened, entrance=reading.entrance, pictures=marks, reproduced=True
+            )
             write_noise(made.parts[1], known)
     values: dict[str, Any] = {
         "file": str(made.files[0]),
