@@ -21,6 +21,7 @@ from tiny_pipelines import build
 import invlib
 from invlib.identity import WEIGHTS, Model, files_hash, name_of, weights_hash
 from invlib.noisefile import check_scheduler, describe, save_noise
+from invlib.pipelines import read
 from invlib.pipelines.comparison import eight_bits, fingerprint
 from invlib.pipelines.images import Pictures
 from invlib.pipelines.state import samples, tables
@@ -81,6 +82,14 @@ def test_one_door_certifies_inversions_and_files(
         invlib.certify(stored, pipe, pictures, vectors=2)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="the third is NoneType"):
         invlib.certify(lambda x, t: x, result.inversion, None)  # type: ignore[call-overload]
+
+
+def test_an_image_inversion_is_certified_where_an_inversion_is(pipe: Any, result: Any) -> None:
+    reading = read(pipe, CALL)
+    proof = invlib.certify(reading.network, result.inversion, reading.solver)
+    held = invlib.certify(reading.network, result, reading.solver, other=result)
+    assert torch.equal(held.round_trip, proof.round_trip) and held.verdict == proof.verdict
+    assert held.other_roots is not None and not held.other_roots.any()
 
 
 def test_a_file_that_could_not_be_written_is_refused_before_the_search(
