@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, cast, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, overload, runtime_checkable
 
 from torch import Tensor
 
 from . import certificate
 from .certificate import Certificate
 from .denoisers import Denoiser
+from .found import Found, inversion_of
 from .inversion import Inversion
 from .solvers import Solver
 
@@ -23,20 +24,6 @@ class Stored(Protocol):
 
     def certify(self, pipe: Any, pictures: Any = None) -> Repetition:
         """Make the pictures again, and compare them with given ones value by value."""
-
-
-class Found(Protocol):
-    """What holds an inversion: an :class:`invlib.ImageInversion`."""
-
-    @property
-    def inversion(self) -> Inversion:
-        """The inversion."""
-        ...
-
-
-def inversion_of(found: Inversion | Found) -> Inversion:
-    """The inversion itself, of whatever holds one."""
-    return cast(Inversion, getattr(found, "inversion", found))
 
 
 @overload

@@ -83,6 +83,10 @@ DOORS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
         lambda pipe, own: identify(pipe, PIXELS, guidance=[1.0], options=own, **ASKED),
         "refine certificate others vectors save",
     ),
+    "identify latents": (
+        lambda pipe, own: identify(pipe, LATENTS, guidance=[1.0], options=own, **ASKED),
+        "decoder refine certificate others vectors save",
+    ),
     "watermark": (
         lambda pipe, own: measure_errors(pipe, pictures=4, options=own, **CALL),
         "refine certificate others vectors max_batch save",

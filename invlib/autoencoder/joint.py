@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..certifying import Found, inversion_of
 from ..denoisers import Denoiser
+from ..found import Found, inversion_of
 from ..inversion import Inversion
 from ..inverters import Inverter, exact
 from ..solvers import Solver

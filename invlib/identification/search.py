@@ -94,7 +94,9 @@ def identify(
             picture is given.
     """
     own, known = split(pipe, options, call)
-    refuse(own, USED, "identify")
+    told = _are_latents(image)
+    used = [name for name in USED if name != "decoder" or not told]
+    refuse(own, used, f"identify of {'latents' if told else 'a picture'}")
     check_number(own.max_batch)
     named = by_name(pipe, schedulers)
     axes, make = axes_of(prompts, guidance=guidance, steps=steps, schedulers=list(named) or None)
@@ -193,7 +195,7 @@ class _Target:
 
 def _target(pipe: Any, image: Any, own: Options, call: Mapping[str, Any]) -> _Target:
     """The latents of a picture, by the decoder of the first candidate."""
-    if isinstance(image, Tensor) and image.is_floating_point():
+    if _are_latents(image):
         if len(image) != 1:
             raise ValueError(f"one picture at a time: the latents have {len(image)} rows, not 1")
         return _Target(image, None, True, {}, 0, ())
@@ -221,6 +223,10 @@ def _target(pipe: Any, image: Any, own: Options, call: Mapping[str, Any]) -> _Ta
     notes = (note,) if note else ()
     misfit = error.sqrt().item()
     return _Target(latents, misfit, False, size, reading.evaluations, notes)
+
+
+def _are_latents(image: Any) -> bool:
+    return isinstance(image, Tensor) and image.is_floating_point()
 
 
 class _Look:
