@@ -10,6 +10,7 @@ from torch import Tensor
 from . import certificate
 from .certificate import Certificate
 from .denoisers import Denoiser
+from .found import Found, inversion_of
 from .inversion import Inversion
 from .solvers import Solver
 
@@ -28,11 +29,11 @@ class Stored(Protocol):
 @overload
 def certify(
     denoiser: Denoiser,
-    inversion: Inversion,
+    inversion: Inversion | Found,
     solver: Solver,
     *,
     vectors: int = 0,
-    other: Inversion | None = None,
+    other: Inversion | Found | None = None,
     again: Tensor | None = None,
     moved: Callable[[int], Tensor] | None = None,
     gap: float = 0.0,
@@ -56,7 +57,8 @@ def certify(
 
     Args:
         denoiser: the network that was inverted; or a noise from :func:`invlib.load_noise`.
-        inversion: what to certify; or the pipeline that the stored noise belongs to.
+        inversion: what to certify, or the :class:`invlib.ImageInversion` that holds it; or the
+            pipeline that the stored noise belongs to.
         solver: the sampler's table; or one or several pictures or arrays, by default those that
             were inverted, of which a file has fingerprints only.
         options: of :func:`invlib.certificate.certify`; none for a stored noise.
@@ -79,4 +81,6 @@ def certify(
             f"give certify a network, its inversion and a solver, or a noise of load_noise, a "
             f"pipeline and pictures; the third is {type(solver).__name__}"
         )
-    return certificate.certify(denoiser, inversion, solver, **options)
+    if (other := options.get("other")) is not None:
+        options["other"] = inversion_of(other)
+    return certificate.certify(denoiser, inversion_of(inversion), solver, **options)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .checked import check
 from .pipelines.running import modules_of
-from .pipelines.state import settings
+from .pipelines.state import all_settings, weights
 
 EMBEDDED = Path(__file__).parent / "portraits" / "weights"
 HASHED = {".safetensors", ".bin", ".json", ".txt", ".model"}
@@ -85,20 +85,28 @@ def weights_hash(pipe: Any) -> str:
     """SHA-256 over the names, kinds, shapes and values of all weights, adapters included.
 
     What is set beside the weights counts, too: which adapters are active, disabled or merged, and
-    their scales. Of weights that are offloaded to a device without values only names and shapes
-    count.
+    their scales; whether networks are compiled, or where their weights are, does not. Of weights
+    whose values nothing here holds only names and shapes count, with a warning.
     """
     total = hashlib.sha256()
     for name, module in sorted(modules_of(pipe).items()):
-        for key, value in sorted(module.state_dict().items()):
+        absent = 0
+        for key, value in sorted(weights(module).items()):
             if isinstance(value, Tensor):
                 total.update(f"{name}.{key} {value.dtype} {tuple(value.shape)}\n".encode())
-                if not value.is_meta:
+                if value.is_meta:
+                    absent += 1
+                else:
                     flat = value.detach().cpu().contiguous().reshape(-1)
                     total.update(flat.view(torch.uint8).numpy().data)
-        for key, layer in module.named_modules():
-            if held := settings(layer):
-                total.update(f"{name}.{key} {held}\n".encode())
+        for key, held in all_settings(module).items():
+            total.update(f"{name}.{key} {held}\n".encode())
+        if absent:
+            warnings.warn(
+                f"the values of {absent} weights of the {name} are not in memory, so that its hash "
+                "does not tell them from others: load the model without offloading",
+                stacklevel=2,
+            )
     return WEIGHTS + total.hexdigest()
 
 

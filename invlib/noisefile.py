@@ -82,6 +82,7 @@ def save_noise(
         verdict=() if proof is None else proof.verdict,
         round_trip_db=() if proof is None else tuple(decibel(proof.round_trip).tolist()),
         pictures=result.fingerprints if pictures is None else pictures,
+        reproduced=None if result.picture is None else result.picture.same,
         notes=result.notes,
         seed=result.seed,
     )

@@ -201,7 +201,7 @@ def _run(
     if "generator" in inspect.signature(scheduler.step).parameters:
         options["generator"] = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # and those of no GPU, which nothing puts back
         for i, time in enumerate(loop.labels(scheduler)):
             y = scale(x.view(1, 1, 1, -1), time).flatten()
             states.append(x if raw else y)

@@ -12,7 +12,14 @@ from torch import Tensor
 from .identity import Model
 from .memory import is_full
 from .pipelines.again import made_again
-from .pipelines.comparison import Comparison, check_pictures, compare, eight_bits, fingerprint
+from .pipelines.comparison import (
+    Comparison,
+    check_pictures,
+    compare,
+    eight_bits,
+    fingerprint,
+    warn_if_others,
+)
 from .pipelines.entrance import Entrance, Kind
 from .pipelines.first_state import first_state
 from .pipelines.images import Pictures
@@ -69,6 +76,8 @@ class NoiseFile:
         round_trip_db: round-trip NMSE of each sample in dB; empty if there was no certificate.
         pictures: fingerprint of each picture that was inverted; see
             :func:`~invlib.pipelines.comparison.fingerprint`.
+        reproduced: whether the noise has made these pictures value by value when the file was
+            written; None where that is not known, as in files of earlier versions.
         notes: what the inversion had to say.
         seed: the seed of the global generator, if it was given to the inversion.
         weights: hash of its weights in memory when the file was written; empty in files of
@@ -89,6 +98,7 @@ class NoiseFile:
     verdict: tuple[str, ...] = ()
     round_trip_db: tuple[float, ...] = ()
     pictures: tuple[str, ...] = ()
+    reproduced: bool | None = None
     notes: tuple[str, ...] = ()
     seed: int | None = None
     weights: str = ""
@@ -113,6 +123,8 @@ class NoiseFile:
     def regenerate(self, pipe: Any, *, output_type: str = "pil") -> Any:
         """Make the pictures again with the stock call and the scheduler of the file.
 
+        There is a warning where the noise has made them value by value once, and makes others now.
+
         Args:
             pipe: the pipeline that the noise belongs to; it is left as it is.
             output_type: as for :func:`invlib.regenerate`.
@@ -120,7 +132,10 @@ class NoiseFile:
         Raises:
             ValueError: if the pipeline is another one, or the noise does not fit it.
         """
-        return self._made(Model.of(pipe), output_type)
+        made = self._made(Model.of(pipe), output_type)
+        if self.reproduced and output_type == "pil":
+            warn_if_others(made, self.pictures)
+        return made
 
     def certify(self, pipe: Any, pictures: Any = None) -> Repetition:
         """Make the pictures again, and compare them with given ones value by value.

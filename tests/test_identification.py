@@ -377,9 +377,9 @@ def test_a_finalist_whose_search_was_cut_off_is_named(
     bounds = iter([(1, 0), search.MOST] if cut == 0 else [search.MOST, (1, 0)])
     bounded = search._bounded
 
-    def changed(*given: Any) -> Inversion:
+    def changed(*given: Any, **more: Any) -> Inversion:
         monkeypatch.setattr(search, "MOST", next(bounds))
-        return bounded(*given)
+        return bounded(*given, **more)
 
     monkeypatch.setattr(search, "_bounded", changed)
     latents = latents_of(pipe, "a red cat", guidance_scale=1.0)

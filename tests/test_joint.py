@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from invlib.metrics import nmse
 from invlib.sampling import sample
 from invlib.schedule import Schedule
 from invlib.solvers import ddim
+from invlib.watch import Budget, Watch, watching
 
 SCHEDULE = Schedule.scaled_linear()
 SOLVER = ddim(SCHEDULE.grid(6))
@@ -85,6 +88,12 @@ def test_joint_refinement_finds_the_most_probable_noise() -> None:
     assert nmse(refined.noise, noise).mean() < nmse(found.noise, noise).mean()
     assert (refined.nfe > found.nfe).all() and decoded.method == "joint"
     assert (decoded.evaluations > first.evaluations).all()
+    held: Any = SimpleNamespace(inversion=found)  # as an ImageInversion holds it
+    _, again = joint(autoencoder, denoiser, box, SOLVER, first, held, method=stepwise, polish=stay)
+    assert torch.equal(again.noise, refined.noise)
+    with watching(Watch(budget=Budget(seconds=1e-9))):
+        _, same = joint(autoencoder, denoiser, box, SOLVER, first, held)
+        assert same is found
 
 
 def test_limits_of_a_linear_problem() -> None:

@@ -122,6 +122,7 @@ def test_an_inversion_is_described(tmp_path: Path, model: Model) -> None:
         samples={},
         seed=None,
         fingerprints=("f00",),
+        picture=None,
     )
     path = tmp_path / "noise.safetensors"
     save_noise(path, result, model)

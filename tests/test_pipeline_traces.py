@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -18,6 +20,7 @@ from tiny_pipelines import SD, build, dpm
 from torch import Tensor, nn
 
 from invlib.pipelines import invert_image, invert_latents, regenerate
+from invlib.pipelines.running import untouched
 from invlib.probing import NotInvertible
 from invlib.rehearsal.zoo.unet_recipes import RECIPES
 from invlib.watch import Budget
@@ -388,3 +391,42 @@ def test_two_inversions_are_equal_to_the_bit() -> None:
     torch.manual_seed(2)
     two = invert_latents(pipe, target, **CAT)
     assert torch.equal(one.latents, two.latents)
+
+
+class Played:
+    """The generators of a GPU that is not here: a state that seeding changes."""
+
+    def __init__(self) -> None:
+        self.state = torch.tensor([7])
+
+    def manual_seed(self, seed: int) -> None:
+        self.state = torch.tensor([seed])
+
+    def get(self) -> Any:
+        return self.state.clone()
+
+    def put(self, state: Tensor) -> None:
+        self.state = state
+
+
+@pytest.mark.parametrize("ending", [None, ValueError])
+def test_the_generators_of_other_gpus_are_put_back(
+    ending: type[Exception] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``torch.manual_seed`` seeds those of Apple's and Intel's, too."""
+    apple, intel = Played(), Played()
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "manual_seed", apple.manual_seed)
+    monkeypatch.setattr(torch.mps, "get_rng_state", apple.get)
+    monkeypatch.setattr(torch.mps, "set_rng_state", apple.put)
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: True)
+    monkeypatch.setattr(torch.xpu, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.xpu, "manual_seed_all", intel.manual_seed)
+    monkeypatch.setattr(torch.xpu, "get_rng_state_all", intel.get)
+    monkeypatch.setattr(torch.xpu, "set_rng_state_all", intel.put)
+    with suppress(ValueError), untouched(SimpleNamespace()):
+        torch.manual_seed(3)
+        assert apple.state == intel.state == 3
+        if ending is not None:
+            raise ending
+    assert apple.state == intel.state == 7

@@ -388,6 +388,20 @@ def test_the_scheduler_is_not_changed() -> None:
     assert torch.equal(torch.random.get_rng_state(), random)
 
 
+def test_reading_a_scheduler_seeds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing would put its generator back; that of the CPU is as before."""
+
+    def seeded(seed: int) -> None:
+        raise AssertionError("a GPU was seeded")
+
+    for device in (torch.cuda, torch.mps, torch.xpu):
+        name = "manual_seed" if device is torch.mps else "manual_seed_all"
+        monkeypatch.setattr(device, name, seeded)
+    before = torch.get_rng_state()
+    from_scheduler(diffusers.DDIMScheduler(clip_sample=False), 3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_set_timesteps_may_be_replaced() -> None:
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     solver = from_scheduler(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,9 @@ from tiny_pipelines import build
 import invlib
 from invlib.identity import WEIGHTS, Model, files_hash, name_of, weights_hash
 from invlib.noisefile import check_scheduler, describe, save_noise
+from invlib.pipelines import read
+from invlib.pipelines.comparison import eight_bits, fingerprint
+from invlib.pipelines.images import Pictures
 from invlib.pipelines.state import samples, tables
 from invlib.portraits.load import verify
 
@@ -78,6 +82,14 @@ def test_one_door_certifies_inversions_and_files(
         invlib.certify(stored, pipe, pictures, vectors=2)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="the third is NoneType"):
         invlib.certify(lambda x, t: x, result.inversion, None)  # type: ignore[call-overload]
+
+
+def test_an_image_inversion_is_certified_where_an_inversion_is(pipe: Any, result: Any) -> None:
+    reading = read(pipe, CALL)
+    proof = invlib.certify(reading.network, result.inversion, reading.solver)
+    held = invlib.certify(reading.network, result, reading.solver, other=result)
+    assert torch.equal(held.round_trip, proof.round_trip) and held.verdict == proof.verdict
+    assert held.other_roots is not None and not held.other_roots.any()
 
 
 def test_a_file_that_could_not_be_written_is_refused_before_the_search(
@@ -230,6 +242,114 @@ def test_a_file_that_names_files_tells_changed_weights_apart(pipe: Any, result: 
     earlier.check(opened)  # loaded from these files just now
     with pytest.warns(UserWarning, match="not which weights were in memory"):
         earlier.check(Model.of(other))
+
+
+def test_pictures_that_came_back_once_and_do_not_now_are_warned_of(
+    tmp_path: Path, pipe: Any, result: Any
+) -> None:
+    """Something that no hash knows: here a hook; on other machines a version or a device."""
+    pixels = eight_bits(Pictures.of(invlib.regenerate(pipe, result)).pixels)
+    came_back = replace(
+        result,
+        picture=replace(result.picture, equal=torch.ones(len(pixels))),
+        fingerprints=fingerprint(pixels),
+    )
+    came_back.save(tmp_path / "n.safetensors")
+    stored = invlib.load_noise(tmp_path / "n.safetensors")
+    assert stored.reproduced is True
+    makers = (
+        lambda kind: stored.regenerate(pipe, output_type=kind),
+        lambda kind: invlib.regenerate(pipe, came_back, output_type=kind),
+    )
+    others = replace(stored, reproduced=False), replace(stored, reproduced=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for make in makers:
+            make("pil")
+
+    def louder(module: Any, given: Any, out: Any) -> None:
+        out.sample.mul_(1.2)
+
+    handle = pipe.unet.register_forward_hook(louder)
+    try:
+        for make in makers:
+            with pytest.warns(UserWarning, match="not the pictures that were inverted, which this"):
+                make("pil")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for make in makers:
+                make("np")
+            for other in others:
+                other.regenerate(pipe)
+            invlib.regenerate(pipe, came_back, {**CALL, "num_inference_steps": 3})
+    finally:
+        handle.remove()
+
+
+def test_offloaded_weights_are_those_of_memory_and_told_apart() -> None:
+    """By accelerate, layer by layer: the network itself has no values any more."""
+    pytest.importorskip("accelerate")
+    from accelerate import cpu_offload
+
+    pipe = SimpleNamespace(unet=build(tiny.stable_diffusion).unet)
+    known = weights_hash(pipe), samples(pipe)
+    other = copy.deepcopy(pipe)
+    with torch.no_grad():
+        next(other.unet.parameters()).mul_(1.03)
+    for one in (pipe, other):
+        cpu_offload(one.unet, execution_device=torch.device("cpu"))
+        assert next(one.unet.parameters()).is_meta
+    assert (weights_hash(pipe), samples(pipe)) == known
+    assert weights_hash(other) != known[0] and samples(other) != known[1]
+    with pytest.warns(UserWarning, match="2 weights of the unet are not in memory"):
+        weights_hash(SimpleNamespace(unet=torch.nn.Linear(1, 1, device="meta")))
+
+
+def test_a_compiled_network_has_the_weights_and_settings_of_the_network() -> None:
+    lora = pytest.importorskip("peft").LoraConfig(r=2, target_modules=["to_q"])
+    unet = build(tiny.stable_diffusion).unet
+    unet.add_adapter(lora, "style")
+    pipe = SimpleNamespace(unet=unet)
+    known = weights_hash(pipe), samples(pipe)
+    pipe.unet = torch.compile(unet)
+    assert (weights_hash(pipe), samples(pipe)) == known
+    unet.up_blocks[0] = torch.compile(unet.up_blocks[0])  # a block by itself
+    pipe.unet = unet
+    assert (weights_hash(pipe), samples(pipe)) == known
+    unet.set_adapters(["style"], [0.5])
+    assert weights_hash(pipe) != known[0] and samples(pipe) != known[1]
+
+
+def test_a_scale_in_a_call_leaves_the_model_as_it_was() -> None:
+    """PEFT multiplies by the scale of the call and divides: 0.8 * 0.8 / 0.8 > 0.8."""
+    peft = pytest.importorskip("peft")
+    lora = peft.LoraConfig(r=2, lora_alpha=2, target_modules=["to_q"])
+    pipe = SimpleNamespace(unet=build(tiny.stable_diffusion).unet)
+    pipe.unet.add_adapter(lora, "style")
+    pipe.unet.set_adapters(["style"], [0.8])
+    known = weights_hash(pipe), samples(pipe)
+    layers = [
+        m for m in pipe.unet.modules() if isinstance(m, peft.tuners.tuners_utils.BaseTunerLayer)
+    ]
+    for layer in layers:
+        layer.scale_layer(0.8)
+        layer.unscale_layer(0.8)
+    assert layers[0].scaling["style"] != 0.8
+    assert (weights_hash(pipe), samples(pipe)) == known
+    pipe.unet.set_adapters(["style"], [0.8001])
+    assert weights_hash(pipe) != known[0] and samples(pipe) != known[1]
+
+
+def test_a_pipeline_of_compiled_networks_is_inverted() -> None:
+    pipe = build(tiny.stable_diffusion)
+    call = {"prompt": "a red cat", "num_inference_steps": 2, "height": 16, "width": 16}
+    picture = torch.full((1, 3, 16, 16), 100, dtype=torch.uint8)
+    found = invlib.invert_image(pipe, picture, decoder="encoder", **call, **FAST)
+    for name in ("unet", "vae"):
+        setattr(pipe, name, torch.compile(getattr(pipe, name), backend="eager"))
+    again = invlib.invert_image(pipe, picture, decoder="encoder", **call, **FAST)
+    assert torch.allclose(again.latents, found.latents, rtol=1e-3, atol=1e-3)
+    invlib.regenerate(pipe, found)
 
 
 def test_what_is_set_beside_the_weights_tells_models_apart() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from stock import clean, draw
@@ -10,6 +12,7 @@ from torch import Tensor
 
 import invlib
 from invlib import split
+from invlib.pipelines import read
 from invlib.split import BatchTimes, batch_times
 
 GRID = invlib.Schedule.scaled_linear().grid(5)
@@ -107,6 +110,35 @@ def test_a_pipeline_takes_as_many_states_as_it_is_told(monkeypatch: pytest.Monke
         handle.remove()
         most.append(max(seen))
     assert most == [2, 2, 4]  # with guidance a state is two rows
+
+
+def test_a_pipeline_that_runs_as_a_whole_says_that_no_number_counts() -> None:
+    """Each part would be a run of the whole batch: as many states as without the number."""
+    pipe = sd()
+    call = {**CAT, "prompt": ["a red cat", "a dog"], "guidance_rescale": 0.7}
+    target = clean(pipe, call, draw(2, *SHAPE[1:]))
+    runs = []
+    for options in ({}, {"max_batch": 1}):
+        seen: list[int] = []
+        handle = pipe.unet.register_forward_pre_hook(
+            lambda m, args, seen=seen: seen.append(len(args[0]))
+        )
+        result = invlib.invert_latents(pipe, target, **call, method="naive", options=options)
+        handle.remove()
+        runs.append(len(seen))
+        note = "max_batch=1 does not count: this pipeline runs as a whole"
+        assert (note in result.notes) == bool(options)
+    assert runs[0] == runs[1]
+
+
+def test_a_network_called_node_by_node_gets_no_more_rows_than_it_is_told() -> None:
+    call = {**CAT, "prompt": ["a red cat", "a dog"]}
+    network = read(sd(), call).network
+    assert network.replay is not None
+    apart = replace(network.replay, together=False, most=2)
+    assert [apart.at_most(most).most for most in (1, 2, 5)] == [1, 2, 2]
+    at = (draw(2, *SHAPE[1:]), torch.tensor([1, 1]), torch.tensor([0, 1]))
+    torch.testing.assert_close(apart.at_most(1)(*at), apart(*at), rtol=1e-4, atol=1e-5)
 
 
 def test_a_pipeline_measures_the_fastest_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

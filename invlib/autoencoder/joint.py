@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..denoisers import Denoiser
+from ..found import Found, inversion_of
 from ..inversion import Inversion
 from ..inverters import Inverter, exact
 from ..solvers import Solver
@@ -33,7 +34,7 @@ def joint(
     box: Box,
     solver: Solver,
     first: DecoderInversion,
-    inversion: Inversion,
+    inversion: Inversion | Found,
     *,
     method: Inverter = exact,
     spread: float | None = None,
@@ -57,7 +58,8 @@ def joint(
         box: the images.
         solver: the sampler.
         first: what a decoder inversion found.
-        inversion: the inversion of its latents, :math:`\hat n`.
+        inversion: the inversion of its latents, :math:`\hat n`; or the
+            :class:`invlib.ImageInversion` that holds it.
         method: how to invert the sampler again.
         spread: :math:`\tau`; by default measured with one more inversion, of latents that are
             moved at random by 1 %.
@@ -69,6 +71,7 @@ def joint(
         The better latents and their noise; their evaluations include those of ``first`` and
         ``inversion``. Where a watch ends the search these two themselves, with the evaluations.
     """
+    inversion = inversion_of(inversion)
     if stopped():
         return first, inversion
     z, noise = first.latents, inversion.noise

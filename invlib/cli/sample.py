@@ -12,7 +12,7 @@ from torch import Tensor
 from ..noisefile import describe, fingerprint, write_noise
 from ..pipelines import Reading, read, regenerate
 from ..pipelines.first_state import first_state
-from ..pipelines.options import defaults, split
+from ..pipelines.options import defaults, refuse, split
 from ..pipelines.recording import one_copy
 from ..pipelines.running import untouched
 from ..pipelines.steps import few_enough_steps
@@ -50,7 +50,8 @@ def sample(
         free(noise, force=force, suffix=".safetensors")
     opened, given = open_call(what, sampler, place)
     pipe = opened.pipe
-    _, asked = split(pipe, None, with_prompt(pipe, given))
+    own, asked = split(pipe, None, with_prompt(pipe, given))
+    refuse(own, (), "--call of sample")
     with counting(pipe, "sampling"), few_enough_steps(pipe, asked):
         with torch.no_grad(), untouched(pipe):
             reading = read(pipe, asked)  # refuses what could not be inverted
@@ -64,7 +65,9 @@ def sample(
         pictures[0].save(made.parts[0], format="PNG")
         if noise is not None:
             marks = fingerprint(as_bytes(pictures))
-            known = describe(latents, asked, opened, entrance=reading.entrance, pictures=marks)
+            known = describe(
+                latents, asked, opened, entrance=reading.entrance, pictures=marks, reproduced=True
+            )
             write_noise(made.parts[1], known)
     values: dict[str, Any] = {
         "file": str(made.files[0]),

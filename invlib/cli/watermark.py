@@ -72,7 +72,9 @@ def embed(
         pictures[0].save(done.parts[0], format="PNG")
         if noise is not None:
             marks = fingerprint(as_bytes(pictures))
-            known = describe(latents, asked, opened, entrance=entrance, pictures=marks)
+            known = describe(
+                latents, asked, opened, entrance=entrance, pictures=marks, reproduced=True
+            )
             write_noise(done.parts[1], known)
     show({"file": str(done.files[0]), "owner": owner, "seed": seed}, as_json=as_json)
 

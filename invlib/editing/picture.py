@@ -17,7 +17,7 @@ from ..pipelines import ImageInversion, Options, invert_image
 from ..pipelines.comparison import fingerprint
 from ..pipelines.decoding import read_decoder
 from ..pipelines.images import Pictures
-from ..pipelines.options import OPTIONS, _check_names, split
+from ..pipelines.options import OPTIONS, WATCHED, _check_names, refuse, split
 from ..pipelines.reading import Reading, read
 from ..pipelines.running import known_seed, untouched
 from ..pipelines.state import changed
@@ -46,7 +46,7 @@ class EditOptions(Options):
         grow: pixels by which a mask that is found is made larger.
         feather: pixels inside the mask over which the correction fades; 0 for none.
         inversion: what an earlier edit, or :func:`invlib.invert_image`, found for this picture
-            and call; it is not searched again.
+            and call; it is not searched again, so that options of the search are refused.
     """
 
     decoder: str | DecoderInverter = plausible
@@ -193,8 +193,11 @@ def _asked(
     rest = {name: value for name, value in call.items() if name not in flat}
     search, arguments = split(pipe, asked, rest)
     notes = []
-    found = {**own, **flat}.get("inversion") is not None  # with a guidance scale of its own
-    if "guidance_scale" in takes and "guidance_scale" not in arguments and not found:
+    found = {**own, **flat}.get("inversion")  # with a guidance scale, and a search, of its own
+    if found is not None:
+        known = ("seed",) if search.seed == found.seed else ()
+        refuse(search, (*WATCHED, *known), "an edit that is given its inversion")
+    elif "guidance_scale" in takes and "guidance_scale" not in arguments:
         arguments["guidance_scale"] = 1.0
         notes.append("guidance_scale was not given: 1, for a picture that no model made")
     if "decoder" not in {**asked, **rest}:

@@ -19,14 +19,14 @@ from ..likelihood.result import SURE
 from ..likelihood.roots import Estimate
 from ..pipelines import Options
 from ..pipelines.conditions import conditioned
-from ..pipelines.options import split
+from ..pipelines.options import refuse, split
 from ..watch import count, enter, stopped, watching
 from ..words import Reason
 from .candidates import axes_of
 from .gradient import likelihood_gradient
 from .result import Identification
 from .rough import first_look
-from .search import _bounded, _Look, _target, identify
+from .search import USED, _bounded, _Look, _target, identify
 from .space import Phrases, ascend
 from .wording import Lexicon, Wording
 
@@ -143,7 +143,8 @@ def find_prompt(
         nearest: how many of the nearest words are tried at each place.
         vocabulary: words to choose from, of one token each; by default all tokens that are words.
         determinant: how to compute determinants in the end; see :func:`invlib.identify`.
-        options: how to invert, and how long; see :func:`invlib.identify`.
+        options: how to read the picture, and how long; see :func:`invlib.identify`, but for
+            ``method``.
         call: what is known of the call, guidance and steps above all.
 
     Returns:
@@ -152,21 +153,23 @@ def find_prompt(
     Raises:
         ValueError: if the pipeline has no text encoder, its network is not called directly once a
             step, or a number is not positive.
-        TypeError: if ``prompt`` is given: it is what is looked for.
+        TypeError: if ``prompt`` is given: it is what is looked for; or an option of no use here.
     """
     own, known = split(pipe, options, call)
     if "prompt" in known:
         raise TypeError("prompt is what is looked for: give a guess of it as start")
     if min(words, rounds, nearest) < 1:
         raise ValueError("words, rounds and nearest must be at least 1")
+    refuse(own, [name for name in USED if name != "method"], "find_prompt")
     wording = Wording.of(Lexicon.of(pipe, vocabulary), start, words)
+    inner = Options(progress=False, seed=own.seed, max_batch=own.max_batch)
     with watching(own.watch(pipe)):
         target = _target(pipe, image, own, {**known, "prompt": wording.text})
         known |= target.size
-        with opened(pipe, target.latents, {**known, "prompt": wording.text}) as problem:
+        with opened(pipe, target.latents, {**known, "prompt": wording.text}, inner) as problem:
             way = climb(problem, wording, rounds)
         places = wording.lexicon.nearest(wording.start, way.embedding, nearest)
-        look = _Look(pipe, target, known, {})
+        look = _Look(pipe, target, known, {}, own)
         axes, make = axes_of(_phrases(wording.lexicon, start, places))
         seen = ascend(axes, make, look.rough)
         ranked = sorted(seen, key=lambda c: seen[c], reverse=True)
@@ -176,7 +179,7 @@ def find_prompt(
             target,
             prompts=list(dict.fromkeys([*last, start])),
             determinant=determinant,
-            options=Options(progress=False, max_batch=own.max_batch),
+            options=inner,
             **known,
         )
         ended = stopped()

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,16 +15,17 @@ from torch import Tensor
 from ..autoencoder.box import ROUNDING
 from ..devices import lifted
 from ..inversion import Inversion
-from ..inverters import exact
-from ..likelihood import Likelihoods, Quadrature, likelihood
-from ..likelihood.from_pipeline import opened
+from ..inverters import Inverter, exact, inverter
+from ..likelihood import CandidateLikelihood, Likelihoods, Quadrature
+from ..likelihood.evaluate import evaluate
+from ..likelihood.from_pipeline import check_number, opened
 from ..likelihood.result import without_noise
 from ..likelihood.roots import Estimate
 from ..pipelines import Options
 from ..pipelines.decoding import read_decoder
 from ..pipelines.images import Pictures
 from ..pipelines.invert import _decoder, _quietly, _with_size
-from ..pipelines.options import split
+from ..pipelines.options import WATCHED, refuse, split
 from ..pipelines.reading import read
 from ..probing import NotInvertible
 from ..watch import Budget, Watch, enter, stopped, watching
@@ -36,6 +38,7 @@ from .space import Phrases, ascend
 
 SAMPLER = ("num_inference_steps", "scheduler")  # arguments that say how a network is used
 DETERMINANT = Quadrature(vectors=2, tol=0.5)
+USED = (*WATCHED, "method", "decoder", "seed", "max_batch")
 MOST = 400, 30  # evaluations of the search for one finalist's noise, and more for each step
 
 
@@ -78,18 +81,23 @@ def identify(
         finalists: of how many the exact likelihood is computed; at least one for each sampler.
         determinant: how; see :func:`invlib.likelihood`. By default a quadrature that is cheaper
             than its.
-        options: how to invert, and how long: ``decoder``, ``progress``, ``callback``, ``budget``
-            and ``max_batch`` of :class:`Options`.
+        options: how to invert, and how long: ``method``, ``decoder``, ``seed``, ``progress``,
+            ``callback``, ``budget`` and ``max_batch`` (a number) of :class:`Options`.
         call: what is known of the call.
 
     Returns:
         An :class:`Identification`; its ``sentence`` says it in words.
 
     Raises:
+        TypeError: if an option has no use here.
         ValueError: if a list is empty, an argument is both asked about and known, or more than one
             picture is given.
     """
     own, known = split(pipe, options, call)
+    told = _are_latents(image)
+    used = [name for name in USED if name != "decoder" or not told]
+    refuse(own, used, f"identify of {'latents' if told else 'a picture'}")
+    check_number(own.max_batch)
     named = by_name(pipe, schedulers)
     axes, make = axes_of(prompts, guidance=guidance, steps=steps, schedulers=list(named) or None)
     first = make({name: values[0] for name, values in axes.items()})
@@ -100,7 +108,7 @@ def identify(
         )
     with watching(own.watch(pipe)):
         target = _target(pipe, image, own, {**known, **first.changes(named)})
-        look = _Look(pipe, target, {**known, **target.size}, named)
+        look = _Look(pipe, target, {**known, **target.size}, named, own)
         seen = _looked_at(axes, make, look.rough, finalists)
         ranked = _ranked(seen)
         count = max(finalists, len({sampler_of(c) for c in ranked}))
@@ -189,7 +197,7 @@ def _target(pipe: Any, image: Any, own: Options, call: Mapping[str, Any]) -> _Ta
     """The latents of a picture, by the decoder of the first candidate; known ones stay."""
     if isinstance(image, _Target):
         return image
-    if isinstance(image, Tensor) and image.is_floating_point():
+    if _are_latents(image):
         if len(image) != 1:
             raise ValueError(f"one picture at a time: the latents have {len(image)} rows, not 1")
         return _Target(image, None, True, {}, 0, ())
@@ -219,14 +227,25 @@ def _target(pipe: Any, image: Any, own: Options, call: Mapping[str, Any]) -> _Ta
     return _Target(latents, misfit, False, size, reading.evaluations, notes)
 
 
+def _are_latents(image: Any) -> bool:
+    return isinstance(image, Tensor) and image.is_floating_point()
+
+
 class _Look:
     """Looks at candidates for one picture, and counts evaluations."""
 
     def __init__(
-        self, pipe: Any, target: _Target, known: Mapping[str, Any], schedulers: Mapping[str, Any]
+        self,
+        pipe: Any,
+        target: _Target,
+        known: Mapping[str, Any],
+        schedulers: Mapping[str, Any],
+        own: Options,
     ) -> None:
         self.pipe, self.target = pipe, target
         self.known, self.schedulers = dict(known), schedulers
+        self.call = Options(seed=own.seed, max_batch=own.max_batch)  # watched from outside
+        self.search = partial(_bounded, search=inverter(own.method))
         self.spent = target.evaluations
         self.left: list[tuple[Candidate, Reason]] = []
         self.refused: dict[Candidate, str] = {}
@@ -241,7 +260,7 @@ class _Look:
         enter(f"first look: {candidate.name}")
         call = {**self.known, **candidate.changes(self.schedulers)}
         try:
-            with opened(self.pipe, self.target.latents, call) as problem:
+            with opened(self.pipe, self.target.latents, call, self.call) as problem:
                 found = first_look(problem)
         except NotInvertible as error:
             self.refused[candidate] = str(error)
@@ -251,56 +270,49 @@ class _Look:
 
     def likelihoods(
         self, candidates: Sequence[Candidate], determinant: Estimate
-    ) -> dict[Candidate, Likelihoods]:
+    ) -> dict[Candidate, CandidateLikelihood]:
         """The exact likelihood of each candidate.
 
         Those that a watch leaves over are noted, and those that are refused.
         """
-        found: dict[Candidate, Likelihoods] = {}
+        found: dict[Candidate, CandidateLikelihood] = {}
         for candidate in candidates:
             why = stopped()
             if why:
                 self.left.append((candidate, why))
                 continue
-            change = candidate.changes(self.schedulers)
+            call = {**self.known, **candidate.changes(self.schedulers)}
             enter(f"likelihood: {candidate.name}")
             try:
-                one = likelihood(
-                    self.pipe,
-                    self.target.latents,
-                    {candidate.name: change},
-                    determinant=determinant,
-                    method=_bounded,
-                    naive=False,
-                    **self.known,
-                )
+                with opened(self.pipe, self.target.latents, call, self.call) as problem:
+                    one = evaluate(candidate.name, problem, self.search, determinant, trip=False)
             except NotInvertible as error:
                 self.refused[candidate] = str(error)
                 continue
-            self.spent += int(one.candidates[0].nfe.max())
+            self.spent += int(one.nfe.max())
             found[candidate] = one
         return found
 
 
-def _bounded(denoiser: Any, image: Tensor, solver: Any) -> Inversion:
-    """The default search, within a budget: of wrong candidates many have no noise."""
+def _bounded(denoiser: Any, image: Tensor, solver: Any, *, search: Inverter = exact) -> Inversion:
+    """A search, within a budget: of wrong candidates many have no noise."""
     with watching(Watch(budget=Budget(evaluations=MOST[0] + MOST[1] * solver.steps))):
-        return exact(denoiser, image, solver)
+        return search(denoiser, image, solver)
 
 
 def _result(
     target: _Target,
     ranked: list[Candidate],
     rough: list[float],
-    found: dict[Candidate, Likelihoods],
+    found: dict[Candidate, CandidateLikelihood],
     left: Sequence[tuple[Candidate, Reason]],
     counts: tuple[int, int],
 ) -> Identification:
     """The answer, and the doubts about it."""
-    order = sorted(found, key=lambda c: found[c].log_p[0, 0].item(), reverse=True)
+    order = sorted(found, key=lambda c: found[c].log_p[0].item(), reverse=True)
     whole = None
     if order:
-        parts = tuple(found[c].candidates[0] for c in order)
+        parts = tuple(found[c] for c in order)
         whole = Likelihoods(parts, torch.full((len(parts),), -math.log(len(parts))).double())
     roots = whole.candidates[0].roots[0] if whole is not None else ()
     noise = roots[0].noise[None] if roots else None
@@ -313,7 +325,7 @@ def _result(
         reasons.append(
             f"the decoder makes no such picture (the nearest is {target.misfit:.1f} roundings away)"
         )
-    ends = [(c, found[c].candidates[0]) for c in order]
+    ends = [(c, found[c]) for c in order]
     unfound = (*((c, one.reason[0]) for c, one in ends if not one.roots[0]), *left)
     if noise is None:
         lost = without_noise((candidate.name, why) for candidate, why in unfound)

@@ -69,13 +69,14 @@ def likelihood(
         method: how to look for noises; by default :func:`invlib.exact`.
         others: how many more searches to make for other noises of the same latents.
         naive: whether to score the round trip of naive inversion, too.
-        call: what all candidates of a pipeline share.
+        call: what all candidates of a pipeline share; of :class:`invlib.Options` ``seed``,
+            ``progress``, ``callback``, ``budget`` (for each of them) and ``max_batch`` (a number).
 
     Returns:
         :class:`Likelihoods`; print it.
 
     Raises:
-        TypeError: if a candidate is none.
+        TypeError: if a candidate is none, or an option has no use here.
         ValueError: if there is no candidate, the priors are no probabilities of theirs, or
             ``others`` is given beside a ``method``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,15 +11,21 @@ from torch import Tensor
 
 from ..affine import ElementwiseMap
 from ..devices import state_device
+from ..pipelines.batches import as_a_whole, check_batch
 from ..pipelines.invert import _quietly, _read_sized
-from ..pipelines.options import split
+from ..pipelines.options import WATCHED, MaxBatch, Options, refuse, split
 from ..pipelines.reading import Reading
 from ..sampling import as_state
 from .problem import Problem
 
 
 @contextmanager
-def opened(pipe: Any, latents: Tensor, call: Mapping[str, Any]) -> Iterator[Problem]:
+def opened(
+    pipe: Any,
+    latents: Tensor,
+    call: Mapping[str, Any],
+    options: Options | Mapping[str, Any] | None = None,
+) -> Iterator[Problem]:
     """The problem of ``pipe(**call)``; afterwards the pipeline is as before.
 
     Args:
@@ -26,8 +33,11 @@ def opened(pipe: Any, latents: Tensor, call: Mapping[str, Any]) -> Iterator[Prob
         latents: what the call returned for ``output_type="latent"``.
         call: its arguments; ``pipe`` and ``scheduler`` in it stand for another pipeline or
             scheduler.
+        options: :class:`Options` that have a use here: the seed of the call, ``max_batch`` as a
+            number, and how the search is watched. They may stand in ``call``, too.
 
     Raises:
+        TypeError: if an option has no use here.
         ValueError: if the call takes no noise, so that it has no likelihood.
         NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
     """
@@ -35,15 +45,34 @@ def opened(pipe: Any, latents: Tensor, call: Mapping[str, Any]) -> Iterator[Prob
     pipe = asked.pop("pipe", pipe)
     own = getattr(pipe, "scheduler", None)
     other = asked.pop("scheduler", own)
-    options, asked = split(pipe, None, asked)
+    own_options, asked = split(pipe, options, asked)
+    refuse(own_options, (*WATCHED, "seed", "max_batch"), "the likelihood of a call")
+    most = check_number(own_options.max_batch)
     latents = as_state(latents, "latents").to(state_device(pipe._execution_device))
     try:
         pipe.scheduler = other
-        with _quietly(pipe, options):
+        with _quietly(pipe, own_options):
             reading, _ = _read_sized(pipe, latents, asked)
-            yield problem_of(reading, latents)
+            if most is not None and reading.network.replay is None:
+                warnings.warn(as_a_whole(most), stacklevel=3)
+            yield problem_of(reading if most is None else reading.in_batches(most), latents)
     finally:
         pipe.scheduler = own
+
+
+def check_number(most: MaxBatch) -> int | None:
+    """The most states in one call of the network, where they are a number.
+
+    Raises:
+        ValueError: if they would have to be measured, or are no number.
+    """
+    check_batch(most)
+    if most == "fastest":
+        raise ValueError(
+            'max_batch="fastest" is measured for a single call: give the number that '
+            "invlib.batch_times or invert_latents finds"
+        )
+    return most
 
 
 def problem_of(reading: Reading, latents: Tensor) -> Problem:

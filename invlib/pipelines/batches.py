@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -26,6 +27,12 @@ def check_batch(most: MaxBatch) -> None:
     raise ValueError(f'max_batch is {most!r}: give a number from 1 on, "fastest", or leave it out')
 
 
+def as_a_whole(most: MaxBatch) -> str:
+    """What there is to say where no number of states can be asked for."""
+    does = "was not measured" if most == "fastest" else "does not count"
+    return f"max_batch={json.dumps(most)} {does}: this pipeline runs as a whole"
+
+
 def in_batches(
     reading: Reading, target: Tensor, search: Inverter, most: MaxBatch
 ) -> tuple[Reading, Inverter]:
@@ -39,10 +46,9 @@ def in_batches(
     """
     if most is None:
         return reading, search
+    if reading.network.replay is None:
+        return replace(reading, notes=(*reading.notes, as_a_whole(most))), search
     if most == "fastest":
-        if reading.network.replay is None:
-            note = 'max_batch="fastest" was not measured: this pipeline runs as a whole'
-            return replace(reading, notes=(*reading.notes, note)), search
         wide = reading.in_batches(reading.solver.steps * len(target))
         times = batch_times(wide.network, target, reading.solver)
         most = times.max_batch

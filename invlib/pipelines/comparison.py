@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +119,23 @@ def fingerprint(pixels: Tensor) -> tuple[str, ...]:
     return tuple(
         hashlib.sha256(size + p.cpu().contiguous().numpy().tobytes()).hexdigest() for p in pixels
     )
+
+
+def warn_if_others(made: Any, known: tuple[str, ...]) -> None:
+    """Warn where pictures that a noise made once are not the ones that it makes now.
+
+    Args:
+        made: what a pipeline made.
+        known: the :func:`fingerprint` of what it made.
+    """
+    if fingerprint(eight_bits(Pictures.of(made).pixels)) != known:
+        warnings.warn(
+            "these are not the pictures that were inverted, which this noise made value by value "
+            "then: the device, the versions of PyTorch or diffusers, or what is set beside the "
+            "weights (tiling, slicing or attention) is another; a noise file's certify(pipe, "
+            "pictures) says by how much they differ",
+            stacklevel=3,
+        )
 
 
 def _foreign_mode(given: Any) -> str:

@@ -16,6 +16,7 @@ from .entrance import identity, read_map
 from .images import Pictures
 from .reading import Reading
 from .running import Stop
+from .state import COMPILED
 
 
 def read_decoder(reading: Reading) -> tuple[Autoencoder | None, tuple[int, ...]]:
@@ -114,7 +115,8 @@ def _decodings(
             return real(*args, **kwargs)
         options = {k: v for k, v in kwargs.items() if k not in ("return_dict", "z", "generator")}
         z = args[0] if args else kwargs["z"]
-        names = list(inspect.signature(type(module).decode).parameters)[2:]
+        own = getattr(module, COMPILED, module)
+        names = list(inspect.signature(type(own).decode).parameters)[2:]
         options |= dict(zip(names, args[1:], strict=False))
         seen.append((module, z.detach().clone(), options))
         if stop is not None and len(seen) > stop:

@@ -25,7 +25,7 @@ from .batches import check_batch, in_batches
 from .comparison import Comparison, compare, eight_bits, fingerprint
 from .decoding import is_changed, read_decoder
 from .images import Pictures, lossy_note
-from .options import Options, assumed, defaults, split, used
+from .options import OF_LATENTS, Options, assumed, defaults, refuse, split, used
 from .reading import Reading, read
 from .recording import WrongSize
 from .result import ImageInversion
@@ -126,18 +126,19 @@ def invert_latents(
     Args:
         pipe: any diffusers pipeline with one deterministic sampling loop.
         latents: clean latents, on any device.
-        options: as for :func:`invert_image`.
+        options: as for :func:`invert_image`, but for ``decoder`` and ``refine``.
         call: what was passed to ``pipe``, by the same names.
 
     Raises:
         TypeError: if an argument is neither the pipeline's nor an option, or an option is given
-            twice.
+            twice, or is about a decoder.
         ValueError: if the latents are none of this call's.
         NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
     """
     if not isinstance(latents, Tensor):
         raise TypeError(f"latents must be a tensor, got {type(latents).__name__}")
     own, asked = split(pipe, options, call)
+    refuse(own, OF_LATENTS, "a search that begins with latents")
     search = _method(own)
     _check_file(pipe, own, asked)
     latents = as_state(latents, "latents").to(state_device(pipe._execution_device))

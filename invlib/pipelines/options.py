@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any, Literal
@@ -70,6 +70,27 @@ class Options:
 
 
 OPTIONS = tuple(field.name for field in fields(Options))
+WATCHED = ("progress", "callback", "budget")
+OF_LATENTS = tuple(name for name in OPTIONS if name not in ("decoder", "refine"))
+
+
+def refuse(own: Options, used: Collection[str], what: str) -> None:
+    """Refuse options that would be dropped.
+
+    Args:
+        own: the options; those that are the default are taken for not given.
+        used: names of those that have a use.
+        what: what they were given to, at the beginning of a sentence.
+
+    Raises:
+        TypeError: with those that have none, and those that have.
+    """
+    idle = [n for n in OPTIONS if n not in used and getattr(own, n) != getattr(Options, n)]
+    if idle:
+        takes = f"of its options only {', '.join(used)}" if used else "none of its options"
+        raise TypeError(
+            f"{what} has no use for {', '.join(idle)}: leave it out; invlib takes {takes} here"
+        )
 
 
 def split(

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .again import made_again
+from .comparison import warn_if_others
 from .entrance import Entrance
 from .result import ImageInversion
 from .state import changed
@@ -29,7 +30,8 @@ def regenerate(
 
     That the pipeline is still the one of a result is checked by its class, the configuration and
     the tables of its scheduler, the settings of its adapters, and eight values of every weight; a
-    noise file (:func:`invlib.load_noise`) is checked by all values.
+    noise file (:func:`invlib.load_noise`) is checked by all values. Where the noise of a result has
+    made its pictures value by value, and its own call makes others now, there is a warning.
 
     Args:
         pipe: the pipeline.
@@ -58,10 +60,14 @@ def regenerate(
                 f"{'; '.join(said)}: give it what it had, or see what it makes of the noise now by "
                 "regenerate(pipe, result.latents, result.call, entrance=result.entrance)"
             )
+        own = (call, entrance, seed) == (None, None, None) and output_type == "pil"
         call = noise.call if call is None else call
         entrance = noise.entrance if entrance is None else entrance
         seed = noise.seed if seed is None else seed
-        noise = noise.latents
+        made = made_again(pipe, noise.latents, call, entrance, seed=seed, output_type=output_type)
+        if own and noise.picture is not None and noise.picture.same:
+            warn_if_others(made, noise.fingerprints)
+        return made
     if call is None:
         raise TypeError("give the call that belongs to this noise")
     entrance = Entrance.argument(noise) if entrance is None else entrance

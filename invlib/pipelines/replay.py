@@ -114,7 +114,7 @@ class Replay:
 
     def at_most(self, states: int) -> Replay:
         """The same with up to so many states in one call; one node at a time stays so."""
-        return replace(self, most=states) if self.together else self
+        return replace(self, most=states if self.together else min(states, self.batch))
 
     def _one(self, y: Tensor, nodes: Tensor, rows: Tensor, times: Tensor | None) -> Tensor:
         """One call of the network for each call in a step."""

@@ -99,7 +99,7 @@ def untouched(pipe: Any) -> Iterator[None]:
     python, numbers = random.getstate(), np.random.get_state()
     pipe.__dict__["_progress_bar_config"] = {"disable": True}
     try:
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices), _generators_elsewhere():
             yield
     finally:
         random.setstate(python)
@@ -113,6 +113,22 @@ def untouched(pipe: Any) -> Iterator[None]:
             now = modules[name].attn_processors
             if any(now.get(key) is not value for key, value in before.items()):
                 modules[name].set_attn_processor(dict(before))
+
+
+@contextmanager
+def _generators_elsewhere() -> Iterator[None]:
+    """Put the generators of Apple's and Intel's GPUs back: ``torch.manual_seed`` seeds them too."""
+    put_back: list[Callable[[], None]] = []
+    if torch.backends.mps.is_available():
+        put_back.append(functools.partial(torch.mps.set_rng_state, torch.mps.get_rng_state()))
+    if torch.xpu.is_available() and torch.xpu.is_initialized():
+        states = torch.xpu.get_rng_state_all()
+        put_back.append(functools.partial(torch.xpu.set_rng_state_all, states))
+    try:
+        yield
+    finally:
+        for put in put_back:
+            put()
 
 
 def modules_of(pipe: Any) -> dict[str, torch.nn.Module]:

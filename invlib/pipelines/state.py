@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,46 @@ def check_written(own: Any, text: str, found: Mapping[str, Tensor]) -> None:
         )
 
 
+def weights(module: torch.nn.Module) -> dict[str, Any]:
+    """The weights of a network by their names, wherever they are, compiled or not.
+
+    Those that accelerate has offloaded are the ones that its hooks hold; on the device without
+    values are only those that nothing here holds.
+    """
+    layers = dict(module.named_modules())
+    found = {}
+    for key, value in module.state_dict().items():
+        if isinstance(value, Tensor) and value.is_meta:
+            value = next(_offloaded(layers, key), value)
+        found[uncompiled(key)] = value
+    return found
+
+
+def _offloaded(layers: Mapping[str, Any], key: str) -> Iterator[Tensor]:
+    """What the hooks of a layer, and of those around it, hold for a weight."""
+    names = key.split(".")
+    for length in reversed(range(len(names))):
+        hook = getattr(layers.get(".".join(names[:length])), "_hf_hook", None)
+        for one in getattr(hook, "hooks", (hook,)):
+            held, name = getattr(one, "weights_map", None), ".".join(names[length:])
+            if held is not None and name in held:
+                yield held[name]
+
+
+COMPILED = "_orig_mod"  # the one child of what torch.compile returns
+
+
+def uncompiled(key: str) -> str:
+    """A name in a network as it is without ``torch.compile``."""
+    return ".".join(part for part in key.split(".") if part != COMPILED)
+
+
+def all_settings(module: torch.nn.Module) -> dict[str, dict[str, Any]]:
+    """The :func:`settings` of all layers that have some, by their names."""
+    layers = ((k, v) for k, v in module.named_modules() if not hasattr(v, COMPILED))
+    return {uncompiled(key): held for key, layer in layers if (held := settings(layer))}
+
+
 def settings(layer: Any) -> dict[str, Any]:
     """What is set beside the weights of a layer; nothing where it is none with adapters or FreeU.
 
@@ -103,7 +143,7 @@ def settings(layer: Any) -> dict[str, Any]:
         active, scales = list(layer.active_adapters), getattr(layer, "scaling", {})
         return {
             "active": active,
-            "scales": [scales.get(name) for name in active],
+            "scales": [_scale(scales.get(name)) for name in active],
             "disabled": bool(layer.disable_adapters),
             "merged": list(layer.merged_adapters),
         }
@@ -112,12 +152,17 @@ def settings(layer: Any) -> dict[str, Any]:
     return {n: v for n in ("s1", "s2", "b1", "b2") if (v := vars(layer).get(n)) is not None}
 
 
+def _scale(value: Any) -> Any:
+    """A scale without the last places, which a run with another one in its call may change."""
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
 def samples(pipe: Any) -> dict[str, str]:
     """A hash for each network: of some values of every weight, and of :func:`settings`.
 
     That takes no time, whatever the size, and tells fine-tuned, fused and scaled weights apart, as
     these differ everywhere; :func:`invlib.identity.weights_hash` reads all of them. A network whose
-    weights are not here, as they are offloaded or stored in another way, has none.
+    weights nothing here holds, or that are stored in another way, has none.
     """
     found = {name: _sample(module) for name, module in modules_of(pipe).items()}
     return {name: digest for name, digest in found.items() if digest}
@@ -127,7 +172,7 @@ def _sample(module: torch.nn.Module) -> str:
     """The hash of one network; nothing if its weights cannot be read."""
     total = hashlib.sha256()
     try:
-        for key, value in module.state_dict().items():
+        for key, value in weights(module).items():
             total.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
             if value.numel():
                 picked = torch.linspace(0, value.numel() - 1, SAMPLE).long().to(value.device)
@@ -136,9 +181,8 @@ def _sample(module: torch.nn.Module) -> str:
                 total.update(some.cpu().contiguous().view(torch.uint8).numpy().data)
     except (RuntimeError, NotImplementedError, TypeError, AttributeError):
         return ""
-    for key, layer in module.named_modules():
-        if held := settings(layer):
-            total.update(f"{key} {held}\n".encode())
+    for key, held in all_settings(module).items():
+        total.update(f"{key} {held}\n".encode())
     return total.hexdigest()
 
 
@@ -174,6 +218,6 @@ def other_weights(pipe: Any, known: Mapping[str, str]) -> list[str]:
         pipe: the pipeline as it is.
         known: the :func:`samples` of its weights, as they were.
     """
-    weights = samples(pipe) if known else {}
-    shared = sorted(known.keys() & weights.keys())
-    return [f"the weights of its {n} differ" for n in shared if known[n] != weights[n]]
+    now = samples(pipe) if known else {}
+    shared = sorted(known.keys() & now.keys())
+    return [f"the weights of its {n} differ" for n in shared if known[n] != now[n]]

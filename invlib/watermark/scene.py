@@ -17,7 +17,7 @@ from ..inverters import invert
 from ..pipelines import Options, Reading, read
 from ..pipelines.decoding import read_decoder
 from ..pipelines.images import Pictures
-from ..pipelines.options import split
+from ..pipelines.options import WATCHED, refuse, split
 from ..pipelines.running import known_seed, untouched
 from ..watch import watching
 from .passages import Passage, resized
@@ -133,6 +133,7 @@ def scene(
         ValueError: if the call begins with no noise.
     """
     own, asked = split(pipe, _cheap(options), call)
+    refuse(own, (*WATCHED, "method", "decoder", "seed"), "a watermark")
     takes = inspect.signature(type(pipe).__call__).parameters
     several = [name for name in SEVERAL if name in takes]
     each = count // _rows(asked)
