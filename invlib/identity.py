@@ -91,7 +91,8 @@ def weights_hash(pipe: Any) -> str:
     total = hashlib.sha256()
     for name, module in sorted(modules_of(pipe).items()):
         absent = 0
-        for key, value in sorted(weights(module).items()):
+        for key, read in sorted(weights(module).items()):
+            value = read()
             if isinstance(value, Tensor):
                 total.update(f"{name}.{key} {value.dtype} {tuple(value.shape)}\n".encode())
                 if value.is_meta:

@@ -216,8 +216,13 @@ def roundoff(
     return Roundoff(relative, equations, smallest)
 
 
-def limiting(device: torch.device) -> str:
-    """Which of PyTorch's settings rounds more than a network's dtype, and the remedy; else none."""
+def limiting(device: torch.device, dtype: torch.dtype | None) -> str:
+    """Which of PyTorch's settings rounds more than a network's dtype, and the remedy; else none.
+
+    Args:
+        device: where the network computes.
+        dtype: what it says that it computes in.
+    """
     if torch.is_autocast_enabled(device.type):
         return (
             "torch.autocast is on: the network rounds to "
@@ -226,7 +231,7 @@ def limiting(device: torch.device) -> str:
         )
     backends: Any = torch.backends  # its types do not know all of them
     of = backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision
-    if device.type == "cuda" and "tf32" in of:
+    if device.type == "cuda" and "tf32" in of and dtype in (torch.float32, None):
         return (
             "TF32 is on: the network's products are rounded to about 1e-3, and no search can be "
             "more exact than that; for an exact answer set "

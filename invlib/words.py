@@ -107,7 +107,8 @@ UNIQUENESS: dict[Uniqueness, Word] = {
     ),
     "unique as far as searched": Word(
         "every search from another start that found a noise found this one",
-        "read `noise_error`: how far it is from the original noise, if that is this root",
+        "read `noise_error`: how far it is from the original noise, if that is this root (NaN "
+        "where only one search found it)",
     ),
     "nothing else found": Word(
         "the searches from other starts found no noise at all, which says nothing",
@@ -133,7 +134,8 @@ FLAGS: dict[str, Word] = {
         "doubt the call: another prompt, scale or scheduler may have made the image",
     ),
     "ill-conditioned: the image hardly fixes the noise": Word(
-        "the noise is exact, but `noise_error` is above 0.01",
+        "the noise is exact, but `noise_error`, or four times the distance to what one more search "
+        "found, is above 0.01",
         "do not rely on the noise's digits; the image comes back all the same",
     ),
     "another noise gives the same image": Word(

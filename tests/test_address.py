@@ -42,6 +42,11 @@ def extension() -> ModuleType:
     return module
 
 
+MADE = re.compile(
+    r"(^|/)(\.venv|\.git/|\.\w*_?cache|\.hypothesis|_?build/|dist/|__pycache__|.*\.egg-info)"
+)
+
+
 @cache
 def cells(page: Path) -> list[nbformat.NotebookNode]:
     """The cells of a notebook; its readers change nothing in them."""
@@ -52,7 +57,7 @@ def texts() -> dict[str, str]:
     """All files of the repository that are texts, but for measured values, by their names."""
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     listed = [ROOT / name for name in done.stdout.splitlines()]
-    found = listed or [p for p in ROOT.rglob("*") if not {".venv", ".git", "_build"} & {*p.parts}]
+    found = listed or [p for p in ROOT.rglob("*") if not MADE.search(str(p.relative_to(ROOT)))]
     read = {p: p.read_bytes() for p in found if p.is_file() and "results" not in p.parts}
     return {str(p.relative_to(ROOT)): b.decode() for p, b in read.items() if b"\0" not in b[:8000]}
 

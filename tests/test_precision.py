@@ -416,7 +416,7 @@ def test_autocast_and_tf32_are_named_where_they_limit(monkeypatch: pytest.Monkey
         products, convolutions = map(Backend, (product, convolution))
         monkeypatch.setattr(torch.backends.cuda, "matmul", products)
         monkeypatch.setattr(torch.backends.cudnn, "conv", convolutions)
-        assert limiting(torch.device("cpu")) == ""
-        assert ("TF32 is on" in limiting(torch.device("cuda"))) == (
-            "tf32" in (product, convolution)
-        )
+        assert limiting(torch.device("cpu"), torch.float32) == ""
+        assert limiting(torch.device("cuda"), torch.bfloat16) == ""
+        said = limiting(torch.device("cuda"), torch.float32)
+        assert ("TF32 is on" in said) == ("tf32" in (product, convolution))

@@ -45,7 +45,7 @@ def outputs(*paths: Path, force: bool) -> Iterator[Outputs]:
         for part in made.parts:
             settle(part)
         for part, path in zip(made.parts, paths, strict=True):
-            made.files.append(_place(part, path, force))
+            _place(part, path, made.files, force=force)
     except BaseException:  # Ctrl-C, too; what a file has replaced cannot come back
         for file in () if force else made.files:
             file.unlink(missing_ok=True)
@@ -55,11 +55,12 @@ def outputs(*paths: Path, force: bool) -> Iterator[Outputs]:
             part.unlink(missing_ok=True)
 
 
-def _place(part: Path, path: Path, force: bool) -> Path:
-    """Give a file its name, or another one if that is taken."""
+def _place(part: Path, path: Path, files: list[Path], *, force: bool) -> None:
+    """Give a file its name, or another one if that is taken, and note it among the files."""
     if force:
         os.replace(part, path)
-        return path
+        files.append(path)
+        return
     for number in itertools.count():
         name = path.with_stem(f"{path.stem}-{number}") if number else path
         try:
@@ -70,9 +71,10 @@ def _place(part: Path, path: Path, force: bool) -> Path:
             if name.exists():
                 continue
             os.replace(part, name)
+        files.append(name)
         if number:
             typer.echo(f"{path} has come meanwhile; this is {name}", err=True)
-        return name
+        return
     raise AssertionError("there is always another number")
 
 

@@ -18,6 +18,7 @@ from ..watermark.identify_picture import PICTURES, USUAL, identify_in, measure_e
 from ..watermark.ratios import Key
 from ..watermark.same_call import unsaid
 from ..watermark.scene import scene
+from ..watermark.unlisted import CHANGED
 from .bundle import bundled
 from .call import with_prompt
 from .errors import NOT_EXACT
@@ -174,7 +175,13 @@ def identify(
         notes = [*notes, f"{lacks}: measure them again, in another file"]
     show({**_facts(found), "errors": measured.made, "notes": notes or ["none"]}, as_json=as_json)
     if found.decision[0] == "cannot tell":
-        typer.echo("cannot tell whose it is; measure more with --passages", err=True)
+        unknown = found.passage[0] == CHANGED
+        hint = (
+            "give the picture as it was made, or --realign"
+            if unknown
+            else "measure more with --passages"
+        )
+        typer.echo(f"cannot tell whose it is; {hint}", err=True)
         raise typer.Exit(NOT_EXACT)
 
 

@@ -14,7 +14,7 @@ from ..inversion import Inversion
 from ..inverters import invert, multisecant
 from ..inverters.implicit import ROOTS
 from ..likelihood import Problem
-from ..likelihood.from_pipeline import opened
+from ..likelihood.from_pipeline import check_number, opened
 from ..likelihood.result import SURE
 from ..likelihood.roots import Estimate
 from ..pipelines import Options
@@ -26,7 +26,7 @@ from .candidates import axes_of
 from .gradient import likelihood_gradient
 from .result import Identification
 from .rough import first_look
-from .search import USED, _bounded, _Look, _target, identify
+from .search import USED, _are_latents, _bounded, _Look, _target, identify
 from .space import Phrases, ascend
 from .wording import Lexicon, Wording
 
@@ -79,7 +79,7 @@ class FoundPrompt:
     def _lead(self) -> tuple[float, float] | None:
         """By how many nats the first finalist leads, and within how many that is known."""
         found = self.identification.likelihoods
-        if found is None or len(self.identification.finalists) < 2:
+        if found is None or not compared(self.identification):
             return None
         return found.difference(0, 1)[0], found.within(0, 1)
 
@@ -87,6 +87,12 @@ class FoundPrompt:
         """What was found, and that it is no proof."""
         early = f" All ended early ({self.ended})." if self.ended else ""
         count = len(self.seen)
+        best = self.seen[0][0] if self.seen else self.start
+        if best != self.start and not compared(self.identification):
+            return (
+                f"{best!r} comes first of {count} prompts at a first look, but its likelihood and "
+                f"that of {self.start!r} were not compared.{early}"
+            )
         if not self.better:
             said = f"None of {count} prompts that were tried is more probable than {self.start!r}."
             return said + early
@@ -103,6 +109,12 @@ class FoundPrompt:
 
     def __str__(self) -> str:
         return self.sentence()
+
+
+def compared(found: Identification) -> bool:
+    """Whether the likelihoods of two prompts are known, of which one at least has a noise."""
+    known = found.likelihoods
+    return known is not None and len(found.finalists) > 1 and bool(known.log_p.isfinite().any())
 
 
 def find_prompt(
@@ -160,7 +172,11 @@ def find_prompt(
         raise TypeError("prompt is what is looked for: give a guess of it as start")
     if min(words, rounds, nearest) < 1:
         raise ValueError("words, rounds and nearest must be at least 1")
-    refuse(own, [name for name in USED if name != "method"], "find_prompt")
+    told = _are_latents(image)
+    idle = ("method", "decoder") if told else ("method",)
+    kind = "latents" if told else "a picture"
+    refuse(own, [name for name in USED if name not in idle], f"find_prompt of {kind}")
+    check_number(own.max_batch)
     wording = Wording.of(Lexicon.of(pipe, vocabulary), start, words)
     inner = Options(progress=False, seed=own.seed, max_batch=own.max_batch)
     with watching(own.watch(pipe)):
@@ -183,15 +199,14 @@ def find_prompt(
             **known,
         )
         ended = stopped()
-    best = found.finalists[0].prompt if found.finalists else None
     return FoundPrompt(
-        prompt=start if best is None else best,
+        prompt=str(found.finalists[0].prompt) if compared(found) else start,
         start=start,
         nearest=" ".join(place[0] for place in places),
         path=way.path,
         seen=tuple((str(c.prompt), seen[c]) for c in ranked),
         identification=found,
-        evaluations=way.evaluations + look.spent + found.evaluations,
+        evaluations=way.evaluations + look.spent + found.evaluations - target.evaluations,
         notes=(*way.notes, *found.notes),
         ended=ended,
     )

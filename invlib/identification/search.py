@@ -244,7 +244,7 @@ class _Look:
     ) -> None:
         self.pipe, self.target = pipe, target
         self.known, self.schedulers = dict(known), schedulers
-        self.call = Options(seed=own.seed, max_batch=own.max_batch)  # watched from outside
+        self.call = Options(seed=own.seed, max_batch=own.max_batch, progress=False)
         self.search = partial(_bounded, search=inverter(own.method))
         self.spent = target.evaluations
         self.left: list[tuple[Candidate, Reason]] = []

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser
+from ..denoisers import Denoiser, dtype_of
 from ..devices import OnDevice, beside
 from ..inversion import Inversion, Origin
 from ..precision import SINGLE, limiting
@@ -122,7 +122,7 @@ def invert(
             found = replace(found, device=network.device)
     if found.origin is None:
         found = replace(found, origin=Origin(network, solver))
-    why = limiting(found.device or image.device)
+    why = limiting(found.device or image.device, dtype_of(denoiser))
     if why and found.roundoff is not None and bool((found.roundoff.limit > SINGLE).any()):
         warnings.warn(why, stacklevel=2)
     return attached(network, image, solver, found) if differentiable else found

@@ -74,7 +74,8 @@ class Rounds:
 
     def evaluate(self) -> Tensor:
         """Evaluate all states in one call and learn from it; the residual, ``[k, N, ...]``."""
-        return self.learn(outputs(self.evaluator, self.y, self.rows))
+        m = self._remembering(partial(outputs, self.evaluator, self.y, self.rows))
+        return self.learn(m)
 
     def learn(self, m: Tensor) -> Tensor:
         """Learn from the outputs m at the states; the residual there."""
@@ -100,8 +101,9 @@ class Rounds:
             try:
                 return work()
             except (RuntimeError, MemoryError) as error:
-                if not is_full(error) or not self.pairs.forget():
+                if not is_full(error) or not self.pairs.count:
                     raise
+            self.pairs.forget()  # out of the handler, which keeps what the work had made alive
 
     def keep(self, which: Tensor) -> None:
         """Go on with the samples ``which [k]`` only."""

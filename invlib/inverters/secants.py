@@ -79,14 +79,17 @@ class Pairs:
         self.gram, self.cross = torch.cat([row, below], 2), torch.cat([first, rest], 2)
         self.dy, self.dm = dys, dms  # at the end: where memory is full, nothing is half done
 
-    def forget(self) -> bool:
-        """Keep the newer half of the pairs, from here on; whether there were any to forget."""
-        had = self.dy.shape[2]
-        new = slice(0, had // 2)
+    @property
+    def count(self) -> int:
+        """How many pairs a node has."""
+        return self.dy.shape[2]
+
+    def forget(self) -> None:
+        """Keep the newer half of the pairs, from here on."""
+        new = slice(0, self.count // 2)
         self.dy, self.gram = self.dy[:, :, new].clone(), self.gram[:, :, new, new].clone()
         self.dm, self.cross = self.dm[:, :, new].clone(), self.cross[:, :, new][..., new].clone()
-        self.memory = max(had // 2, 1)
-        return had > 0
+        self.memory = max(self.count, 1)
 
     def keep(self, rows: Tensor) -> None:
         """Forget the other samples."""

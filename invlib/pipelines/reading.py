@@ -433,7 +433,7 @@ def _notes(reading: Reading) -> tuple[str, ...]:
     if network.joint:
         notes.append("the rows of this pipeline's batch depend on each other: they are one sample")
     state = stage.recording.states[0]
-    if why := limiting(state.device):
+    if why := limiting(state.device, state.dtype):
         notes.append(why)
     dtype = state.dtype
     if dtype in (torch.float16, torch.bfloat16):

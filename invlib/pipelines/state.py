@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -93,30 +95,32 @@ def check_written(own: Any, text: str, found: Mapping[str, Tensor]) -> None:
         )
 
 
-def weights(module: torch.nn.Module) -> dict[str, Any]:
-    """The weights of a network by their names, wherever they are, compiled or not.
+def weights(module: torch.nn.Module) -> dict[str, Callable[[], Any]]:
+    """What reads the weights of a network, by their names, wherever they are, compiled or not.
 
     Those that accelerate has offloaded are the ones that its hooks hold; on the device without
     values are only those that nothing here holds.
     """
     layers = dict(module.named_modules())
-    found = {}
-    for key, value in module.state_dict().items():
-        if isinstance(value, Tensor) and value.is_meta:
-            value = next(_offloaded(layers, key), value)
-        found[uncompiled(key)] = value
-    return found
+    return {
+        uncompiled(key): partial(_held, layers, key, value)
+        for key, value in module.state_dict().items()
+    }
 
 
-def _offloaded(layers: Mapping[str, Any], key: str) -> Iterator[Tensor]:
-    """What the hooks of a layer, and of those around it, hold for a weight."""
+def _held(layers: Mapping[str, Any], key: str, value: Any) -> Any:
+    """A weight; of one without values what the hooks of its layer, or of those around it, hold."""
+    if not (isinstance(value, Tensor) and value.is_meta):
+        return value
     names = key.split(".")
     for length in reversed(range(len(names))):
         hook = getattr(layers.get(".".join(names[:length])), "_hf_hook", None)
         for one in getattr(hook, "hooks", (hook,)):
             held, name = getattr(one, "weights_map", None), ".".join(names[length:])
-            if held is not None and name in held:
-                yield held[name]
+            with suppress(KeyError):  # to ask first whether it is there reads it from the disk, too
+                if held is not None:
+                    return held[name]
+    return value
 
 
 COMPILED = "_orig_mod"  # the one child of what torch.compile returns
@@ -160,9 +164,10 @@ def _scale(value: Any) -> Any:
 def samples(pipe: Any) -> dict[str, str]:
     """A hash for each network: of some values of every weight, and of :func:`settings`.
 
-    That takes no time, whatever the size, and tells fine-tuned, fused and scaled weights apart, as
-    these differ everywhere; :func:`invlib.identity.weights_hash` reads all of them. A network whose
-    weights nothing here holds, or that are stored in another way, has none.
+    That takes no time, whatever the size, unless weights are on a disk, and tells fine-tuned, fused
+    and scaled weights apart, as these differ everywhere;
+    :func:`invlib.identity.weights_hash` reads all of them. A network whose weights nothing here
+    holds, or that are stored in another way, has none.
     """
     found = {name: _sample(module) for name, module in modules_of(pipe).items()}
     return {name: digest for name, digest in found.items() if digest}
@@ -172,7 +177,8 @@ def _sample(module: torch.nn.Module) -> str:
     """The hash of one network; nothing if its weights cannot be read."""
     total = hashlib.sha256()
     try:
-        for key, value in weights(module).items():
+        for key, read in weights(module).items():
+            value = read()
             total.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
             if value.numel():
                 picked = torch.linspace(0, value.numel() - 1, SAMPLE).long().to(value.device)

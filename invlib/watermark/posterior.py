@@ -40,8 +40,8 @@ class Identification:
         sure: the probability from which a decision is made.
         payload: where a single key has an unknown payload, the log-odds of its bits under the
             likeliest passage and scale, to the power of the likelihood ratios, ``[B, bits]``.
-        own_odds: natural logarithm of the odds of each key against no key, as if there were no
-            other keys, ``[B, K]``; None if that is not known.
+        own_odds: natural logarithm of the odds of each key against no key, whatever the other keys
+            say, with its share of the prior, ``[B, K]``; None if that is not known.
         channels: the channels that each key fills, ``K`` sets; empty if they are not known.
     """
 

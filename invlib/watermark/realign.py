@@ -106,12 +106,12 @@ def looked_again(
         realign: whether to look for the places of the pictures; None to do so if they are of
             another size than the call makes.
     """
+    listed = whose(views, keys, errors, none=none, sure=sure)  # it refuses what cannot be asked
     note = size_note(read, picture)
     asked = bool(note) and movable(read, picture) if realign is None else realign
     where, moved = places(read, picture, errors) if asked else ([], [])
     each = [whose(dict.fromkeys(views, y), keys, errors, none=none, sure=sure) for y in moved]
     share = weights(fits(errors, views), moved=asked or bool(note))
-    listed = whose(views, keys, errors, none=none, sure=sure)
     found, best = mixed(listed, each, [[str(p) for p in some] for some in where], share, none)
     seen = {
         name: torch.stack([([y, *moved, y][int(i)])[b] for b, i in enumerate(best)])
@@ -119,7 +119,8 @@ def looked_again(
     }
     if listed.payload is not None:
         found = replace(found, payload=whose(seen, keys, errors, none=none, sure=sure).payload)
-    notes = (note,) if note else ()
+    looked = "; its place in a picture of that size was looked for, too" if asked else ""
+    notes = (note + looked,) if note else ()
     return with_messages(Finding(**vars(found), notes=notes), seen, keys, errors)
 
 

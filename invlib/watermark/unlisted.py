@@ -121,7 +121,8 @@ def mixed(
         nothing was moved, the posterior is the given one.
     """
     parts, m = [listed, *places], len(places)
-    each = torch.cat([share[:, :1], share[:, 1:2].expand(-1, m) / max(m, 1), share[:, 2:]], 1)
+    unknown = share[:, 2:] if m else share[:, 1:].sum(1, keepdim=True)  # where nobody looked, too
+    each = torch.cat([share[:, :1], share[:, 1:2].expand(-1, m) / max(m, 1), unknown], 1)
     ratios = torch.stack([p.log_ratios for p in parts], 1)
     ratios = torch.cat([ratios, torch.zeros_like(ratios[:, :1])], 1) + each.log()[:, :, None]
     total = ratios.logsumexp(1)

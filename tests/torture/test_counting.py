@@ -103,6 +103,7 @@ def test_the_page_says_what_nobody_measured() -> None:
     assert "2,400" in rows["**in all**"] and "2026-01-02 | abc" in rows["soak"]
     assert "10%" in rows["soak"] and "not measured" not in rows["soak"]
     said = torture.listed({"modules": {"test_soak": line}})
+    assert "`test_properties` as a whole" in said and "`test_soak` as a whole" not in said
     assert "not mended**\n\nNone." in said and "* C: no atheris." in said
     assert said.count("\n* ") == len(torture.mended()) + 2
 

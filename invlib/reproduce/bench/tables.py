@@ -209,9 +209,14 @@ def _cell_sizes(rows: Sequence[Row]) -> str:
     """How many images a cell has, and how many of the costly methods."""
     counts = sorted({r["images"] for r in rows if r["images"] and r["method"] not in COSTLY})
     most = " or ".join([*map(str, counts[:-1]), _images(counts[-1] if counts else 0)])
-    few = max((row["images"] for row in rows if row["method"] in COSTLY), default=0)
-    costly = "; ".join(METHODS[name].label for name in COSTLY)
-    return f"{most} a cell, but {_images(few)} for the {len(COSTLY)} costly methods ({costly})"
+    few = {
+        row["method"]: row["images"] for row in rows if row["method"] in COSTLY and row["images"]
+    }
+    if not few:
+        return f"{most} a cell"
+    costly = "; ".join(METHODS[name].label for name in COSTLY if name in few)
+    methods = "costly method" + "s" * (len(few) > 1)
+    return f"{most} a cell, but {_images(max(few.values()))} for {len(few)} {methods} ({costly})"
 
 
 def _images(count: int) -> str:

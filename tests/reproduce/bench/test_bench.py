@@ -375,8 +375,10 @@ def test_where_ours_is_not_beaten_the_page_says_that_and_among_what() -> None:
 def test_methods_of_few_images_are_said_to_be_that() -> None:
     rows = [row("fpi", 9, -20.0, images=8), row("algorithm2", 99, -40.0, images=1)]
     for text in (bench_tables.markdown(toy(*rows)), bench_tables.setting(toy(*rows))):
-        assert text.startswith("8 images a cell, but 1 image for the 4 costly methods (")
-        assert all(METHODS[name].label in text.partition(")")[0] for name in bench.COSTLY)
+        assert text.startswith("8 images a cell, but 1 image for 1 costly method (Algorithm 2 †)")
+    rows.append(row("newton", 99, -40.0, images=1))
+    assert "1 image for 2 costly methods (Newton per step; " in bench_tables.markdown(toy(*rows))
+    assert "costly" not in bench_tables.markdown(toy(rows[0])).partition("\n")[0]
 
 
 def test_the_page_says_which_goals_are_missed() -> None:
