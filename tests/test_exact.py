@@ -321,6 +321,27 @@ def test_where_memory_is_full_of_pairs_fewer_are_kept(
     assert failures and (found.iterations >= free.iterations).all()
 
 
+def test_pairs_give_way_where_the_network_needs_their_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beside more than three pairs the network has no room for a single state."""
+    solver, held = dpm_solver_pp_2m(SCHEDULE.grid(4)), [0]
+    denoiser, _, trajectory = run(3, 3.0, solver)
+    free = exact(denoiser, trajectory.image, solver)
+    for name in ("_add", "forget"):
+        work = getattr(Pairs, name)
+
+        def noted(pairs: Pairs, *given: Tensor, work: Any = work) -> None:
+            work(pairs, *given)
+            held[0] = pairs.count
+
+        monkeypatch.setattr(Pairs, name, noted)
+    network = Full(denoiser, lambda call: 0 if held[0] > 3 else 1000, RuntimeError, [])
+    found = exact(network, trajectory.image, solver)
+    assert found.reason == ("converged",) * 3
+    assert (error_db(found.noise, free.noise) < -200).all()
+
+
 def test_full_memory_that_nothing_helps_leaves_what_is_solved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

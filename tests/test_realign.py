@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,6 +132,20 @@ def test_a_badly_fitting_picture_cannot_be_told_instead_of_none(errors: ErrorMod
     found, _ = mixed(listed, [], [], weights(fits(errors, y), moved=False), 0.5)
     assert found.decision == ("cannot tell",) * 20
     assert set(found.passage) == {CHANGED}
+
+
+def test_where_no_place_was_looked_for_its_share_is_that_of_an_unknown_change(
+    errors: ErrorModel,
+) -> None:
+    """The ratios of listed passages are 0: what is left is 1 times the share of all others."""
+    y = {"none": 1.6 * spoilt(normal(5, *SHAPE, seed=30), 31)}
+    listed = whose(y, KEYS, errors)
+    listed = replace(listed, log_ratios=torch.full_like(listed.log_ratios, -math.inf))
+    share = weights(fits(errors, y), moved=True)
+    found, _ = mixed(listed, [], [], share, 0.8)
+    others = (share[:, 1] + share[:, 2])[:, None].expand_as(found.log_ratios)
+    torch.testing.assert_close(found.log_ratios.exp(), others)
+    assert set(found.decision) == {"cannot tell"}
 
 
 # --- both
