@@ -435,7 +435,7 @@ def test_arguments_that_the_inversion_does_not_name_are_compared_with_defaults(
 def test_an_inversion_brings_its_own_guidance_scale(
     pipe: Any, picture: Image.Image, done: ImageEdit
 ) -> None:
-    strong: Any = SimpleNamespace(call={"prompt": OLD, "guidance_scale": 3.0})
+    strong: Any = SimpleNamespace(call={"prompt": OLD, "guidance_scale": 3.0}, seed=None)
     asked = {name: value for name, value in CALL.items() if name != "guidance_scale"}
     assert "guidance_scale" not in _asked(pipe, {"inversion": strong}, asked)[2]
     assert _asked(pipe, None, asked)[2]["guidance_scale"] == 1.0

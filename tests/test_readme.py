@@ -148,7 +148,8 @@ def test_the_page_tells_of_every_command_and_what_edit_lacks() -> None:
 
 
 def test_options_that_the_page_explains_exist() -> None:
-    known = {o for c in all_commands(get_command(app)) for p in c.params for o in p.opts}
+    params = [p for c in all_commands(get_command(app)) for p in c.params]
+    known = {option for p in params for option in (*p.opts, *p.secondary_opts)}
     assert set(re.findall(r"`(--[a-z-]+)", COMMAND_LINE)) - {"--help"} <= known
 
 

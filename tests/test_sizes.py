@@ -19,6 +19,7 @@ MANY = {
     "cli/seeds.py:seeds": "a command's parameters are its options",
     "cli/watermark.py:embed": "a command's parameters are its options",
     "cli/watermark.py:identify": "a command's parameters are its options",
+    "identification/prompt.py:find_prompt": OPTIONS,
     "identification/search.py:identify": OPTIONS,
     "inverters/exact.py:exact": OPTIONS,
     "inverters/multisecant.py:multisecant": OPTIONS,

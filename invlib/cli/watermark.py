@@ -175,14 +175,15 @@ def identify(
         notes = [*notes, f"{lacks}: measure them again, in another file"]
     show({**_facts(found), "errors": measured.made, "notes": notes or ["none"]}, as_json=as_json)
     if found.decision[0] == "cannot tell":
-        unknown = found.passage[0] == CHANGED
-        hint = (
-            "give the picture as it was made, or --realign"
-            if unknown
-            else "measure more with --passages"
-        )
-        typer.echo(f"cannot tell whose it is; {hint}", err=True)
+        typer.echo(f"cannot tell whose it is; {_advice(found)}", err=True)
         raise typer.Exit(NOT_EXACT)
+
+
+def _advice(found: Identification) -> str:
+    """What may help where it cannot be told."""
+    if found.passage[0] == CHANGED:
+        return "give the picture as it was made, or --realign"
+    return "measure more with --passages"
 
 
 def _stored(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..devices import has_float64
 from ..inversion import Inversion
 from ..inverters import invert, multisecant
 from ..inverters.implicit import ROOTS
@@ -164,7 +165,7 @@ def find_prompt(
 
     Raises:
         ValueError: if the pipeline has no text encoder, its network is not called directly once a
-            step, or a number is not positive.
+            step, a number is not positive, or its device has no float64.
         TypeError: if ``prompt`` is given: it is what is looked for; or an option of no use here.
     """
     own, known = split(pipe, options, call)
@@ -172,11 +173,7 @@ def find_prompt(
         raise TypeError("prompt is what is looked for: give a guess of it as start")
     if min(words, rounds, nearest) < 1:
         raise ValueError("words, rounds and nearest must be at least 1")
-    told = _are_latents(image)
-    idle = ("method", "decoder") if told else ("method",)
-    kind = "latents" if told else "a picture"
-    refuse(own, [name for name in USED if name not in idle], f"find_prompt of {kind}")
-    check_number(own.max_batch)
+    _check(pipe, image, own)
     wording = Wording.of(Lexicon.of(pipe, vocabulary), start, words)
     inner = Options(progress=False, seed=own.seed, max_batch=own.max_batch)
     with watching(own.watch(pipe)):
@@ -210,6 +207,20 @@ def find_prompt(
         notes=(*way.notes, *found.notes),
         ended=ended,
     )
+
+
+def _check(pipe: Any, image: Any, own: Options) -> None:
+    """Raise if the device cannot do it, or an option would be dropped."""
+    if not has_float64(pipe._execution_device):
+        raise ValueError(
+            f"{pipe._execution_device} has no float64, in which the gradient is computed: load the "
+            "pipeline on another device"
+        )
+    told = _are_latents(image)
+    idle = ("method", "decoder") if told else ("method",)
+    kind = "latents" if told else "a picture"
+    refuse(own, [name for name in USED if name not in idle], f"find_prompt of {kind}")
+    check_number(own.max_batch)
 
 
 def _phrases(lexicon: Lexicon, start: str, places: Sequence[Sequence[str]]) -> Phrases:
