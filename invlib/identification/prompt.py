@@ -73,7 +73,7 @@ class FoundPrompt:
 
     @property
     def by_chance(self) -> bool:
-        """Whether that may be an error of the estimate: its lead is not certain to 95 %."""
+        """Whether that may be an error of the estimate, since its lead is not certain to 95 %."""
         lead = self._lead()
         return lead is not None and not lead[0] > lead[1]
 

@@ -69,7 +69,7 @@ class Identification:
 
     @property
     def calibrated(self) -> bool:
-        """Whether probabilities are frequencies: not from 8 bits, which do not tell the latents.
+        """Whether probabilities are frequencies, which from 8 bits they are not.
 
         The latents that were decoded from such a picture are taken for the true ones, and by so
         much all odds are too sure.
