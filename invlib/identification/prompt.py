@@ -15,19 +15,19 @@ from ..inversion import Inversion
 from ..inverters import invert, multisecant
 from ..inverters.implicit import ROOTS
 from ..likelihood import Problem
-from ..likelihood.from_pipeline import check_number, opened
+from ..likelihood.from_pipeline import opened
 from ..likelihood.result import SURE
 from ..likelihood.roots import Estimate
 from ..pipelines import Options
 from ..pipelines.conditions import conditioned
-from ..pipelines.options import refuse, split
+from ..pipelines.options import split
 from ..watch import count, enter, stopped, watching
 from ..words import Reason
 from .candidates import axes_of
 from .gradient import likelihood_gradient
 from .result import Identification
 from .rough import first_look
-from .search import USED, _are_latents, _bounded, _Look, _target, identify
+from .search import USED, _bounded, _check_options, _Look, _target, identify
 from .space import Phrases, ascend
 from .wording import Lexicon, Wording
 
@@ -216,11 +216,7 @@ def _check(pipe: Any, image: Any, own: Options) -> None:
             f"{pipe._execution_device} has no float64, in which the gradient is computed: load the "
             "pipeline on another device"
         )
-    told = _are_latents(image)
-    idle = ("method", "decoder") if told else ("method",)
-    kind = "latents" if told else "a picture"
-    refuse(own, [name for name in USED if name not in idle], f"find_prompt of {kind}")
-    check_number(own.max_batch)
+    _check_options(own, [name for name in USED if name != "method"], image, "find_prompt")
 
 
 def _phrases(lexicon: Lexicon, start: str, places: Sequence[Sequence[str]]) -> Phrases:

@@ -94,10 +94,7 @@ def identify(
             picture is given.
     """
     own, known = split(pipe, options, call)
-    told = _are_latents(image)
-    used = [name for name in USED if name != "decoder" or not told]
-    refuse(own, used, f"identify of {'latents' if told else 'a picture'}")
-    check_number(own.max_batch)
+    _check_options(own, USED, image, "identify")
     named = by_name(pipe, schedulers)
     axes, make = axes_of(prompts, guidance=guidance, steps=steps, schedulers=list(named) or None)
     first = make({name: values[0] for name, values in axes.items()})
@@ -225,6 +222,14 @@ def _target(pipe: Any, image: Any, own: Options, call: Mapping[str, Any]) -> _Ta
     notes = (note,) if note else ()
     misfit = error.sqrt().item()
     return _Target(latents, misfit, False, size, reading.evaluations, notes)
+
+
+def _check_options(own: Options, used: Sequence[str], image: Any, what: str) -> None:
+    """Raise where an option would be dropped; of latents no decoder is asked."""
+    told = _are_latents(image)
+    some = [name for name in used if name != "decoder" or not told]
+    refuse(own, some, f"{what} of {'latents' if told else 'a picture'}")
+    check_number(own.max_batch)
 
 
 def _are_latents(image: Any) -> bool:
