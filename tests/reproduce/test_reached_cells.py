@@ -6,7 +6,7 @@ import ast
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 
 from invlib.reproduce import stale
 from invlib.reproduce.bench import cells as bench
+from invlib.reproduce.engine.modules import Unit
 from invlib.reproduce.engine.reached import PACKAGE, Reach, present
 from invlib.reproduce.engine.work import Cell
 from invlib.reproduce.figures.figure1 import cells as figure1
@@ -121,8 +122,8 @@ class Enough(BaseException):
     """The time is over; no part of the library catches it."""
 
 
-def called(work: Work, options: Mapping[str, Any], seconds: float) -> set[Site]:
-    """Where the functions of the package begin that some work calls within some seconds.
+def called(cell: Cell, seconds: float) -> set[Site]:
+    """Where the functions of the package begin that a cell calls within some seconds.
 
     What modules do when they are imported does not count.
     """
@@ -139,9 +140,10 @@ def called(work: Work, options: Mapping[str, Any], seconds: float) -> set[Site]:
             if time.monotonic() > end:  # only here: what PyTorch has begun to undo, it undoes
                 raise Enough
 
+    work, arguments = cell.work, cell.arguments
     sys.setprofile(note)
     try:
-        work(**options)
+        work(**arguments)
     except Enough:
         pass
     finally:
@@ -149,10 +151,18 @@ def called(work: Work, options: Mapping[str, Any], seconds: float) -> set[Site]:
     return sites
 
 
-def missing(work: Work, sites: set[Site]) -> list[Site]:
-    """The functions among some that the work does not reach, by its syntax."""
+def reached(cell: Cell) -> set[Unit]:
+    """What the hashes of a cell are of."""
+    places = [place.split(":") for place in cell.uses.values()]
+    starts = [(f"{PACKAGE.name}.{module}", name) for module, name in places]
+    starts.append((cell.work.__module__, cell.work.__qualname__))
+    return set[Unit]().union(*(present().from_function(*start) for start in starts))
+
+
+def missing(cell: Cell, sites: set[Site]) -> list[Site]:
+    """The functions among some that no hash of the cell is of."""
     lines: dict[str, set[int]] = {}
-    for unit in present().from_function(work.__module__, work.__qualname__):
+    for unit in reached(cell):
         start = min([unit.node, *getattr(unit.node, "decorator_list", [])], key=lambda n: n.lineno)
         file = Path(import_module(unit.module.name).__file__ or "")
         assert unit.node.end_lineno is not None
@@ -163,25 +173,23 @@ def missing(work: Work, sites: set[Site]) -> list[Site]:
 @pytest.mark.parametrize("name", first_cells())
 def test_every_function_that_work_begins_with_is_reached(name: str) -> None:
     cell = first_cells()[name]
-    sites = called(cell.work, cell.options, seconds=0.4)
+    sites = called(cell, seconds=0.4)
     assert sites
-    assert missing(cell.work, sites) == []
+    assert missing(cell, sites) == []
 
 
-STARS = {"model": "stars", "sampler": "2M-10 logSNR", "guidance": 1.0, "first": 0, "count": 1}
-WHOLE: dict[str, tuple[Work, dict[str, Any]]] = {"figure 1": (figure1.trace, {})}
-WHOLE |= {
-    method: (bench.attempt, {**STARS, "method": method})
+STARS = bench.Case("stars", "2M-10 logSNR", 1.0)
+WHOLE = {"figure 1": Cell("fig1", figure1.trace)} | {
+    method: bench.cells(STARS, method, 1)[0]
     for method in ("naive", "stock", "ife", "aidi_a", "gnri", "algorithm2_tuned", "ours")
 }
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_every_function_that_work_calls_is_reached(name: str) -> None:
-    work, options = WHOLE[name]
-    sites = called(work, options, seconds=60)
+    sites = called(WHOLE[name], seconds=60)
     assert len(sites) > 10
-    assert missing(work, sites) == []
+    assert missing(WHOLE[name], sites) == []
 
 
 def test_all_results_are_checked_in_seconds() -> None:

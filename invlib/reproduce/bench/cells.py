@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ...certificate import certify
-from ...inverters import Inverter, invert
+from ...inversion import Origin
+from ...inverters import Inverter
 from ...metrics import decibel, nmse
 from ...rivals import NullInversion, first_order, with_nulls
 from ...sampling import sample
@@ -25,7 +26,7 @@ from ..engine.stamps import stamp
 from ..engine.table import GUIDANCE, Rows
 from ..engine.work import FOLDER, Cell
 from ..models.problem import LOGSNR, Problem, solver_named
-from .methods import METHODS, methods_for
+from .methods import METHODS, Method, methods_for, place
 
 LATENT = ("DDIM-50", "2M-10", "2M-20", "3M-20", "UniPC-10")
 PIXEL = ("DDIM-50", "2M-10", "2M-20")
@@ -63,11 +64,6 @@ class Case:
         """Whether its sampler is of first order."""
         return solver_named(self.sampler.removesuffix(LOGSNR)).order_one
 
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The methods that run on it."""
-        return methods_for(self.order_one)
-
 
 CASES = (
     *(Case("latent", name, scale) for name in LATENT for scale in GUIDANCE),
@@ -81,10 +77,9 @@ def cells(case: Case, method: str, images: int) -> list[Cell]:
     batch = BATCH
     if method in COSTLY:
         images, batch = max(images // FEW, 1), 1
-    options = {**asdict(case), "method": method}
     parts = [{"first": i, "count": min(batch, images - i)} for i in range(0, images, batch)]
-    depends = {"stars": verify()} if case.model == "stars" else {}
-    return [Cell("bench", attempt, {**options, **part}, depends) for part in parts]
+    depends, uses = {"stars": verify()} if case.model == "stars" else {}, {"method": place(method)}
+    return [Cell("bench", attempt, {**asdict(case), **part}, depends, uses) for part in parts]
 
 
 def all_cells(images: int) -> list[Cell]:
@@ -108,13 +103,13 @@ def sampled(case: Case, first: int, count: int) -> tuple[Problem, Tensor, float]
 
 
 def attempt(
-    model: str, sampler: str, guidance: float, method: str, first: int, count: int
+    model: str, sampler: str, guidance: float, method: Method, first: int, count: int
 ) -> dict[str, Tensor]:
     """The measured values of a method; of one that raises, its reason."""
     case = Case(model, sampler, guidance)
     problem, image, once = sampled(case, first, count)
     try:
-        inverter = METHODS[method].choose(sampler, problem.solver, guidance)
+        inverter = method.choose(sampler, problem.solver, guidance)
         return measure(problem, image, inverter, once)
     except Exception as error:  # it is the result, and the page shows it
         reason = str(error).strip().split("\n")[0]
@@ -138,9 +133,11 @@ def measure(problem: Problem, image: Tensor, inverter: Inverter, once: float) ->
     """
     denoiser, solver = problem.denoiser, problem.solver
     began = time.process_time()  # of this process's one thread: what else runs does not matter
-    inversion = invert(denoiser, image, solver, method=inverter)
+    with torch.no_grad():
+        inversion = inverter(denoiser, image, solver)
     seconds = (time.process_time() - began) / len(image)
-    inversion = replace(inversion, states=image[None])  # what a method says of itself is no proof
+    origin = inversion.origin or Origin(denoiser, solver)
+    inversion = replace(inversion, states=image[None], origin=origin)  # what it says is no proof
     sampler: Any = denoiser
     if isinstance(inversion, NullInversion):  # its noise needs its own empty prompts and steps
         solver = first_order(solver)
@@ -185,7 +182,8 @@ Place = tuple[Case, str]  # a cell of the bench, and a method
 
 def places(images: int) -> dict[Place, list[Cell]]:
     """The work of every row."""
-    return {(case, name): cells(case, name, images) for case in CASES for name in case.methods}
+    work = {case: methods_for(case.order_one) for case in CASES}
+    return {(case, name): cells(case, name, images) for case in work for name in work[case]}
 
 
 def by_place(rows: Rows) -> dict[Place, Rows]:

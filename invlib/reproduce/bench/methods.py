@@ -120,40 +120,65 @@ def _rival(
 
 QUICK = partial(forward_step_method, rho=1.0, warm_up=0, plateau=5, max_iterations=100)
 
+NAIVE = Method("naive", "explicit", _fixed(naive))
+NAIVE_1000 = Method("naive, 1000 steps", "explicit", _fixed(partial(naive, steps=1000)))
+STOCK = Method("diffusers' inverse scheduler", "explicit", stock)
+IFE = _rival(ife, "IFE", "explicit")
+FPI = _rival(fpi, "FPI", "fixed point")
+FPI_100 = _rival(partial(fpi, iterations=100), "FPI, 100 rounds", "fixed point", FIRST)
+AIDI_A = _rival(aidi_a, "AIDI_A", "fixed point")
+AIDI_A_100 = _rival(partial(aidi_a, iterations=100), "AIDI_A, 100 rounds", "fixed point", FIRST)
+AIDI_E = _rival(aidi_e, "AIDI_E", "fixed point")
+RENOISE = _rival(renoise, "ReNoise", "fixed point")
+GNRI = _rival(gnri, "GNRI, as published", "gradient")
+GNRI_RELEASED = _rival(gnri_released, "GNRI, as its code", "gradient")
+NEWTON = Method("Newton per step", "gradient", _fixed(newton))
+SPDINV = _rival(spdinv, "SPDInv", "gradient")
+NPI = _rival(npi, "NPI", "editing")
+NULL_TEXT = _rival(null_text, "null-text", "editing")
+ALGORITHM1 = _rival(step_by_step, "Algorithm 1", "Algorithms 1, 2")
+ALGORITHM1_TUNED = _rival(
+    partial(step_by_step, method=partial(algorithm1, finder=QUICK, tol=2e-7)),
+    "Algorithm 1, tuned",
+    "Algorithms 1, 2",
+)
+ALGORITHM2 = _rival(algorithm2, "Algorithm 2", "Algorithms 1, 2", HIGH)
+ALGORITHM2_TUNED = _rival(
+    partial(algorithm2, finder=anderson, tol=1e-4),
+    "Algorithm 2, tuned",
+    "Algorithms 1, 2",
+    HIGH,
+)
+BY_DEFAULT = Method(OURS, OURS, ours)
+
 METHODS: dict[str, Method] = {
-    "naive": Method("naive", "explicit", _fixed(naive)),
-    "naive_1000": Method("naive, 1000 steps", "explicit", _fixed(partial(naive, steps=1000))),
-    "stock": Method("diffusers' inverse scheduler", "explicit", stock),
-    "ife": _rival(ife, "IFE", "explicit"),
-    "fpi": _rival(fpi, "FPI", "fixed point"),
-    "fpi_100": _rival(partial(fpi, iterations=100), "FPI, 100 rounds", "fixed point", FIRST),
-    "aidi_a": _rival(aidi_a, "AIDI_A", "fixed point"),
-    "aidi_a_100": _rival(
-        partial(aidi_a, iterations=100), "AIDI_A, 100 rounds", "fixed point", FIRST
-    ),
-    "aidi_e": _rival(aidi_e, "AIDI_E", "fixed point"),
-    "renoise": _rival(renoise, "ReNoise", "fixed point"),
-    "gnri": _rival(gnri, "GNRI, as published", "gradient"),
-    "gnri_released": _rival(gnri_released, "GNRI, as its code", "gradient"),
-    "newton": Method("Newton per step", "gradient", _fixed(newton)),
-    "spdinv": _rival(spdinv, "SPDInv", "gradient"),
-    "npi": _rival(npi, "NPI", "editing"),
-    "null_text": _rival(null_text, "null-text", "editing"),
-    "algorithm1": _rival(step_by_step, "Algorithm 1", "Algorithms 1, 2"),
-    "algorithm1_tuned": _rival(
-        partial(step_by_step, method=partial(algorithm1, finder=QUICK, tol=2e-7)),
-        "Algorithm 1, tuned",
-        "Algorithms 1, 2",
-    ),
-    "algorithm2": _rival(algorithm2, "Algorithm 2", "Algorithms 1, 2", HIGH),
-    "algorithm2_tuned": _rival(
-        partial(algorithm2, finder=anderson, tol=1e-4),
-        "Algorithm 2, tuned",
-        "Algorithms 1, 2",
-        HIGH,
-    ),
-    OURS: Method(OURS, OURS, ours),
+    "naive": NAIVE,
+    "naive_1000": NAIVE_1000,
+    "stock": STOCK,
+    "ife": IFE,
+    "fpi": FPI,
+    "fpi_100": FPI_100,
+    "aidi_a": AIDI_A,
+    "aidi_a_100": AIDI_A_100,
+    "aidi_e": AIDI_E,
+    "renoise": RENOISE,
+    "gnri": GNRI,
+    "gnri_released": GNRI_RELEASED,
+    "newton": NEWTON,
+    "spdinv": SPDINV,
+    "npi": NPI,
+    "null_text": NULL_TEXT,
+    "algorithm1": ALGORITHM1,
+    "algorithm1_tuned": ALGORITHM1_TUNED,
+    "algorithm2": ALGORITHM2,
+    "algorithm2_tuned": ALGORITHM2_TUNED,
+    OURS: BY_DEFAULT,
 }
+
+
+def place(name: str) -> str:
+    """Where a method is defined: what it alone reaches is what its results depend on."""
+    return f"reproduce.bench.methods:{'BY_DEFAULT' if name == OURS else name.upper()}"
 
 
 def methods_for(order_one: bool) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from ... import markdown as md
 from ..front.cells import ORIGINAL_DB
 from ..tables.exactness import EXACT_DB
 from .cells import CASES, COSTLY, LATENT, PIXEL, STARS, Case
-from .methods import METHODS, OURS
+from .methods import METHODS, OURS, methods_for
 
 Row = dict[str, Any]
 ERRORS = {"image_db": "image error", "noise_db": "noise error"}
@@ -60,7 +60,9 @@ def front(rows: Sequence[Row], error: str) -> list[Row]:
 
 def lacking(case: Case, rows: Sequence[Row]) -> list[str]:
     """The methods of a cell that were not measured, and have no reason why not."""
-    return [name for name in case.methods if name not in {row["method"] for row in rows}]
+    return [
+        name for name in methods_for(case.order_one) if name not in {row["method"] for row in rows}
+    ]
 
 
 def winners(rows: Sequence[Row], error: str) -> list[Row] | None:
@@ -140,7 +142,7 @@ def table(values: dict[str, Any], case: Case) -> str:
     names = ("noise", "worst", "image", "worst", "evaluations", "most", "time", "exact", "failed")
     lines = []
     on_front = {row["method"] for row in front([*rows.values()], "image_db")}
-    for name in case.methods:
+    for name in methods_for(case.order_one):
         label = METHODS[name].label
         label = f"**{label}**" if name in on_front else label
         lines.append([label, *_cells(rows.get(name), len(names))])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor
 
 from ...watch import Budget, Watch, watching
-from .reached import code_of
+from .reached import PACKAGE, code_at, code_of
 from .store import cell, stored
 
 FOLDER = Path(".cache") / "figures"
@@ -26,6 +27,9 @@ class Cell:
         work: function on the top level of a module, ``work(**options) -> tensors by name``.
         options: its arguments; values that JSON knows.
         depends: what else it depends on, apart from code; values that JSON knows.
+        uses: more arguments by name, each a definition below the package and where it stands,
+            ``"inverters.naive:naive"``; what that reaches counts, and what its neighbours reach
+            does not.
         budget: most evaluations that its searches may take, in a rehearsal; by default any number.
     """
 
@@ -33,6 +37,7 @@ class Cell:
     work: Callable[..., dict[str, Tensor]]
     options: Mapping[str, Any] = field(default_factory=dict)
     depends: Mapping[str, Any] = field(default_factory=dict)
+    uses: Mapping[str, str] = field(default_factory=dict)
     budget: int | None = None
 
     @property
@@ -51,15 +56,21 @@ class Cell:
             "options": dict(self.options),
             "models": {name: verify(name) for name in MODELS},
             "code": code_of(self.work),
+            **{name: code_at(*place.split(":")) for name, place in self.uses.items()},
             **self.depends,
         }
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """All that the function is called with."""
+        return {**self.options, **{name: at(place) for name, place in self.uses.items()}}
 
     def result(self) -> dict[str, Tensor]:
         """Do the work, within the budget."""
         if self.budget is None:
-            return self.work(**self.options)
+            return self.work(**self.arguments)
         with watching(Watch(budget=Budget(self.budget))):
-            return self.work(**self.options)
+            return self.work(**self.arguments)
 
     def load(self, folder: Path = FOLDER) -> dict[str, Tensor] | None:
         """Its result if it is stored for the present code, else None."""
@@ -68,6 +79,12 @@ class Cell:
     def put(self, result: dict[str, Tensor], folder: Path = FOLDER) -> None:
         """Store a result that another process or machine has computed."""
         cell(folder, self.config, lambda: result)
+
+
+def at(place: str) -> Any:
+    """What is defined at a place below the package, ``"inverters.naive:naive"``."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"{PACKAGE.name}.{module}"), name)
 
 
 def load_known(

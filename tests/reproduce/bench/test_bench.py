@@ -30,7 +30,7 @@ from invlib.reproduce.bench import tables as bench_tables
 from invlib.reproduce.bench.cells import CASES, LATENT, PIXEL, STARS, Case
 from invlib.reproduce.bench.methods import METHODS, OURS, methods_for, stock
 from invlib.reproduce.engine import runner
-from invlib.reproduce.engine.reached import present
+from invlib.reproduce.engine.reached import PACKAGE, present
 from invlib.reproduce.engine.store import earlier, fingerprint
 from invlib.reproduce.engine.work import Cell
 from invlib.reproduce.models.problem import (
@@ -286,11 +286,21 @@ def test_an_exception_is_a_result_with_its_reason(
     assert f"* NPI †: {found['note']}." in page and "not available" in page
 
 
-def test_results_depend_on_the_code_of_every_method() -> None:
-    """The table of methods names them all, so a change of one makes the results of all stale."""
-    units = present().from_function(bench.attempt.__module__, bench.attempt.__qualname__)
-    names = {getattr(unit.node, "name", "") for unit in units}
-    assert {"fpi", "gnri", "null_text", "naive", "algorithm2", "exact"} <= names
+def test_results_depend_on_the_code_of_their_method_and_of_no_other() -> None:
+    def names(place: str) -> set[str]:
+        module, name = place.split(":")
+        units = present().from_function(f"{PACKAGE.name}.{module}", name)
+        return {getattr(unit.node, "name", "") for unit in units}
+
+    work = f"{bench.__name__.removeprefix('invlib.')}:attempt"
+    methods = {"fpi", "gnri", "null_text", "naive", "newton", "algorithm2", "exact"}
+    assert {"sample", "certify"} <= names(work)
+    assert not methods & names(work)
+    for name in methods - {"exact"}:
+        (cell, *_) = bench.cells(CASE, name, 1)
+        assert methods & names(cell.uses["method"]) == {name}
+    (cell, *_) = bench.cells(CASE, OURS, 1)
+    assert methods & names(cell.uses["method"]) == {"exact", "naive"}
 
 
 def test_the_json_holds_numbers_only() -> None:
