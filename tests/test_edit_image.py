@@ -432,6 +432,24 @@ def test_arguments_that_the_inversion_does_not_name_are_compared_with_defaults(
             _check_call(own, {"prompt_embeds": other})
 
 
+def test_what_does_not_compare_is_no_argument_of_the_inversion() -> None:
+    """Two callbacks, and the generators of two seeds, were taken for the same."""
+
+    def seed(number: int) -> torch.Generator:
+        return torch.Generator().manual_seed(number)
+
+    def callback(*given: Any) -> dict[str, Any]:
+        return {}
+
+    had = {"callback_on_step_end": callback, "generator": seed(1), "guidance_scale": 3}
+    own: Any = SimpleNamespace(call=had, settings=SimpleNamespace())
+    same = {**had, "generator": seed(1), "guidance_scale": 3.0}
+    _check_call(own, same)
+    for changed in ({"callback_on_step_end": print}, {"generator": seed(2)}):
+        with pytest.raises(ValueError, match="the inversion is one of a call with"):
+            _check_call(own, {**same, **changed})
+
+
 def test_an_inversion_brings_its_own_guidance_scale(
     pipe: Any, picture: Image.Image, done: ImageEdit
 ) -> None:
