@@ -17,7 +17,7 @@ from ..autoencoder import DECODERS, DecoderInversion, DecoderInverter, joint
 from ..certificate import Certificate, certify
 from ..devices import lifted, state_device
 from ..inversion import Inversion
-from ..inverters import Inverter, invert, inverter
+from ..inverters import Inverter, inverter, searched
 from ..memory import is_full
 from ..sampling import as_state
 from ..watch import watching
@@ -102,7 +102,7 @@ def invert_image(
         reading, search = in_batches(reading, target, search, own.max_batch)
         if own.refine and (decoding is None or target.shape != decoding.latents.shape):
             raise ValueError(f"refine=True is not possible for {type(pipe).__name__}: give False")
-        found = invert(reading.network, target, reading.solver, method=search)
+        found, _ = searched(reading.network, target, reading.solver, search)
         if own.refine and decoding is not None and autoencoder is not None:
             decoding, found = joint(
                 autoencoder, reading.network, box, reading.solver, decoding, found, method=search
@@ -146,7 +146,7 @@ def invert_latents(
         reading, notes = _read_sized(pipe, latents, asked)
         target = reading.target(latents.clone())
         reading, search = in_batches(reading, target, search, own.max_batch)
-        found = invert(reading.network, target, reading.solver, method=search)
+        found, _ = searched(reading.network, target, reading.solver, search)
         return _result(reading, found, None, own, notes)
 
 
