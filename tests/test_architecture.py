@@ -106,7 +106,7 @@ def test_a_wrong_name_would_be_noticed() -> None:
 def test_the_way_to_the_line_that_solves_is_the_way_of_the_calls() -> None:
     """Each of the three files calls the next."""
     calls = {
-        "invlib/pipelines/invert.py": "searched(",
+        "invlib/pipelines/invert.py": "invert(",
         "invlib/inverters/__init__.py": '"exact": exact',
         "invlib/inverters/exact.py": "converge(",
         "invlib/inverters/rounds.py": "rounds.move(",

@@ -113,27 +113,8 @@ def invert(
     """
     watched = progress is not False or callback is not None or budget is not None
     options = Watch(progress, callback, budget, interruptible=True)
-    with watching(options) if watched else nullcontext():
-        found, network = searched(denoiser, image, solver, inverter(method))
-    why = limiting(found.device or image.device, dtype_of(denoiser))
-    if why and found.roundoff is not None and bool((found.roundoff.limit > SINGLE).any()):
-        warnings.warn(why, stacklevel=2)
-    return attached(network, image, solver, found) if differentiable else found
-
-
-def searched(
-    denoiser: Denoiser, image: Tensor, solver: Solver, search: Inverter
-) -> tuple[Inversion, Denoiser]:
-    """What a search finds where the network computes, and the network as the search was given it.
-
-    Args:
-        denoiser: the network.
-        image: as for :func:`invert`, ``[B, ...]``.
-        solver: the sampler's table.
-        search: the inverter.
-    """
-    network = beside(denoiser, image)
-    with torch.no_grad():
+    search, network = inverter(method), beside(denoiser, image)
+    with torch.no_grad(), watching(options) if watched else nullcontext():
         if not isinstance(network, OnDevice):
             found = search(network, image, solver)
         else:
@@ -141,7 +122,10 @@ def searched(
             found = replace(found, device=network.device)
     if found.origin is None:
         found = replace(found, origin=Origin(network, solver))
-    return found, network
+    why = limiting(found.device or image.device, dtype_of(denoiser))
+    if why and found.roundoff is not None and bool((found.roundoff.limit > SINGLE).any()):
+        warnings.warn(why, stacklevel=2)
+    return attached(network, image, solver, found) if differentiable else found
 
 
 def inverter(method: str | Inverter) -> Inverter:
