@@ -17,7 +17,6 @@ from .call import CallOption
 from .errors import NOT_EXACT, spelled
 from .files import read_pictures
 from .invert import (
-    BatchOption,
     Decoder,
     DecoderOption,
     EvaluationsOption,
@@ -53,7 +52,9 @@ def identification(
     decoder: DecoderOption = Decoder.quasi_newton,
     seconds: SecondsOption = None,
     evaluations: EvaluationsOption = None,
-    max_batch: BatchOption = None,
+    max_batch: Annotated[
+        int | None, typer.Option(min=1, help="most states in one call of the network")
+    ] = None,
     place: Where,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:

@@ -191,7 +191,10 @@ class _Target:
 
 
 def _target(pipe: Any, image: Any, own: Options, call: Mapping[str, Any]) -> _Target:
-    """The latents of a picture, by the decoder of the first candidate; known ones stay."""
+    """The latents of a picture, by the decoder of the first candidate; known ones stay.
+
+    The watch of the whole search is on already, so that the decoder has none of its own.
+    """
     if isinstance(image, _Target):
         return image
     if _are_latents(image):
@@ -205,7 +208,7 @@ def _target(pipe: Any, image: Any, own: Options, call: Mapping[str, Any]) -> _Ta
     kept = pipe.scheduler
     pipe.scheduler = asked.pop("scheduler", kept)
     try:
-        with _quietly(pipe, own):
+        with _quietly(pipe, replace(own, progress=False, callback=None, budget=None)):
             asked, note = _with_size(pipe, asked, pictures.height, pictures.width)
             size = {name: asked[name] for name in asked.keys() - call.keys()}
             reading = read(pipe, asked)

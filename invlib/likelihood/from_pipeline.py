@@ -81,7 +81,7 @@ def problem_of(reading: Reading, latents: Tensor) -> Problem:
     Raises:
         ValueError: if the call takes no noise.
     """
-    if reading.entrance.kind == "first step" or reading.begins_late:
+    if not reading.takes_noise:
         raise ValueError(
             f"{type(reading.stage.pipe).__name__} takes no noise in this call, so that the law of "
             "its first state is not known and there is no likelihood"

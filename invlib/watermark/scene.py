@@ -147,10 +147,11 @@ def scene(
         known_seed(own.seed),
     ):
         reading = read(pipe, asked)
-        if reading.begins_late:
+        if not reading.takes_noise:
             raise ValueError(
-                f"{type(pipe).__name__} begins with a picture and a part of its steps behind it in "
-                "this call, so that it has no noise that holds a key: call it from noise alone"
+                f"{type(pipe).__name__} takes no noise in this call (it begins with a picture, or "
+                "draws its first state in a way of its own), so that it has no noise that holds a "
+                "key: call it from noise alone"
             )
         autoencoder, shape = read_decoder(reading)
         yield Scene(reading, autoencoder, shape, Planes.of(reading, autoencoder), own)
