@@ -110,11 +110,10 @@ def certify(
         denoiser: the network that was inverted.
         inversion: what to certify; its last state is the image.
         solver: the sampler's table.
-        vectors: Lanczos vectors for the singular values (one sampler run, and each costs five); 0
-            skips them, and the values are NaN. If the noise has more entries, inverse iteration
-            goes on from there, at two or three hundred runs where steps are hard to invert
-            (:func:`invlib.inverse_iteration.inverse_iteration`), at tens where they are easy. No
-            graph of a run is kept, only that of one call.
+        vectors: Lanczos vectors for the singular values; 0 skips them, and the values are NaN.
+            They cost one sampler run, and each five. If the noise has more entries, at most six
+            inverse iterations follow, with two linear systems each, at two and at three runs a
+            Krylov vector. No graph of a run is kept, only that of one call.
         other: another inversion of the same image, from another start or by another method,
             beside those that ``exact`` was asked for by ``others``; an exact noise of its that
             differs (in NMSE by more than the square root of what counts as exact) is reported as

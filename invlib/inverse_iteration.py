@@ -10,6 +10,7 @@ with the equations R of a trajectory and the scale s of its first state. What is
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -33,9 +34,9 @@ def inverse_iteration(network: Derivatives, states: Tensor, start: Tensor) -> Te
     norms are taken with products of :math:`\Phi'` itself: they are bounds for any x, and what a
     system leaves unsolved makes the bound less tight, not wrong.
 
-    An iteration costs two sampler runs, and for each Krylov vector two or, in the transposed
-    system, three evaluations at every node; a system has at most 60 vectors twice. It is often
-    seven to thirty vectors, and two or three iterations.
+    An iteration is worth two sampler runs, and two for each Krylov vector of one system and three
+    for each of the other, the transposed one: at most ``KRYLOV`` vectors, ``RESTARTS`` times. There
+    are at most ``STEPS`` iterations, and none after one that hardly lowers the value.
 
     Args:
         network: the derivatives.
@@ -83,11 +84,11 @@ def there_and_back(network: Derivatives, states: Tensor, x: Tensor) -> Tensor:
     push, pull = products(network, y)
     right = torch.zeros_like(y)
     right[:, 0] = x
-    options = {"forcing": FORCING, "krylov": KRYLOV, "restarts": RESTARTS}
-    adjoint, _ = solved(pull, inverse.T, right, **options)
+    solve = partial(solved, forcing=FORCING, krylov=KRYLOV, restarts=RESTARTS)
+    adjoint, _ = solve(pull, inverse.T, right)
     right = torch.zeros_like(y)
     right[:, -1] = adjoint[:, -1]
-    return solved(push, inverse, right, **options)[0][:, 0]
+    return solve(push, inverse, right)[0][:, 0]
 
 
 def _of(network: Derivatives, rows: Tensor) -> Derivatives:

@@ -30,8 +30,8 @@ def singular_values(
     largest from below. The smallest may then be too large by orders of magnitude:
     :func:`~invlib.inverse_iteration.inverse_iteration` makes it tight, at a cost of its own.
 
-    One sampler run, two for every vector, and three for every one but the last. No graph of a run
-    is kept: the memory is that of its states and of the graph of one call.
+    It costs one sampler run, two for every vector, and three for every one but the last. No graph
+    of a run is kept: the memory is that of its states and of the graph of one call.
 
     Args:
         denoiser: the network.

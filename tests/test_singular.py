@@ -224,13 +224,13 @@ def test_next_to_a_fold_it_is_small_though_twelve_vectors_do_not_see_it() -> Non
     low = ends[0]
     sign = determinant(low)[0]
     high = next(x for x in ends[1:] if determinant(x)[0] != sign)
-    for _ in range(22):
+    for _ in range(8):  # nearer, the linear systems are not solved in time: only a bound is left
         middle = (low + high) / 2
         low, high = (middle, high) if determinant(middle)[0] == sign else (low, middle)
     true = determinant(low)[1]
     few, _ = singular_values(denoiser, low[None], solver, vectors=12)
     small, _ = singular_values(denoiser, low[None], solver, vectors=12, inverse=True)
-    assert few.item() > 1e3 * true
+    assert true < 1e-5 and few.item() > 1e4 * true
     assert true * 0.99 <= small.item() <= 1.05 * true
 
 
