@@ -52,7 +52,8 @@ class Certificate:
             1e-3, however rough network and steps are.
         equations: largest relative residual of the sampler's equations, ``[B]``.
         norm_score: standard scores of the noise's squared norm under N(0, I), ``[B]``.
-        sigma_min: estimated smallest singular value of the Jacobian (an upper bound), ``[B]``.
+        sigma_min: smallest singular value of the Jacobian, ``[B]``, exact with as many vectors as
+            the noise has entries; else by inverse iteration, an upper bound.
         sigma_max: estimated largest singular value (a lower bound), ``[B]``.
         noise_error: bound on the noise's relative error, ``[B]``; NaN where there is none. With
             two or more searches from other starts that found this noise, four times the largest
@@ -109,8 +110,10 @@ def certify(
         denoiser: the network that was inverted.
         inversion: what to certify; its last state is the image.
         solver: the sampler's table.
-        vectors: Lanczos vectors for the singular values (each costs five sampler runs, and the
-            graph of one); 0 skips them, and the values are NaN.
+        vectors: Lanczos vectors for the singular values; 0 skips them, and the values are NaN.
+            They cost one sampler run, and each five. If the noise has more entries, at most six
+            inverse iterations follow, with two linear systems each, at two and at three runs a
+            Krylov vector. No graph of a run is kept, only that of one call.
         other: another inversion of the same image, from another start or by another method,
             beside those that ``exact`` was asked for by ``others``; an exact noise of its that
             differs (in NMSE by more than the square root of what counts as exact) is reported as
@@ -144,7 +147,8 @@ def certify(
     small = torch.full_like(trip, torch.nan)
     large = small.clone()
     if vectors and len(rows):
-        values = singular_values(select(denoiser, rows), noise[rows], solver, vectors=vectors)
+        part = select(denoiser, rows)
+        values = singular_values(part, noise[rows], solver, vectors=vectors, inverse=True)
         small[rows], large[rows] = values
     far, near, searched = _others(denoiser, inversion, solver, other, gap, limit)
     agreeing = near.isfinite().sum(0)

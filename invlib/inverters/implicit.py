@@ -13,7 +13,6 @@ respect to everything.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -24,15 +23,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..denoisers import OUTSIDE, Denoiser, differences
 from ..inversion import Inversion
-from ..newton import _gmres
 from ..sampling import as_state
 from ..solvers import Solver
-from .trajectory import along_time, gaussian_matrix, residual
+from .linear import Product, preconditioner, solved
+from .trajectory import residual, transposed
 
-VARIANCE = 0.5  # of the Gaussian data of the preconditioner
-KRYLOV, RESTARTS, FORCING = 60, 5, 1e-12
+FORCING = 1e-12  # relative residual of the adjoint system at which it counts as solved
 ROOTS = ("converged", "round-off")  # reasons of a search whose states solve the equations
-LARGEST = 1e-4  # relative residual of the adjoint system from which on a gradient is doubtful
+LARGEST = 1e-4  # its relative residual from which on a gradient is doubtful
+SLACK = 100  # how much larger than asked for it may be, as GMRES sees it preconditioned
 
 
 def attached(denoiser: Denoiser, image: Tensor, solver: Solver, found: Inversion) -> Inversion:
@@ -101,49 +100,26 @@ class _Root(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
         """The adjoint states, with the sign of the theorem."""
         (y,) = ctx.saved_tensors
-        return -adjoint(ctx.denoiser, ctx.solver, y, g), None, None, None
+        product = transposed_matrix(ctx.denoiser, ctx.solver, y)
+        return -adjoint(ctx.solver, product, g.to(y)), None, None, None
 
 
-def adjoint(denoiser: Denoiser, solver: Solver, y: Tensor, g: Tensor) -> Tensor:
+def adjoint(solver: Solver, product: Product, g: Tensor, *, forcing: float = FORCING) -> Tensor:
     r"""Solve :math:`R_y^T \lambda = g`, ``[B, N, ...]``, by GMRES with restarts.
 
-    .. math:: (R_y^T \lambda)_j = \lambda_{j-1} - a_j \lambda_j
-              - J_j^T \sum_{i \ge j} b_{ij} \lambda_i
-
     Preconditioned with the transposed inverse of the matrix that the same recursion has for
-    Gaussian data. Warns where the residual stays above ``LARGEST``: next to a fold, where the
-    noise moves infinitely fast.
+    Gaussian data. Warns where the residual stays far above what was asked for: next to a fold,
+    where the noise moves infinitely fast.
 
     Args:
-        denoiser: the network.
         solver: the sampler's table.
-        y: states y_0 ... y_{N-1}, ``[B, N, ...]``.
-        g: the right-hand side, likewise.
+        product: with :math:`R_y^T`, as of :func:`transposed_matrix`.
+        g: the right-hand side, ``[B, N, ...]``.
+        forcing: relative residual at which a sample is done.
     """
-    inverse = torch.linalg.inv(gaussian_matrix(solver, VARIANCE)).T
-    product = _transposed(denoiser, solver, y)
-    every = torch.arange(len(y), device=y.device)
-    g = g.to(y)
-    right = along_time(inverse, g)
-
-    def preconditioned(v: Tensor, which: Tensor) -> Tensor:
-        return along_time(inverse, product(v.view_as(y[which]), which)).flatten(1)
-
-    found, size = torch.zeros_like(y), right.flatten(1).norm(dim=1)
-    for _ in range(RESTARTS):
-        left = right.flatten(1) - preconditioned(found.flatten(1), every)
-        active = (left.norm(dim=1) > FORCING * size).nonzero().flatten()
-        if not len(active):
-            break
-
-        def part(v: Tensor, which: Tensor, rows: Tensor = active) -> Tensor:
-            return preconditioned(v, rows[which])
-
-        forcing = (FORCING * size[active] / left[active].norm(dim=1)).amin().item()
-        found[active] += _gmres(part, -left[active], KRYLOV, forcing).view_as(y[active])
-    miss = (product(found, every) - g).flatten(1).norm(dim=1)
-    worst = (miss / g.flatten(1).norm(dim=1).clamp(min=1e-300)).max().item()
-    if not worst < LARGEST:
+    found, miss = solved(product, preconditioner(solver).T, g, forcing=forcing)
+    worst = miss.max().item()
+    if not worst < max(LARGEST, SLACK * forcing):
         warnings.warn(
             f"the gradient of the noise is only good to {worst:.0e}: the sampler nearly folds "
             "here, or the network's own derivative is that rough; ask singular_values",
@@ -152,20 +128,19 @@ def adjoint(denoiser: Denoiser, solver: Solver, y: Tensor, g: Tensor) -> Tensor:
     return found
 
 
-def _transposed(
-    denoiser: Denoiser, solver: Solver, y: Tensor
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """The product with the transposed matrix of the trajectory, from one graph of the network."""
+def transposed_matrix(denoiser: Denoiser, solver: Solver, y: Tensor) -> Product:
+    """The product with :math:`R_y^T` at states ``y [B, N, ...]``, from one graph of the network."""
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         x = y.detach().requires_grad_()
         m = _outputs(denoiser, solver, x)
-    weights = solver.a.to(y).view(1, -1, *[1] * (y.ndim - 2))
 
     def product(v: Tensor, which: Tensor) -> Tensor:
-        before = torch.cat([torch.zeros_like(v[:, :1]), v[:, :-1]], 1)
-        pulled = torch.zeros_like(y)
-        pulled[which] = along_time(solver.b.T, v)
-        (pulled,) = torch.autograd.grad(m, x, pulled, retain_graph=True, materialize_grads=True)
-        return before - weights * v - pulled[which]
+        def pull(w: Tensor) -> Tensor:
+            whole = torch.zeros_like(y)
+            whole[which] = w
+            (back,) = torch.autograd.grad(m, x, whole, retain_graph=True, materialize_grads=True)
+            return back[which]
+
+        return transposed(solver, v, pull)
 
     return product
