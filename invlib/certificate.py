@@ -106,6 +106,12 @@ def certify(
     Where a sample is not exact, its run is made once more, state by state from the last to the
     first: a network that does not repeat itself, or returns NaN, is named in ``flags``.
 
+    A certificate is about the network as it answers in this process. It does not see one that
+    answers by the times and the number of samples alone, whatever the states, as one that keeps its
+    first answers under them: sampled again it does the same. Nor does it see one that changes
+    later, as by a clock or a count of its calls, or so slowly that its answers differ by no more
+    than its round-off while it is asked.
+
     Args:
         denoiser: the network that was inverted.
         inversion: what to certify; its last state is the image.
