@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -9,15 +10,21 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .bridge import subspace_singular_values
-from .denoisers import Denoiser, differences
+from .denoisers import Denoiser, differences, select
 from .devices import beside
 from .newton import forward_mode
+from .room import Parts, joined
 from .sampling import as_state, steps
 from .solvers import Solver
 
 
 def singular_values(
-    denoiser: Denoiser, noise: Tensor, solver: Solver, *, vectors: int = 12
+    denoiser: Denoiser,
+    noise: Tensor,
+    solver: Solver,
+    *,
+    vectors: int = 12,
+    max_batch: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Smallest and largest singular value of the sampler's Jacobian, ``[B]`` each.
 
@@ -30,9 +37,25 @@ def singular_values(
         noise: where to take the Jacobian, ``[B, ...]``.
         solver: the sampler's table.
         vectors: Lanczos vectors.
+        max_batch: most samples at once; by default as many as have room, with the graph of their
+            whole run (see :mod:`invlib.room`).
     """
     denoiser, noise = beside(denoiser, noise), as_state(noise, "noise")
     vectors = min(vectors, noise[0].numel())
+    parts = Parts(max_batch, differences(denoiser) is not None)
+
+    def some(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return _values(select(denoiser, rows), x, solver, vectors)
+
+    found = parts.map(some, noise, torch.arange(len(noise), device=noise.device))
+    small, large = zip(*found, strict=True)
+    return torch.cat(small), torch.cat(large)
+
+
+def _values(
+    denoiser: Denoiser, noise: Tensor, solver: Solver, vectors: int
+) -> tuple[Tensor, Tensor]:
+    """The singular values of some samples, ``[k]`` each."""
 
     def image(x: Tensor) -> Tensor:
         return sample_image(denoiser, x, solver)
@@ -66,12 +89,16 @@ def singular_values(
     return values[:, -1], values[:, 0]
 
 
-def sample_image(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Tensor:
+def sample_image(
+    denoiser: Denoiser, noise: Tensor, solver: Solver, parts: Parts | None = None
+) -> Tensor:
     """The image as a differentiable function of the noise, without checks."""
     rows, y = torch.arange(len(noise), device=noise.device), noise * solver.scale
 
     def output(y: Tensor, i: int) -> Tensor:
-        return solver.output(denoiser, y, torch.full_like(rows, i), rows)
+        given = y, torch.full_like(rows, i), rows
+        call = partial(solver.output, denoiser)
+        return call(*given) if parts is None else joined(parts.map(call, *given))
 
     for _, _, after in steps(solver, output, y):
         y = after

@@ -212,7 +212,7 @@ CORE = (
 LOWER = {
     *CORE,
     *("bridge", "devices", "sampling", "evaluator", "precision", "newton"),
-    *("words", "watch", "interrupt", "progress_bar", "memory", "shapes", "metrics"),
+    *("words", "watch", "interrupt", "progress_bar", "memory", "room", "shapes", "metrics"),
 }
 OUTSIDE = {"numpy", "torch", "tqdm"}  # that, and what comes with Python
 

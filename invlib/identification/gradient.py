@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..inverters.implicit import graph_of_outputs
 from ..inverters.trajectory import along_time, gaussian_matrix, residual
 from ..likelihood import Problem
 from ..newton import _gmres
+from ..room import Parts
 
 VARIANCE = 0.5  # of the Gaussian data of the preconditioner
 KRYLOV = 60  # most products with the transposed matrix for one linear system
@@ -56,9 +58,7 @@ def likelihood_gradient(
     solver, cost = problem.solver, 0
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         y = states[:-1].detach().transpose(0, 1).contiguous().requires_grad_()
-        nodes = torch.arange(solver.steps, device=y.device).repeat(len(y))
-        rows = torch.arange(len(y), device=y.device).repeat_interleave(solver.steps)
-        m = solver.output(problem.denoiser, y.flatten(0, 1), nodes, rows).view_as(y)
+        m = graph_of_outputs(problem.denoiser, solver, y, Parts(problem.max_batch))
         r = residual(solver, states[-1].detach().to(y), y, m)
 
         def transposed(v: Tensor) -> Tensor:

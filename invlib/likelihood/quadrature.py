@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -25,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..denoisers import Denoiser, jvp_cost, select
 from ..newton import forward_mode
+from ..room import Parts
 from ..sampling import steps
 from ..solvers import Solver
 from ..watch import count, enter, observe
@@ -48,8 +50,8 @@ class Quadrature:
         steps: most Lanczos steps of each; a vector costs five runs of the sampler a step.
         tol: nats; no more steps are made once they seem to change the mean by less.
         seed: of the vectors.
-        max_batch: most states in one call of the network; by default as many as have the size of
-            one latent of 512 x 512 pixels.
+        max_batch: most states in one call of the network; by default that of the likelihood, or as
+            many as have the size of one latent of 512 x 512 pixels.
 
     Source: Ubaru, Chen, Saad, SIAM J. Matrix Anal. Appl. 2017.
     """
@@ -81,7 +83,8 @@ class Quadrature:
                 "(determinant=invlib.likelihood.exactly)"
             )
         solver, size = problem.solver, problem.size
-        network = Derivatives(denoiser, solver, self.max_batch or max(1, BATCH // size))
+        most = self.max_batch or problem.max_batch or max(1, BATCH // size)
+        network = Derivatives(denoiser, solver, most)
         rows = self.vectors * (solver.steps if solver.order_one else 1)
         draw = torch.Generator().manual_seed(self.seed)
         v = 2.0 * torch.randint(0, 2, (rows, size), generator=draw) - 1
@@ -126,27 +129,36 @@ class Derivatives:
     Attributes:
         denoiser: the network of one sample.
         solver: the sampler's table.
-        max_batch: most states in one call.
+        max_batch: most states in one call; fewer where memory is full.
     """
 
     denoiser: Denoiser
     solver: Solver
     max_batch: int
 
+    @cached_property
+    def parts(self) -> Parts:
+        """The parts of its calls."""
+        return Parts(self.max_batch)
+
     def push(self, y: Tensor, nodes: Tensor, v: Tensor) -> Tensor:
         """The derivatives at states ``y [k, ...]`` of nodes ``[k]`` along v, likewise."""
-        parts = zip(*(x.split(self.max_batch) for x in (y, nodes, v)), strict=True)
+
+        def part(y: Tensor, nodes: Tensor, v: Tensor) -> Tensor:
+            return forward_mode(self._at(nodes), y, v)
+
         with torch.no_grad():
-            return torch.cat([forward_mode(self._at(n), y, v) for y, n, v in parts])
+            return torch.cat(self.parts.map(part, y, nodes, v, cost=2))
 
     def pull(self, y: Tensor, nodes: Tensor, u: Tensor) -> Tensor:
         """The transposed derivatives times u."""
-        parts, found = zip(*(x.split(self.max_batch) for x in (y, nodes, u)), strict=True), []
+
+        def part(y: Tensor, nodes: Tensor, u: Tensor) -> Tensor:
+            pull_back = cast(Any, torch.func.vjp(self._at(nodes), y))[1]
+            return cast(Tensor, pull_back(u)[0].detach())
+
         with sdpa_kernel(SDPBackend.MATH):
-            for y, n, u in parts:
-                pull_back = cast(Any, torch.func.vjp(self._at(n), y))[1]
-                found.append(pull_back(u)[0].detach())
-        return torch.cat(found)
+            return torch.cat(self.parts.map(part, y, nodes, u, cost=3))
 
     def _at(self, nodes: Tensor) -> Product:
         rows = torch.zeros_like(nodes)
