@@ -97,6 +97,7 @@ def certify(
     again: Tensor | None = None,
     moved: Callable[[int], Tensor] | None = None,
     gap: float = 0.0,
+    max_batch: int | None = None,
 ) -> Certificate:
     r"""Check an inversion by running the sampler again, and measure how well posed it was.
 
@@ -129,6 +130,8 @@ def certify(
             place, in another way for another whole number; called where ``again`` misses the
             image by little, with more numbers where one does not explain it.
         gap: relative round-off of the steps of what made ``again``, where that is not float64's.
+        max_batch: most states in one network call; by default as many as a share of the free
+            memory has room for.
 
     Example:
         >>> import invlib
@@ -143,20 +146,15 @@ def certify(
     """
     image, noise = inversion.states[-1], inversion.noise
     denoiser = on_device(denoiser, inversion.device) if inversion.device else denoiser
+    evaluator = Evaluator(denoiser, solver, [0] * len(noise), max_batch)
     with torch.no_grad():
-        trip, limit = _round_trip(denoiser, inversion, solver, again, moved, gap)
+        trip, limit = _round_trip(evaluator, inversion, again, moved, gap)
         missed = (~(trip < limit) & (again is None)).nonzero().flatten()
-        faults = _faults(denoiser, inversion, solver, missed)
-    rows = trip.isfinite().nonzero().flatten()
+        faults = _faults(evaluator, inversion, missed)
     size = noise[0].numel()
     score = (noise.flatten(1).square().sum(1) - size) / (2 * size) ** 0.5
-    small = torch.full_like(trip, torch.nan)
-    large = small.clone()
-    if vectors and len(rows):
-        part = select(denoiser, rows)
-        values = singular_values(part, noise[rows], solver, vectors=vectors, inverse=True)
-        small[rows], large[rows] = values
-    far, near, searched = _others(denoiser, inversion, solver, other, gap, limit)
+    small, large = _stretched(evaluator, noise, trip.isfinite(), vectors)
+    far, near, searched = _others(evaluator, inversion, other, gap, limit)
     agreeing = near.isfinite().sum(0)
     roots, same = far.any(0) & (trip < limit), agreeing > 0
     distance = trip.sqrt().clamp(min=torch.finfo(torch.float64).eps)
@@ -191,10 +189,28 @@ def certify(
     )
 
 
+def _stretched(
+    evaluator: Evaluator, noise: Tensor, which: Tensor, vectors: int
+) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest singular value of some samples, ``[B]``; NaN of the others."""
+    small = torch.full(which.shape, torch.nan, dtype=noise.dtype, device=noise.device)
+    large, rows = small.clone(), which.nonzero().flatten()
+    if vectors and len(rows):
+        network, most = select(evaluator.denoiser, rows), evaluator.max_batch
+        small[rows], large[rows] = singular_values(
+            network,
+            noise[rows],
+            evaluator.solver,
+            vectors=vectors,
+            inverse=True,
+            max_batch=most,
+        )
+    return small, large
+
+
 def _others(
-    denoiser: Denoiser,
+    evaluator: Evaluator,
     inversion: Inversion,
-    solver: Solver,
     other: Inversion | None,
     gap: float,
     limit: Tensor,
@@ -215,7 +231,7 @@ def _others(
         found += [*inversion.others]
     if other is not None:
         with torch.no_grad():
-            trip, most = _round_trip(denoiser, other, solver, None, None, gap)
+            trip, most = _round_trip(evaluator, other, None, None, gap)
         good = (trip < most).view(-1, *[1] * (noise.ndim - 1))
         found.append(torch.where(good, other.noise, torch.nan))
     if not found:
@@ -235,9 +251,8 @@ def _uniqueness(root: bool, same: bool, *, searched: bool) -> Uniqueness:
 
 
 def _round_trip(
-    denoiser: Denoiser,
+    evaluator: Evaluator,
     inversion: Inversion,
-    solver: Solver,
     again: Tensor | None,
     moved: Callable[[int], Tensor] | None,
     gap: float,
@@ -246,10 +261,10 @@ def _round_trip(
 
     What the search has found out about this network already is not evaluated again.
     """
-    inversion = _known(denoiser, inversion, solver)
+    solver = evaluator.solver
+    inversion = _known(evaluator.denoiser, inversion, solver)
     image, noise = inversion.states[-1], inversion.noise
     rows = torch.arange(len(noise), device=noise.device)
-    evaluator = Evaluator(denoiser, solver, [0] * len(noise))
     precision, own = inversion.roundoff, again is None
     theirs = torch.equal(noise, inversion.states[0] / solver.scale)  # the run was from this noise
     if again is None and theirs and inversion.again is not None:
@@ -332,7 +347,7 @@ def _same(evaluator: Evaluator, inversion: Inversion, rows: Tensor) -> Tensor:
 
 
 def _faults(
-    denoiser: Denoiser, inversion: Inversion, solver: Solver, rows: Tensor
+    evaluator: Evaluator, inversion: Inversion, rows: Tensor
 ) -> dict[int, tuple[float, str]]:
     """What the network does wrong on the way from the noises of some samples.
 
@@ -342,7 +357,7 @@ def _faults(
     """
     if not len(rows):
         return {}
-    evaluator = Evaluator(denoiser, solver, [0] * len(inversion.noise))
+    solver = evaluator.solver
     first, image = inversion.noise[rows] * solver.scale, inversion.states[-1][rows]
     found = column(first.flatten(1).isfinite().all(1), first)  # else the image does as well
     states, once, _ = sampled(evaluator, torch.where(found, first, image), rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .denoisers import Denoiser
 from .newton import forward_mode
+from .room import Parts, joined
 from .sampling import steps
 from .solvers import Solver
 
@@ -32,27 +34,35 @@ class Derivatives:
     Attributes:
         denoiser: the network.
         solver: the sampler's table.
-        max_batch: most states in one call, so in one graph.
+        max_batch: most states in one call, so in one graph; fewer where memory is full.
     """
 
     denoiser: Denoiser
     solver: Solver
     max_batch: int
 
+    @cached_property
+    def parts(self) -> Parts:
+        """The parts of its calls."""
+        return Parts(self.max_batch)
+
     def push(self, y: Tensor, nodes: Tensor, rows: Tensor, v: Tensor) -> Tensor:
         """The derivatives along v at states ``y [k, ...]`` of nodes and samples ``[k]``."""
-        parts = zip(*(x.split(self.max_batch) for x in (y, nodes, rows, v)), strict=True)
+
+        def part(y: Tensor, nodes: Tensor, rows: Tensor, v: Tensor) -> Tensor:
+            return forward_mode(self._at(nodes, rows), y, v)
+
         with torch.no_grad():
-            return torch.cat([forward_mode(self._at(n, r), y, v) for y, n, r, v in parts])
+            return joined(self.parts.map(part, y, nodes, rows, v, cost=2))
 
     def pull(self, y: Tensor, nodes: Tensor, rows: Tensor, u: Tensor) -> Tensor:
         """The transposed derivatives times u, likewise."""
-        parts = zip(*(x.split(self.max_batch) for x in (y, nodes, rows, u)), strict=True)
-        found = []
+
+        def part(y: Tensor, nodes: Tensor, rows: Tensor, u: Tensor) -> Tensor:
+            return cast(Tensor, cast(Any, torch.func.vjp(self._at(nodes, rows), y))[1](u)[0])
+
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # no graph of the parameters
-            for y, n, r, u in parts:
-                found.append(cast(Any, torch.func.vjp(self._at(n, r), y))[1](u)[0])
-        return torch.cat(found)
+            return joined(self.parts.map(part, y, nodes, rows, u, cost=3))
 
     def _at(self, nodes: Tensor, rows: Tensor) -> Product:
         return lambda x: self.solver.output(self.denoiser, x, nodes, rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from .denoisers import Denoiser, differences
 from .derivatives import BATCH, Derivatives, sampler_products
 from .devices import beside
 from .inverse_iteration import inverse_iteration
+from .room import Parts, joined
 from .sampling import as_state, steps
 from .solvers import Solver
 
@@ -50,7 +53,7 @@ def singular_values(
             lambda x: sample_image(denoiser, x, solver), noise, vectors=vectors
         )
     with torch.no_grad():
-        states = sampled_states(denoiser, noise, solver)
+        states = sampled_states(denoiser, noise, solver, Parts(max_batch))
     network = Derivatives(denoiser, solver, max_batch or max(1, BATCH // size))
     push, pull = sampler_products(network, states)
     v = torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -80,17 +83,23 @@ def singular_values(
     return small, large
 
 
-def sample_image(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Tensor:
+def sample_image(
+    denoiser: Denoiser, noise: Tensor, solver: Solver, parts: Parts | None = None
+) -> Tensor:
     """The image as a differentiable function of the noise, without checks."""
-    return sampled_states(denoiser, noise, solver)[-1]
+    return sampled_states(denoiser, noise, solver, parts)[-1]
 
 
-def sampled_states(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Tensor:
+def sampled_states(
+    denoiser: Denoiser, noise: Tensor, solver: Solver, parts: Parts | None = None
+) -> Tensor:
     """The states y_0 ... y_n of the run from a noise, ``[n+1, B, ...]``, without checks."""
     rows, y = torch.arange(len(noise), device=noise.device), noise * solver.scale
 
     def output(y: Tensor, i: int) -> Tensor:
-        return solver.output(denoiser, y, torch.full_like(rows, i), rows)
+        given = y, torch.full_like(rows, i), rows
+        call = partial(solver.output, denoiser)
+        return call(*given) if parts is None else joined(parts.map(call, *given))
 
     return torch.stack([y, *(after for _, _, after in steps(solver, output, y))])
 

@@ -213,7 +213,7 @@ LOWER = {
     *CORE,
     *("bridge", "devices", "sampling", "evaluator", "precision", "newton", "derivatives"),
     "inverse_iteration",
-    *("words", "watch", "interrupt", "progress_bar", "memory", "shapes", "metrics"),
+    *("words", "watch", "interrupt", "progress_bar", "memory", "room", "shapes", "metrics"),
 }
 OUTSIDE = {"numpy", "torch", "tqdm"}  # that, and what comes with Python
 

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..inverters.implicit import adjoint
+from ..inverters.implicit import adjoint, graph_of_outputs
 from ..inverters.trajectory import residual
 from ..likelihood import Problem
+from ..room import Parts
 
 
 def likelihood_gradient(
@@ -53,9 +54,7 @@ def likelihood_gradient(
     solver, cost = problem.solver, 0
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         y = states[:-1].detach().transpose(0, 1).contiguous().requires_grad_()
-        nodes = torch.arange(solver.steps, device=y.device).repeat(len(y))
-        rows = torch.arange(len(y), device=y.device).repeat_interleave(solver.steps)
-        m = solver.output(problem.denoiser, y.flatten(0, 1), nodes, rows).view_as(y)
+        m = graph_of_outputs(problem.denoiser, solver, y, Parts(problem.max_batch))
         r = residual(solver, states[-1].detach().to(y), y, m)
 
         def transposed(v: Tensor, which: Tensor) -> Tensor:

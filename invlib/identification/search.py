@@ -15,13 +15,14 @@ from torch import Tensor
 from ..autoencoder.box import ROUNDING
 from ..devices import lifted
 from ..inversion import Inversion
-from ..inverters import Inverter, exact, inverter
+from ..inverters import Inverter, exact, in_parts, inverter
 from ..likelihood import CandidateLikelihood, Likelihoods, Quadrature
 from ..likelihood.evaluate import evaluate
-from ..likelihood.from_pipeline import check_number, opened
+from ..likelihood.from_pipeline import opened
 from ..likelihood.result import without_noise
 from ..likelihood.roots import Estimate
 from ..pipelines import Options
+from ..pipelines.batches import check_number
 from ..pipelines.decoding import read_decoder
 from ..pipelines.images import Pictures
 from ..pipelines.invert import _decoder, _quietly, _with_size
@@ -302,10 +303,17 @@ class _Look:
         return found
 
 
-def _bounded(denoiser: Any, image: Tensor, solver: Any, *, search: Inverter = exact) -> Inversion:
+def _bounded(
+    denoiser: Any,
+    image: Tensor,
+    solver: Any,
+    *,
+    search: Inverter = exact,
+    max_batch: int | None = None,
+) -> Inversion:
     """A search, within a budget: of wrong candidates many have no noise."""
     with watching(Watch(budget=Budget(evaluations=MOST[0] + MOST[1] * solver.steps))):
-        return search(denoiser, image, solver)
+        return in_parts(search, max_batch)(denoiser, image, solver)
 
 
 def _result(

@@ -41,8 +41,8 @@ class Quadrature:
         steps: most Lanczos steps of each; a vector costs five runs of the sampler a step.
         tol: nats; no more steps are made once they seem to change the mean by less.
         seed: of the vectors.
-        max_batch: most states in one call of the network; by default as many as have the size of
-            one latent of 512 x 512 pixels.
+        max_batch: most states in one call of the network; by default that of the likelihood, or as
+            many as have the size of one latent of 512 x 512 pixels.
 
     Source: Ubaru, Chen, Saad, SIAM J. Matrix Anal. Appl. 2017.
     """
@@ -74,7 +74,8 @@ class Quadrature:
                 "(determinant=invlib.likelihood.exactly)"
             )
         solver, size = problem.solver, problem.size
-        network = Derivatives(denoiser, solver, self.max_batch or max(1, BATCH // size))
+        most = self.max_batch or problem.max_batch or max(1, BATCH // size)
+        network = Derivatives(denoiser, solver, most)
         rows = self.vectors * (solver.steps if solver.order_one else 1)
         draw = torch.Generator().manual_seed(self.seed)
         v = 2.0 * torch.randint(0, 2, (rows, size), generator=draw) - 1
