@@ -152,9 +152,7 @@ def identify(
 
     Exit code 0 means: a key, or none, is certain enough. Exit code 3 means: it cannot be told.
     """
-    for name, value in (("none", none), ("sure", sure)):
-        if not 0 < value < 1:
-            raise ValueError(f"--{name} must be above 0 and below 1, got {value:g}")
+    _check_probabilities(none=none, sure=sure)
     frames, notes = read_pictures(picture)
     told = read_keys(keys)
     names = None if passages is None else _check_passages(passages)
@@ -163,7 +161,7 @@ def identify(
         free(errors, force=False, suffix=".safetensors")
     opened, given = open_call(what, sampler, place)
     pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
-    own = {} if max_batch is None else {"max_batch": max_batch}
+    own = {"max_batch": max_batch}
     with scene(pipe, own, asked) as read:
         made(told, read.planes.shape[1:])  # before errors are measured, not after
         if (count := read.planes.shape[0]) != 1:
@@ -222,6 +220,13 @@ def _measured(pipe: Any, asked: dict[str, Any], path: Path | None) -> ErrorModel
     if path is not None:
         found.save(path)
     return found
+
+
+def _check_probabilities(**given: float) -> None:
+    """Refuse options that are certain already, or no probabilities."""
+    for name, value in given.items():
+        if not 0 < value < 1:
+            raise ValueError(f"--{name} must be above 0 and below 1, got {value:g}")
 
 
 def _check_passages(passages: str) -> list[str]:
