@@ -299,11 +299,10 @@ def test_results_depend_on_the_code_of_their_method_and_of_no_other() -> None:
     methods = {"fpi", "gnri", "null_text", "naive", "newton", "algorithm2", "exact"}
     assert {"sample", "certify"} <= names(work)
     assert not methods & names(work)
-    for name in methods - {"exact"}:
+    for name in methods - {"exact"} | {OURS}:
         (cell, *_) = bench.cells(CASE, name, 1)
-        assert methods & names(cell.uses["method"]) == {name}
-    (cell, *_) = bench.cells(CASE, OURS, 1)
-    assert methods & names(cell.uses["method"]) == {"exact", "naive"}
+        own = "exact" if name == OURS else name
+        assert {own} <= methods & names(cell.uses["method"]) <= {own, "naive"}  # many begin there
 
 
 def test_the_json_holds_numbers_only() -> None:
