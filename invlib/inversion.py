@@ -80,7 +80,7 @@ class Inversion:
         nfe_others: evaluations that those searches took, out of ``nfe``, ``[B]``.
         repeat: NMSE between two images sampled from the noise and from the noise changed in its
             last place, ``[B]``, where the method has looked, else NaN.
-        starts: from how many starts each sample was looked for, ``[B]``; None where there was one.
+        starts: how many starts the search of each sample made, ``[B]``; None if the method has one.
         device: where the network is, if that device has no float64 and the states are on the CPU;
             else None.
         origin: which network and table were asked.

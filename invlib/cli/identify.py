@@ -20,6 +20,7 @@ from .invert import (
     Decoder,
     DecoderOption,
     EvaluationsOption,
+    NumberOption,
     PictureArgument,
     SecondsOption,
 )
@@ -52,9 +53,7 @@ def identification(
     decoder: DecoderOption = Decoder.quasi_newton,
     seconds: SecondsOption = None,
     evaluations: EvaluationsOption = None,
-    max_batch: Annotated[
-        int | None, typer.Option(min=1, help="most states in one call of the network")
-    ] = None,
+    max_batch: NumberOption = None,
     place: Where,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:

@@ -23,7 +23,7 @@ from .bundle import bundled
 from .call import with_prompt
 from .errors import NOT_EXACT
 from .files import as_bytes, flat, read_pictures
-from .invert import BatchOption
+from .invert import NumberOption
 from .keys import made, read_keys
 from .opening import Asked, Sampler, SeedOption, Where, open_call
 from .outputs import free, outputs
@@ -142,7 +142,7 @@ def identify(
             help="look for the place of a crop; default: if the picture's size is another"
         ),
     ] = None,
-    max_batch: BatchOption = None,
+    max_batch: NumberOption = None,
     none: Annotated[float, typer.Option(help="probability of no key, before looking")] = 0.5,
     sure: Annotated[float, typer.Option(help="probability from which to decide")] = 0.9,
     place: Where,
