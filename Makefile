@@ -22,8 +22,8 @@ alone = OMP_NUM_THREADS=1 INVLIB_ALONE=$(abspath $(1))/bin/python \
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help environment figures test lint unit lowest notebooks rehearsal book slides offline pdf
-.PHONY: browser coverage mutants
+.PHONY: help environment figures test lint unit thorough lowest notebooks rehearsal book slides offline pdf
+.PHONY: browser screens coverage mutants
 .PHONY: chromium colab standalone smoke wheel bench results train torture clean distclean
 .PHONY: lock licences audit sbom dist
 .DEFAULT_GOAL := help
@@ -56,8 +56,12 @@ lint: $(STAMP) ## style and types only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(STAMP) ## the unit tests only
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+unit: $(STAMP) ## the unit tests only, but for those that tests/slow.txt leaves to `make thorough`
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+thorough: $(STAMP) ## all unit tests, the slow ones too, and the rehearsal; before a release
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --junitxml=$(VENV)/thorough.xml
+	$(MAKE) rehearsal
 
 $(LOWEST)/.installed: pyproject.toml .ci/lowest
 	$(PYTHON) -m venv --clear $(LOWEST)
@@ -107,6 +111,9 @@ $(BROWSER): $(STAMP)
 
 browser: $(BROWSER) ## look at every page of the built book, from a server and from a disk
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/browser
+
+screens: $(BROWSER) ## the same, and keep pictures of all pages in _build/screens
+	INVLIB_SCREENS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/browser
 
 chromium: $(BROWSER) ## install the Chromium that `make browser` looks with; needs root
 	$(BIN)/python -m playwright install --with-deps chromium

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from hypothesis import settings
+from slow import slow
 
 from invlib.plotting import style
 
@@ -21,6 +22,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", f"ignore::{category}:diffusers")
         config.addinivalue_line("filterwarnings", f"ignore::{category}:torchsde")
         config.addinivalue_line("filterwarnings", f"ignore::{category}:numpy")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make unit` leaves to `make thorough`."""
+    names = slow()
+    for item in items:
+        if item.nodeid in names:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

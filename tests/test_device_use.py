@@ -300,9 +300,7 @@ WITHOUT = {distances, exact_denoisers}
 # The played device does not play the way back through what was expanded: on a device this one has
 # not been tried.
 UNPLAYED = {"find_prompt"}
-SLOW = {identified, edited}
 ONCE = {case if case not in (by_table, inverted) else name: name for name, case in CASES.items()}
-NAMES = [pytest.param(n, marks=[pytest.mark.slow] * (CASES[n] in SLOW)) for n in ONCE.values()]
 
 
 def test_there_is_a_case_for_every_public_function() -> None:
@@ -316,7 +314,7 @@ def test_words_are_not_looked_for_on_a_device_without_float64() -> None:
 
 
 @pytest.mark.parametrize("float64", [True, False], ids=["float64", "no float64"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", list(ONCE.values()))
 def test_a_public_function_works_on_the_device(
     request: pytest.FixtureRequest, name: str, float64: bool, tmp_path: Path
 ) -> None:

@@ -228,7 +228,6 @@ def test_an_enlarged_crop_that_nobody_looks_for_cannot_be_told(shop: Any) -> Non
     assert found.notes == ()
 
 
-@pytest.mark.slow
 def test_the_place_of_a_crop_from_a_corner_is_found_and_its_owner_named(shop: Any) -> None:
     pipe, known, keys, picture = shop
     crop = picture.crop((0, 0, 58, 58))

@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from published import published, run
+from slow import chosen, slow
 
 import invlib
 
@@ -177,6 +178,23 @@ def test_chapters_are_run_alone_each_week_and_for_each_tag() -> None:
         "colab",
         "standalone",
     ]
+    assert "make thorough" in [step.get("run") for step in values["jobs"]["thorough"]["steps"]]
+
+
+def test_slow_tests_are_left_out_by_one_target_alone() -> None:
+    """And every name of the list is that of a test."""
+    assert '-m "not slow"' in run("make", "-n", "unit")
+    assert '-m "not slow"' not in run("make", "-n", "thorough")
+    names = sorted(slow())
+    assert (ROOT / "tests/slow.txt").read_text("utf-8").splitlines() == names
+    for name in names:
+        file, test = name.split("[")[0].split("::")
+        assert f"def {test}(" in (ROOT / file).read_text("utf-8"), name
+
+
+def test_of_a_test_of_many_cases_the_quickest_is_kept() -> None:
+    took = {"a.py::f[1]": 2.9, "a.py::f[2]": 2.0, "b.py::g": 9.0, "b.py::h": 0.9}
+    assert chosen(took) == ["a.py::f[1]", "b.py::g"]
 
 
 VENV = """#!/bin/bash

@@ -163,7 +163,6 @@ def assignments(path: Path, *names: str) -> list[str]:
     return [made[name] for name in names]
 
 
-@pytest.mark.slow
 def test_the_core_of_the_package_is_enough() -> None:
     """Every import of a chapter, and the pictures of chapter 13, with the extra ``all`` alone.
 

@@ -16,7 +16,7 @@ from filelock import FileLock
 from playwright.sync_api import Browser, Page, sync_playwright
 from published import published
 
-from invlib.reproduce.book import offline
+from invlib.reproduce.book import offline, web
 
 from .looking import HTML, ROOT
 
@@ -89,6 +89,14 @@ def unpacked(shared: Path) -> str:
     return folder.as_uri()
 
 
+@pytest.fixture(scope="session")
+def axe(shared: Path) -> str:
+    """The script of axe-core, which looks for what shuts readers out."""
+    with FileLock(f"{shared}.axe"):
+        web.main(ROOT, "tests/browser/web.json", "tests/browser")
+    return (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
+
+
 @pytest.fixture(params=["site", "archive"])
 def place(request: pytest.FixtureRequest) -> str:
     """Where the book is read: from a server, or from a disk with the network cut."""
@@ -109,7 +117,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A reader who comes for the first time: an empty tab that remembers nothing."""
-    local = "place" in request.fixturenames and request.getfixturevalue("place")[:5] == "file:"
+    places = {"place", "unpacked"} & set(request.fixturenames)
+    local = any(request.getfixturevalue(name)[:5] == "file:" for name in places)
     context = browser.new_context(offline=local)
     context.set_default_timeout(PATIENCE)
     yield context.new_page()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,8 @@ from playwright.sync_api import ConsoleMessage, Error, Page, Request
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
 SCREENS = HTML.parent / "screens"
+PHOTOGRAPHED = "INVLIB_SCREENS" in os.environ  # pictures take longer than all else
+CHAPTER = "book/03_why_naive_fails.html"  # has all that a page can have
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}  # points
 TALLEST = 60_000  # of a JPEG file
 
@@ -102,11 +105,12 @@ def sliders(page: Page) -> list[str]:
 
 
 def width(page: Page, name: str, size: str) -> list[str]:
-    """What makes a page scroll sideways; keeps a picture of the page."""
+    """What makes a page scroll sideways; keeps a picture of the page if asked for."""
     across, high = SIZES[size]
     page.set_viewport_size({"width": across, "height": high})
     page.wait_for_timeout(100)
-    photographed(page, name, size)
+    if PHOTOGRAPHED:
+        photographed(page, name, size)
     return [f"{size}: too wide: {tag}" for tag in page.evaluate(TOO_WIDE)]
 
 

@@ -10,11 +10,14 @@ from widget_states import widget_models
 from invlib.reproduce.book.address import address
 
 from .looking import (
+    CHAPTER,
     HTML,
+    PHOTOGRAPHED,
     ROOT,
     SIZES,
     complaints_of,
     dark_and_printed,
+    faults,
     mathematics,
     pictures,
     sliders,
@@ -48,8 +51,8 @@ def test_no_page_names_a_place_that_was_not_given() -> None:
     assert {name: each - given for name, each in found.items() if each - given} == {}
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_reader_has_nothing_to_complain_of(name: str, page: Page, place: str) -> None:
+def read(name: str, page: Page, place: str) -> list[str]:
+    """Open a page and use what is on it; what a reader complains of."""
     complaints = complaints_of(page, place)
     page.goto(f"{place}/{name}", wait_until="load")
     complaints += mathematics(page)
@@ -59,11 +62,24 @@ def test_a_reader_has_nothing_to_complain_of(name: str, page: Page, place: str) 
     found = page.locator(".widget-slider [role=slider]").count()
     if found != count:
         complaints.append(f"{found} sliders instead of {count}")
-    complaints += pictures(page) + sliders(page)
-    for size in SIZES if place.startswith("http") else ():  # the same pages are as wide
+    return complaints + pictures(page) + sliders(page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_reader_has_nothing_to_complain_of(name: str, page: Page, address: str, axe: str) -> None:
+    """Of any width, in the dark and on paper, and whether it is seen or heard."""
+    complaints = read(name, page, address)
+    for size in reversed(SIZES):
         complaints += width(page, name, size)
-    if place.startswith("http"):
+    if PHOTOGRAPHED:
         dark_and_printed(page, name)
+    complaints += faults(page, axe, code=name == CHAPTER)
+    assert not complaints, "\n".join(complaints)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nor_has_a_reader_without_a_network(name: str, page: Page, unpacked: str) -> None:
+    complaints = read(name, page, unpacked)
     assert not complaints, "\n".join(complaints)
 
 

@@ -112,7 +112,6 @@ def test_a_source_distribution_knows_neither_machine_nor_moment(tmp_path: Path) 
 
 
 @pytest.mark.torture
-@pytest.mark.slow
 def test_two_builds_of_a_commit_are_the_same(tmp_path: Path, counted: Callable[..., None]) -> None:
     """In other folders, under another umask, zone, language and order of sets, and later."""
     made = []
