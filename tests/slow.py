@@ -1,8 +1,9 @@
 """Which tests are left to `make thorough`: ``python tests/slow.py REPORT.xml``.
 
-The report is pytest's, of all tests (``make thorough``). What takes longer than LONG seconds goes
-to slow.txt; but of a test of many cases, or of one, the quickest stays in `make unit` unless it
-takes longer than ALONE seconds.
+The report is pytest's, of all tests (``make thorough``), or of some: others stay where they are,
+for a fixture that many tests share is made by the first of them that runs. What takes longer than
+LONG seconds goes to slow.txt; but of a test of many cases, or of one, the quickest stays in
+`make unit` unless it takes longer than ALONE seconds.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def chosen(took: dict[str, float]) -> list[str]:
 
 
 if __name__ == "__main__":
-    names = chosen(dict(seconds(Path(sys.argv[1]))))
+    took = dict(seconds(Path(sys.argv[1])))
+    names = sorted({*chosen(took), *(slow() - took.keys())})
     LIST.write_text("".join(f"{name}\n" for name in names), "utf-8")
     print(f"{len(names)} tests are left to `make thorough`")

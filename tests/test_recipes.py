@@ -41,12 +41,6 @@ def scripts(page: str) -> list[Script]:
 SCRIPTS = scripts(PAGE)
 
 
-@pytest.fixture(scope="module")
-def at_work(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A folder, and the names that scripts have defined in it so far."""
-    return tmp_path_factory.mktemp("recipes"), {}
-
-
 def test_the_five_jobs_are_there_and_short() -> None:
     jobs = " ".join({script.job for script in SCRIPTS})
     for words in (
@@ -63,17 +57,19 @@ def test_the_five_jobs_are_there_and_short() -> None:
     assert all(script.printed for script in SCRIPTS)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda s: s.job)
-def test_a_recipe_prints_what_stands_on_its_page(
-    script: Script, at_work: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+def test_recipes_print_what_stands_on_their_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, names = at_work
-    monkeypatch.chdir(folder)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        exec(compile(script.text, script.job, "exec"), names)
-    same = doctest.OutputChecker().check_output(script.printed, said.getvalue(), LOOSELY)
-    assert same, said.getvalue()
+    """From the first to the last: each may use the files and the names of those before it."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for script in SCRIPTS:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            exec(compile(script.text, script.job, "exec"), names)
+        printed = said.getvalue()
+        same = doctest.OutputChecker().check_output(script.printed, printed, LOOSELY)
+        assert same, f"{script.job}: {printed}"
 
 
 def test_a_wrong_output_would_be_noticed() -> None:
