@@ -52,7 +52,8 @@ class Certificate:
             1e-3, however rough network and steps are.
         equations: largest relative residual of the sampler's equations, ``[B]``.
         norm_score: standard scores of the noise's squared norm under N(0, I), ``[B]``.
-        sigma_min: estimated smallest singular value of the Jacobian (an upper bound), ``[B]``.
+        sigma_min: smallest singular value of the Jacobian, ``[B]``, exact with as many vectors as
+            the noise has entries; else by inverse iteration, an upper bound.
         sigma_max: estimated largest singular value (a lower bound), ``[B]``.
         noise_error: bound on the noise's relative error, ``[B]``; NaN where there is none. With
             two or more searches from other starts that found this noise, four times the largest
@@ -96,6 +97,7 @@ def certify(
     again: Tensor | None = None,
     moved: Callable[[int], Tensor] | None = None,
     gap: float = 0.0,
+    max_batch: int | None = None,
 ) -> Certificate:
     r"""Check an inversion by running the sampler again, and measure how well posed it was.
 
@@ -105,12 +107,20 @@ def certify(
     Where a sample is not exact, its run is made once more, state by state from the last to the
     first: a network that does not repeat itself, or returns NaN, is named in ``flags``.
 
+    A certificate is about the network as it answers in this process. It does not see one that
+    answers by the times and the number of samples alone, whatever the states, as one that keeps its
+    first answers under them: sampled again it does the same. Nor does it see one that changes
+    later, as by a clock or a count of its calls, or so slowly that its answers differ by no more
+    than its round-off while it is asked.
+
     Args:
         denoiser: the network that was inverted.
         inversion: what to certify; its last state is the image.
         solver: the sampler's table.
-        vectors: Lanczos vectors for the singular values (each costs five sampler runs, and the
-            graph of one); 0 skips them, and the values are NaN.
+        vectors: Lanczos vectors for the singular values; 0 skips them, and the values are NaN.
+            They cost one sampler run, and each five. If the noise has more entries, at most six
+            inverse iterations follow, with two linear systems each, at two and at three runs a
+            Krylov vector. No graph of a run is kept, only that of one call.
         other: another inversion of the same image, from another start or by another method,
             beside those that ``exact`` was asked for by ``others``; an exact noise of its that
             differs (in NMSE by more than the square root of what counts as exact) is reported as
@@ -120,6 +130,8 @@ def certify(
             place, in another way for another whole number; called where ``again`` misses the
             image by little, with more numbers where one does not explain it.
         gap: relative round-off of the steps of what made ``again``, where that is not float64's.
+        max_batch: most states in one network call; by default as many as a share of the free
+            memory has room for.
 
     Example:
         >>> import invlib
@@ -134,19 +146,15 @@ def certify(
     """
     image, noise = inversion.states[-1], inversion.noise
     denoiser = on_device(denoiser, inversion.device) if inversion.device else denoiser
+    evaluator = Evaluator(denoiser, solver, [0] * len(noise), max_batch)
     with torch.no_grad():
-        trip, limit = _round_trip(denoiser, inversion, solver, again, moved, gap)
+        trip, limit = _round_trip(evaluator, inversion, again, moved, gap)
         missed = (~(trip < limit) & (again is None)).nonzero().flatten()
-        faults = _faults(denoiser, inversion, solver, missed)
-    rows = trip.isfinite().nonzero().flatten()
+        faults = _faults(evaluator, inversion, missed)
     size = noise[0].numel()
     score = (noise.flatten(1).square().sum(1) - size) / (2 * size) ** 0.5
-    small = torch.full_like(trip, torch.nan)
-    large = small.clone()
-    if vectors and len(rows):
-        values = singular_values(select(denoiser, rows), noise[rows], solver, vectors=vectors)
-        small[rows], large[rows] = values
-    far, near, searched = _others(denoiser, inversion, solver, other, gap, limit)
+    small, large = _stretched(evaluator, noise, trip.isfinite(), vectors)
+    far, near, searched = _others(evaluator, inversion, other, gap, limit)
     agreeing = near.isfinite().sum(0)
     roots, same = far.any(0) & (trip < limit), agreeing > 0
     distance = trip.sqrt().clamp(min=torch.finfo(torch.float64).eps)
@@ -181,10 +189,28 @@ def certify(
     )
 
 
+def _stretched(
+    evaluator: Evaluator, noise: Tensor, which: Tensor, vectors: int
+) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest singular value of some samples, ``[B]``; NaN of the others."""
+    small = torch.full(which.shape, torch.nan, dtype=noise.dtype, device=noise.device)
+    large, rows = small.clone(), which.nonzero().flatten()
+    if vectors and len(rows):
+        network, most = select(evaluator.denoiser, rows), evaluator.max_batch
+        small[rows], large[rows] = singular_values(
+            network,
+            noise[rows],
+            evaluator.solver,
+            vectors=vectors,
+            inverse=True,
+            max_batch=most,
+        )
+    return small, large
+
+
 def _others(
-    denoiser: Denoiser,
+    evaluator: Evaluator,
     inversion: Inversion,
-    solver: Solver,
     other: Inversion | None,
     gap: float,
     limit: Tensor,
@@ -205,7 +231,7 @@ def _others(
         found += [*inversion.others]
     if other is not None:
         with torch.no_grad():
-            trip, most = _round_trip(denoiser, other, solver, None, None, gap)
+            trip, most = _round_trip(evaluator, other, None, None, gap)
         good = (trip < most).view(-1, *[1] * (noise.ndim - 1))
         found.append(torch.where(good, other.noise, torch.nan))
     if not found:
@@ -225,9 +251,8 @@ def _uniqueness(root: bool, same: bool, *, searched: bool) -> Uniqueness:
 
 
 def _round_trip(
-    denoiser: Denoiser,
+    evaluator: Evaluator,
     inversion: Inversion,
-    solver: Solver,
     again: Tensor | None,
     moved: Callable[[int], Tensor] | None,
     gap: float,
@@ -236,10 +261,10 @@ def _round_trip(
 
     What the search has found out about this network already is not evaluated again.
     """
-    inversion = _known(denoiser, inversion, solver)
+    solver = evaluator.solver
+    inversion = _known(evaluator.denoiser, inversion, solver)
     image, noise = inversion.states[-1], inversion.noise
     rows = torch.arange(len(noise), device=noise.device)
-    evaluator = Evaluator(denoiser, solver, [0] * len(noise))
     precision, own = inversion.roundoff, again is None
     theirs = torch.equal(noise, inversion.states[0] / solver.scale)  # the run was from this noise
     if again is None and theirs and inversion.again is not None:
@@ -322,7 +347,7 @@ def _same(evaluator: Evaluator, inversion: Inversion, rows: Tensor) -> Tensor:
 
 
 def _faults(
-    denoiser: Denoiser, inversion: Inversion, solver: Solver, rows: Tensor
+    evaluator: Evaluator, inversion: Inversion, rows: Tensor
 ) -> dict[int, tuple[float, str]]:
     """What the network does wrong on the way from the noises of some samples.
 
@@ -332,7 +357,7 @@ def _faults(
     """
     if not len(rows):
         return {}
-    evaluator = Evaluator(denoiser, solver, [0] * len(inversion.noise))
+    solver = evaluator.solver
     first, image = inversion.noise[rows] * solver.scale, inversion.states[-1][rows]
     found = column(first.flatten(1).isfinite().all(1), first)  # else the image does as well
     states, once, _ = sampled(evaluator, torch.where(found, first, image), rows)

@@ -37,6 +37,7 @@ def certify(
     again: Tensor | None = None,
     moved: Callable[[int], Tensor] | None = None,
     gap: float = 0.0,
+    max_batch: int | None = None,
 ) -> Certificate: ...
 
 

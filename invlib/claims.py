@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .measured import read_results
 from .whole import write_text
 
 RECORD = "INVLIB_CLAIMS"  # environment variable: file that collects the values
@@ -158,6 +159,6 @@ def _factor(value: float, bound: float, sign: int, level: bool) -> float:
 
 
 def _record(file: Path, line: str, entry: dict[str, object]) -> None:
-    known = json.loads(file.read_text()) if file.exists() else {}
+    known = read_results(file) if file.exists() else {}
     known[line] = entry
     write_text(file, json.dumps(known, indent=1))

@@ -11,9 +11,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser, check_rows, jvp_cost, own_loop
-from .memory import is_full
+from .denoisers import Denoiser, check_rows, differences, jvp_cost, own_loop
 from .newton import forward_mode
+from .room import Parts
 from .sampling import as_state, steps
 from .solvers import Solver
 from .watch import count
@@ -33,6 +33,10 @@ class Evaluator:
     counts: list[int]
     max_batch: int | None = None
     cost: int = field(default=1, init=False)
+    parts: Parts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.parts = Parts(self.max_batch, differences(self.denoiser) is not None)
 
     @classmethod
     def start(
@@ -58,21 +62,12 @@ class Evaluator:
     def call(self, function: Callable[..., Tensor], y: Tensor, *more: Tensor) -> Tensor:
         """``function(y, *more, rows)``, rows last, in parts of ``max_batch`` and counted.
 
-        Where memory is full, the parts are halved, from here on, and what is computed is kept.
+        A part takes a share of the free memory at most (:mod:`invlib.room`). Where memory is full,
+        the parts are halved, from here on, and what is computed is kept.
         """
         self.count(more[-1])
-        done: list[Tensor] = []
-        at = 0
-        while at < len(y) or not done:
-            size = min(self.max_batch or len(y), len(y) - at)
-            try:
-                done.append(function(*(v[at : at + size] for v in (y, *more))))
-            except (RuntimeError, MemoryError) as error:
-                if size <= 1 or not is_full(error):
-                    raise
-                self.max_batch = (size + 1) // 2
-                continue
-            at += size
+        done = self.parts.map(function, y, *more, cost=self.cost)
+        self.max_batch = self.parts.most
         return torch.cat(done)
 
     def count(self, rows: Tensor) -> None:

@@ -80,6 +80,7 @@ class Inversion:
         nfe_others: evaluations that those searches took, out of ``nfe``, ``[B]``.
         repeat: NMSE between two images sampled from the noise and from the noise changed in its
             last place, ``[B]``, where the method has looked, else NaN.
+        starts: how many starts the search of each sample made, ``[B]``; None if the method has one.
         device: where the network is, if that device has no float64 and the states are on the CPU;
             else None.
         origin: which network and table were asked.
@@ -97,6 +98,7 @@ class Inversion:
     repeat: Tensor | None = field(default=None, repr=False)
     others: Tensor | None = field(default=None, repr=False)
     nfe_others: Tensor | None = field(default=None, repr=False)
+    starts: Tensor | None = field(default=None, repr=False)
     device: torch.device | None = field(default=None, repr=False)
     origin: Origin | None = field(default=None, repr=False, compare=False)
 
@@ -124,7 +126,9 @@ def merge(first: Inversion, second: Inversion, rows: Sequence[int]) -> Inversion
         put[name] = value.index_copy_(axis, index[kept].to(value.device), part)
     for name in ("iterations", "nfe"):
         put[name] = getattr(first, name).index_add(0, index, getattr(second, name))
-    return replace(first, reason=tuple(reason), again=None, repeat=None, others=None, **put)
+    return replace(
+        first, reason=tuple(reason), again=None, repeat=None, others=None, starts=None, **put
+    )
 
 
 def retry(result: Inversion, attempt: Callable[[Tensor], Inversion]) -> Inversion:

@@ -26,8 +26,12 @@ def results(name: str) -> dict[str, Any]:
     return read_results(folder / f"{name}.json")
 
 
-def read_results(path: Path) -> dict[str, Any]:
+def read_results(path: Path, *needed: str) -> dict[str, Any]:
     """The values of a results file.
+
+    Args:
+        path: the file.
+        needed: names that it must have.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -35,9 +39,10 @@ def read_results(path: Path) -> dict[str, Any]:
     """
     try:
         values = json.loads(path.read_text("utf-8"))
-        if isinstance(values, dict):
+        if isinstance(values, dict) and values.keys() >= {*needed}:
             return values
-        reason = "it holds no object"
+        lacks = isinstance(values, dict)
+        reason = f"it lacks {', '.join({*needed} - {*values})}" if lacks else "it holds no object"
     except (ValueError, RecursionError) as error:
         reason = str(error)
     raise ValueError(

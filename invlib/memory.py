@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
 
 FULL = re.compile("out of memory|can't allocate memory|not enough memory")
 AVAILABLE = Path("/proc/meminfo")
+GROUPS, LIMITS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+GROUP_FILES = {  # of both versions: limit, use, and what of it is given up
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+UNLIMITED = 2.0**60  # bytes: Linux' way to say that there is no limit
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -42,10 +51,68 @@ def in_use(line: str = "VmRSS") -> float | None:
 
 
 def free_bytes(device: torch.device) -> float | None:
-    """Memory that a device has free, in bytes; None where nobody says."""
+    """Memory that a device has free for this process, in bytes; None where nobody says.
+
+    Of a GPU that includes what PyTorch holds and does not use; of a CPU it is no more than what
+    Linux lets the process' group have, as in a container or a job of a cluster.
+    """
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    return _bytes(AVAILABLE, "MemAvailable")
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + idle)
+    known = (_bytes(AVAILABLE, "MemAvailable"), *(group.left() for group in _groups()))
+    return min((v for v in known if v is not None), default=None)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of processes, such as a container, that may take so much memory together.
+
+    Attributes:
+        folder: of Linux' account of it.
+        most: bytes.
+        used: the file that says how much they take.
+        cache: what of that is given up when it is needed, in the file ``memory.stat``.
+    """
+
+    folder: Path
+    most: float
+    used: str
+    cache: str
+
+    def left(self) -> float | None:
+        """Bytes that it may take beside what it has; None if nobody says."""
+        try:
+            now = float((self.folder / self.used).read_text())
+            stat = (self.folder / "memory.stat").read_text()
+        except (OSError, ValueError):
+            return None
+        idle = re.search(rf"^{self.cache} (\d+)$", stat, re.MULTILINE)
+        return max(self.most - now + (float(idle[1]) if idle else 0.0), 0.0)
+
+
+@cache
+def _groups() -> tuple[Group, ...]:
+    """The groups of this process that have a limit, from its own to the outermost."""
+    found = []
+    for line in GROUPS.read_text().splitlines() if GROUPS.exists() else ():
+        _, kinds, path = line.split(":", 2)
+        if kinds not in ("", "memory"):
+            continue
+        top = LIMITS / kinds
+        place = top / path.lstrip("/")
+        limit, *files = GROUP_FILES[kinds]
+        for folder in (place, *place.parents):
+            if folder.is_relative_to(top) and (most := _number(folder / limit)) < UNLIMITED:
+                found.append(Group(folder, most, *files))
+    return tuple(found)
+
+
+def _number(file: Path) -> float:
+    """What a file says, infinity for another word than a number, or no file."""
+    try:
+        return float(file.read_text())
+    except (OSError, ValueError):
+        return math.inf
 
 
 def _bytes(file: Path, line: str) -> float | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser, check_rows
+from .denoisers import Denoiser, check_rows, differences
 from .devices import beside, lifted
+from .room import Parts, joined
 from .solvers import Solver
 
 
@@ -40,7 +42,9 @@ class Trajectory:
         return self.states[-1]
 
 
-def sample(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Trajectory:
+def sample(
+    denoiser: Denoiser, noise: Tensor, solver: Solver, *, max_batch: int | None = None
+) -> Trajectory:
     r"""Run a deterministic sampler.
 
     .. math:: y_{i+1} = a_i\,y_i + \sum_{j \le i} b_{ij}\,m(y_j, t_j)
@@ -50,6 +54,8 @@ def sample(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Trajectory:
         noise: starting noise, ``[B, ...]``; cast to float64, on the CPU if its device has none
             (see :func:`invlib.devices.on_device`).
         solver: the sampler's table.
+        max_batch: most states in one network call; by default as many as a share of the free
+            memory has room for (see :mod:`invlib.room`).
 
     Raises:
         ValueError: if the noise or the network's output is not finite, shapes do not fit, or the
@@ -70,8 +76,11 @@ def sample(denoiser: Denoiser, noise: Tensor, solver: Solver) -> Trajectory:
     check_rows(denoiser, y, "noise")
     rows = torch.arange(len(y), device=y.device)
 
+    parts = Parts(max_batch, differences(denoiser) is not None)
+
     def output(y: Tensor, i: int) -> Tensor:
-        m = solver.output(denoiser, y, torch.full_like(rows, i), rows)
+        call = partial(solver.output, denoiser)
+        m = joined(parts.map(call, y, torch.full_like(rows, i), rows))
         if m.shape != y.shape:
             raise ValueError(f"the network returned {tuple(m.shape)} for states {tuple(y.shape)}")
         if not torch.isfinite(m).all():

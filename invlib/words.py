@@ -149,7 +149,8 @@ FIELDS: dict[str, str] = {  # of a certificate, which says itself what they are;
     "limit": "look at it before you compare networks of different precision",
     "equations": "take it for a hint: it repeats what the inverter reported, and is no proof",
     "norm_score": "beyond 5 or -5, doubt prompt, scale and scheduler",
-    "sigma_min": "ask for as many `vectors` as the noise has entries: fewer make it look larger",
+    "sigma_min": "take it for the value that few vectors allow: it is never too small, but may be "
+    "too large; with as many `vectors` as the noise has entries it is exact",
     "sigma_max": "expect the noise to be off by at least the error of the image over it",
     "noise_error": "ask `others=2` or more where it is NaN and `uniqueness` speaks of no other "
     "noise, if the noise itself matters",

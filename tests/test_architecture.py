@@ -211,8 +211,9 @@ CORE = (
 # What stands on the core's own floors: what it may import, itself or by others.
 LOWER = {
     *CORE,
-    *("bridge", "devices", "sampling", "evaluator", "precision", "newton"),
-    *("words", "watch", "interrupt", "progress_bar", "memory", "shapes", "metrics"),
+    *("bridge", "devices", "sampling", "evaluator", "precision", "newton", "derivatives"),
+    "inverse_iteration",
+    *("words", "watch", "interrupt", "progress_bar", "memory", "room", "shapes", "metrics"),
 }
 OUTSIDE = {"numpy", "torch", "tqdm"}  # that, and what comes with Python
 

@@ -14,6 +14,7 @@ import pytest
 import tiny_pipelines
 import torch
 from diffusers import DDIMScheduler
+from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
@@ -329,6 +330,29 @@ def test_attention_is_what_recording_its_layers_says(pipe: Any) -> None:
     assert torch.allclose(noted, maps[:, tokens].sum(1, keepdim=True), atol=1e-5)
 
 
+@pytest.mark.parametrize("layers", ["all", "one"])
+def test_attention_that_goes_around_pytorch_is_named_and_not_left_out(
+    pipe: Any, layers: str
+) -> None:
+    """Of one layer it was left out of the mean; of all there was no word of the cause."""
+    unet = pipe.unet
+    own = dict(unet.attn_processors)
+    last = [name for name in own if "attn2" in name][-1]
+    try:
+        other = {n: AttnProcessor() if layers == "all" or n == last else p for n, p in own.items()}
+        unet.set_attn_processor(other)
+        old, new = both_prompts(pipe)
+        states = torch.stack([s.double() for s in old.stage.recording.states])
+        result: Any = SimpleNamespace(
+            inversion=SimpleNamespace(states=states), target=states[-1], call=old.stage.call
+        )
+        with pytest.raises(ValueError, match=r"by AttnProcessor, .*AttnProcessor2_0\(\)"):
+            attention_to("white undercut", old, new, result, ((16, 16), (16, 16)))
+    finally:
+        unet.set_attn_processor(own)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in unet.modules())
+
+
 def test_what_holds_a_trajectory_is_edited_like_the_trajectory(pipe: Any, done: ImageEdit) -> None:
     result = done.inversion
     solver: Solver = read(pipe, dict(result.call)).solver
@@ -430,6 +454,24 @@ def test_arguments_that_the_inversion_does_not_name_are_compared_with_defaults(
     for other in (embeds + 1, embeds[:, :2], None):
         with pytest.raises(ValueError, match="prompt_embeds=values of shape"):
             _check_call(own, {"prompt_embeds": other})
+
+
+def test_what_does_not_compare_is_no_argument_of_the_inversion() -> None:
+    """Two callbacks, and the generators of two seeds, were taken for the same."""
+
+    def seed(number: int) -> torch.Generator:
+        return torch.Generator().manual_seed(number)
+
+    def callback(*given: Any) -> dict[str, Any]:
+        return {}
+
+    had = {"callback_on_step_end": callback, "generator": seed(1), "guidance_scale": 3}
+    own: Any = SimpleNamespace(call=had, settings=SimpleNamespace())
+    same = {**had, "generator": seed(1), "guidance_scale": 3.0}
+    _check_call(own, same)
+    for changed in ({"callback_on_step_end": print}, {"generator": seed(2)}):
+        with pytest.raises(ValueError, match="the inversion is one of a call with"):
+            _check_call(own, {**same, **changed})
 
 
 def test_an_inversion_brings_its_own_guidance_scale(

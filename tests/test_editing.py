@@ -10,6 +10,11 @@ import pytest
 import torch
 from analytic import SD, mixture, randn
 from diffusers import HeunDiscreteScheduler, PNDMScheduler, UniPCMultistepScheduler
+from diffusers.models.attention_processor import (
+    AttnProcessor,
+    AttnProcessor2_0,
+    SlicedAttnProcessor,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -450,6 +455,31 @@ def test_attention_needs_a_network_that_has_it(case: Case) -> None:
         attention_maps(OLD, ORIGINAL, EVEN)
     with pytest.raises(ValueError, match="nodes"):
         attention_maps(case.denoiser, case.run, case.solver, nodes=[4])
+
+
+class Louder(AttnProcessor2_0):  # type: ignore[misc]
+    """It reads the text by keys of its own."""
+
+    def __call__(self, attn: Any, hidden_states: Tensor, text: Any = None, *more: Any) -> Any:
+        return super().__call__(attn, hidden_states, None if text is None else -text, *more)
+
+
+def test_attention_of_other_processors_is_refused_and_not_made_up(case: Case) -> None:
+    """The maps were those of keys that the network did not use."""
+    unet = case.pipe.unet
+    own = dict(unet.attn_processors)
+    try:
+        for processor in (Louder(), SlicedAttnProcessor(2)):
+            unet.set_attn_processor(processor)
+            name = type(processor).__name__
+            with pytest.raises(ValueError, match=rf"{name} at .*AttnProcessor2_0\(\)\) first"):
+                attention_maps(case.denoiser, case.run, case.solver, nodes=[0])
+            assert set(unet.attn_processors.values()) == {processor}
+        unet.set_attn_processor(AttnProcessor())
+        maps = attention_maps(case.denoiser, case.run, case.solver)
+    finally:
+        unet.set_attn_processor(own)
+    torch.testing.assert_close(maps, case.maps, rtol=0, atol=1e-5)
 
 
 def test_values_of_the_same_prompt_change_nothing_and_of_another_something(case: Case) -> None:

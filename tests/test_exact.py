@@ -204,6 +204,7 @@ def test_an_image_that_no_noise_makes_ends_with_a_reason_and_the_best(
     proof = certify(denoiser, found, solver)
     assert found.reason[0] == found.reason[2] == "converged"
     assert found.reason[1] in ENDS - {"converged"}
+    assert found.starts is not None and found.starts[0] == 1 and 1 < found.starts[1] <= 4
     assert proof.verdict[0] == proof.verdict[2] == "exact" and proof.verdict[1] != "exact"
     assert found.noise.isfinite().all() and torch.equal(found.states[-1], image)
     for rounds in (1, 5, 25):  # the best so far is never lost

@@ -32,6 +32,7 @@ from invlib.portraits.render import caption
 from invlib.portraits.vocabulary import vocabulary
 from invlib.schedule import Schedule
 from invlib.solvers import ddim
+from invlib.watch import watching
 
 SCHEDULE = Schedule.scaled_linear()
 
@@ -412,3 +413,13 @@ def test_a_picture_of_the_decoder_fits_and_a_saved_jpeg_does_not(portraits: Any)
     assert own.misfit is not None and own.misfit < MISFIT
     assert saved.misfit is not None and saved.misfit > MISFIT
     assert own.size == {"height": 64, "width": 64} and not own.exact
+
+
+def test_rounds_of_the_decoder_are_watched_once() -> None:
+    """They were reported to the callback twice, and the bar was drawn twice."""
+    pipe, seen = invlib.load("portraits"), []
+    picture = Image.fromarray(torch.zeros(64, 64, 3, dtype=torch.uint8).numpy())
+    own = Options(callback=lambda now: seen.append(now.round) or len(seen) >= 6)
+    with watching(own.watch(pipe)):
+        _target(pipe, picture, own, {"prompt": "a person", "num_inference_steps": 2})
+    assert seen == [*range(1, len(seen) + 1)] and len(seen) > 2

@@ -16,6 +16,7 @@ from invlib.bridge import bridged
 from invlib.denoisers import Denoiser, Prediction, guided, predicting
 from invlib.inversion import Inversion
 from invlib.inverters import exact, implicit, invert
+from invlib.inverters.linear import Product
 from invlib.sampling import sample
 from invlib.schedule import Schedule
 from invlib.singular import sample_image
@@ -147,12 +148,16 @@ def test_a_fold_is_told_and_not_hidden() -> None:
     solver = ddim(SCHEDULE.grid(1))
     slope = (-solver.a[0] / solver.b[0, 0]).item()
     y = torch.ones(1, 1, 2, dtype=torch.float64)
+
+    def matrix() -> Product:
+        return implicit.transposed_matrix(predicting(flat, "epsilon"), solver, y)
+
     with pytest.warns(UserWarning, match="nearly folds"):
-        implicit.adjoint(predicting(flat, "epsilon"), solver, y, torch.ones_like(y))
+        implicit.adjoint(solver, matrix(), torch.ones_like(y))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         slope = 0.5
-        implicit.adjoint(predicting(flat, "epsilon"), solver, y, torch.ones_like(y))
+        implicit.adjoint(solver, matrix(), torch.ones_like(y))
 
 
 def test_without_a_root_the_gradient_is_warned_of() -> None:

@@ -16,11 +16,12 @@ from twelve import prompted, twelve
 from invlib import likelihood
 from invlib.bridge import bridged
 from invlib.denoisers import Denoiser, Mixture, guided, predicting
+from invlib.derivatives import Derivatives, sampler_products
 from invlib.inversion import Inversion
 from invlib.inverters import invert
 from invlib.likelihood import Problem, Quadrature, exactly
 from invlib.likelihood.blocks import forward_blocks, node_blocks
-from invlib.likelihood.quadrature import Derivatives, rules, sampler_products, step_products
+from invlib.likelihood.quadrature import rules, step_products
 from invlib.likelihood.result import CandidateLikelihood, Determinant, Likelihoods, Root
 from invlib.likelihood.roots import log_weights, odds, weighed
 from invlib.likelihood.scores import Scores, whiteness

@@ -89,7 +89,7 @@ DOORS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     ),
     "watermark": (
         lambda pipe, own: measure_errors(pipe, pictures=4, options=own, **CALL),
-        "refine certificate others vectors max_batch save",
+        "refine certificate others vectors save",
     ),
     "edit_image": (
         lambda pipe, own: edit_image(pipe, PIXELS, None, "a dog", options=own, **CALL),

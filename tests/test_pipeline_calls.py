@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 import pytest
@@ -32,6 +32,7 @@ from invlib.likelihood import likelihood
 from invlib.noisefile import load_noise
 from invlib.pipelines import invert_image, invert_latents, read, regenerate
 from invlib.pipelines.options import used
+from invlib.pipelines.reading import Reading
 from invlib.probing import NotInvertible
 from invlib.rehearsal.zoo import catalogue
 from invlib.rehearsal.zoo.transformer_recipes import RECIPES as TRANSFORMERS
@@ -450,7 +451,10 @@ def test_what_is_sampled_of_a_picture_is_what_the_call_itself_makes(name: str) -
 
 @pytest.mark.parametrize(
     ("kind", "late", "counts"),
-    [("latents", True, False), ("first step", False, False), ("latents", False, True)],
+    [
+        *[("latents", True, False), ("first step", False, False)],
+        *[("latents", False, True), ("draw", False, True)],
+    ],
 )
 def test_a_seed_beside_a_generator_is_refused_where_it_has_no_effect(
     kind: str, late: bool, counts: bool
@@ -458,8 +462,10 @@ def test_a_seed_beside_a_generator_is_refused_where_it_has_no_effect(
     """The generator won, and the report told the seed."""
 
     def reading(**call: Any) -> Any:
-        entrance, stage = SimpleNamespace(kind=kind), SimpleNamespace(call=call)
-        return SimpleNamespace(entrance=entrance, begins_late=late, stage=stage)
+        stage = SimpleNamespace(call=call)
+        had = SimpleNamespace(entrance=SimpleNamespace(kind=kind), begins_late=late)
+        takes = cast(Any, Reading.takes_noise).fget(had)
+        return SimpleNamespace(stage=stage, takes_noise=takes)
 
     assert seed_of(reading(), None) == 0 and seed_of(reading(generator=None), 5) == 5
     seeded = reading(generator=torch.Generator().manual_seed(7))
@@ -671,6 +677,10 @@ def test_a_pipeline_with_neither_latents_nor_kinds_of_output() -> None:
     found = invert_latents(pipe, target)
     assert found.entrance.kind == "first step"
     assert gap(regenerate(pipe, found, output_type="latent"), target) < FAR
+    assert found.certificate is not None and found.certificate.norm_score.isnan().all()
+    assert "Gaussian" not in str(found)  # nobody knows the law of that state
+    with pytest.raises(ValueError, match="takes no noise in this call.*holds a key"):
+        embed(pipe, [])
 
 
 def test_a_pipeline_that_changes_its_arguments_in_place() -> None:

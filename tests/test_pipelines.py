@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -437,10 +438,12 @@ def test_gradient_modes_around_it_do_not_matter(context: Any, decoder: str) -> N
 def test_autocast_is_named_as_the_limit() -> None:
     pipe = build(tiny.stable_diffusion, DDIM, dtype=torch.float32)
     call = {"prompt": "cat", "guidance_scale": 1.0, "num_inference_steps": 4, **SIZE}
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         target = clean(pipe, call, draw(1, 4, 8, 8).float())
         result = invert_latents(pipe, target, **call)
-    assert any("torch.autocast is on" in note for note in result.notes)
+    told = [*result.notes, *(str(one.message) for one in warned)]
+    assert sum("torch.autocast is on" in one for one in told) == 1
     assert result.certificate is not None and result.certificate.round_trip.max() < 1e-2
 
 

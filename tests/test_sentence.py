@@ -68,7 +68,13 @@ def found(
         certificate=proof if said else None,
         picture=None if made is None else compare(PIXELS, made),
         decoding=decoding if decoder else None,
-        inversion=SimpleNamespace(noise=torch.zeros(1, 4, 2, 2), reason=(reason,), method=method),
+        inversion=SimpleNamespace(
+            noise=torch.zeros(1, 4, 2, 2),
+            reason=(reason,),
+            method=method,
+            roundoff=None,
+            starts=None,
+        ),
         latents=torch.zeros(1, 4, 2, 2, dtype=dtype),
     )
 
@@ -84,6 +90,19 @@ def test_a_picture_that_does_not_come_back_is_not_called_exact() -> None:
     )
     assert verdict(found(said="approximate", made=changed(1))) == "approximate"
     assert verdict(found(said="", made=None)) == "not certified"
+
+
+@pytest.mark.parametrize("reason", ["stalled", "diverged"])
+def test_no_hope_is_said_with_the_evidence(reason: str) -> None:
+    lost = found(said="approximate", reason=reason, method="exact")
+    assert "start" not in sentence(lost, 0)
+    lost.inversion.starts = torch.tensor([4])
+    lost.inversion.residuals = torch.tensor([[1e-5, 3e-3]], dtype=torch.float64)
+    lost.inversion.roundoff = SimpleNamespace(equations=torch.tensor([5e-7], dtype=torch.float64))
+    assert "4 starts came no nearer to the equations of its steps than 3e-03" in sentence(lost, 0)
+    assert "where round-off is 5e-07" in sentence(lost, 0)
+    lost.inversion.reason = ("budget",)
+    assert "4 starts" not in sentence(lost, 0)
 
 
 def test_a_decoded_picture_that_was_not_compared_counts_by_what_its_latents_decode_to() -> None:

@@ -12,6 +12,8 @@ LINES, PARAMETERS = 60, 8
 OPTIONS = "a user's function: what it works on, and options by keyword with defaults"
 MANY = {
     "autoencoder/joint.py:joint": "two inversions to refine, with the networks of both",
+    "certificate.py:certify": OPTIONS,
+    "certifying.py:certify": OPTIONS,
     "cli/edit.py:edit": "a command's parameters are its options",
     "cli/identify.py:identification": "a command's parameters are its options",
     "cli/info.py:rehearsal": "a command's parameters are its options",
@@ -21,10 +23,12 @@ MANY = {
     "cli/watermark.py:identify": "a command's parameters are its options",
     "identification/prompt.py:find_prompt": OPTIONS,
     "identification/search.py:identify": OPTIONS,
+    "inverters/__init__.py:invert": OPTIONS,
     "inverters/exact.py:exact": OPTIONS,
     "inverters/multisecant.py:multisecant": OPTIONS,
     "inverters/persistent.py:persistent": OPTIONS,
     "inverters/whole_trajectory.py:whole_trajectory": OPTIONS,
+    "likelihood/__init__.py:likelihood": OPTIONS,
     "newton.py:newton_krylov": "a root finder's own options follow those that all finders share",
     "rehearsal/measure.py:rehearse": "one keyword for each option of the command",
     "reproduce/bench/__main__.py:main": "a command's parameters are its options",

@@ -17,10 +17,10 @@ from .call import CallOption
 from .errors import NOT_EXACT, spelled
 from .files import read_pictures
 from .invert import (
-    BatchOption,
     Decoder,
     DecoderOption,
     EvaluationsOption,
+    NumberOption,
     PictureArgument,
     SecondsOption,
 )
@@ -53,7 +53,7 @@ def identification(
     decoder: DecoderOption = Decoder.quasi_newton,
     seconds: SecondsOption = None,
     evaluations: EvaluationsOption = None,
-    max_batch: BatchOption = None,
+    max_batch: NumberOption = None,
     place: Where,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:

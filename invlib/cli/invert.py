@@ -91,6 +91,9 @@ BatchOption = Annotated[
         help="most states in one call of the network; fastest measures it first",
     ),
 ]
+NumberOption = Annotated[
+    int | None, typer.Option(min=1, help="most states in one call of the network")
+]
 OthersOption = Annotated[
     int, typer.Option(min=0, help="searches from other starts: is there another noise?")
 ]

@@ -82,18 +82,13 @@ def sample(
     show({k: v for k, v in values.items() if v is not None}, as_json=as_json)
 
 
-def draws_itself(reading: Reading) -> bool:
-    """Whether the call takes no noise, so that the pipeline itself draws its first state."""
-    return reading.entrance.kind == "first step" or reading.begins_late
-
-
 def seed_of(reading: Reading, seed: int | None) -> int | None:
     """The seed that counts; None where the call's own generator draws what it begins with.
 
     Raises:
         ValueError: if a seed is given beside that generator.
     """
-    if not draws_itself(reading) or reading.stage.call.get("generator") is None:
+    if reading.takes_noise or reading.stage.call.get("generator") is None:
         return seed or 0
     if seed is not None:
         raise ValueError(
@@ -106,10 +101,10 @@ def seed_of(reading: Reading, seed: int | None) -> int | None:
 def draw(reading: Reading, seed: int) -> Tensor:
     """The noise of a seed in the layout that the call takes, the same on all devices.
 
-    Where a call takes no noise, it is the first state that the pipeline draws itself.
+    Where a call takes no noise, it is the first state that the pipeline makes itself.
     """
     entrance, stage = reading.entrance, reading.stage
-    if draws_itself(reading):
+    if not reading.takes_noise:
         state = one_copy(first_state(stage.pipe, stage.call, seed=seed), stage.recording.copies)
         return entrance.noise(state).to(state)
     generator = torch.Generator().manual_seed(seed)

@@ -23,6 +23,7 @@ from .bundle import bundled
 from .call import with_prompt
 from .errors import NOT_EXACT
 from .files import as_bytes, flat, read_pictures
+from .invert import NumberOption
 from .keys import made, read_keys
 from .opening import Asked, Sampler, SeedOption, Where, open_call
 from .outputs import free, outputs
@@ -141,6 +142,7 @@ def identify(
             help="look for the place of a crop; default: if the picture's size is another"
         ),
     ] = None,
+    max_batch: NumberOption = None,
     none: Annotated[float, typer.Option(help="probability of no key, before looking")] = 0.5,
     sure: Annotated[float, typer.Option(help="probability from which to decide")] = 0.9,
     place: Where,
@@ -150,9 +152,7 @@ def identify(
 
     Exit code 0 means: a key, or none, is certain enough. Exit code 3 means: it cannot be told.
     """
-    for name, value in (("none", none), ("sure", sure)):
-        if not 0 < value < 1:
-            raise ValueError(f"--{name} must be above 0 and below 1, got {value:g}")
+    _check_probabilities(none=none, sure=sure)
     frames, notes = read_pictures(picture)
     told = read_keys(keys)
     names = None if passages is None else _check_passages(passages)
@@ -161,13 +161,15 @@ def identify(
         free(errors, force=False, suffix=".safetensors")
     opened, given = open_call(what, sampler, place)
     pipe, asked = opened.pipe, with_prompt(opened.pipe, given)
-    with scene(pipe, None, asked) as read:
+    own = {"max_batch": max_batch}
+    with scene(pipe, own, asked) as read:
         made(told, read.planes.shape[1:])  # before errors are measured, not after
         if (count := read.planes.shape[0]) != 1:
             raise ValueError(f"the call makes {count} pictures; identify looks at one at a time")
     with counting(pipe, "measuring errors"):
-        measured = stored or _measured(pipe, asked, errors, names or USUAL, pictures or PICTURES)
-    with counting(pipe, "inverting the picture"), scene(pipe, None, asked) as read:
+        how = {"options": own, "passages": names or USUAL, "pictures": pictures or PICTURES}
+        measured = stored or _measured(pipe, {**asked, **how}, errors)
+    with counting(pipe, "inverting the picture"), scene(pipe, own, asked) as read:
         whose = made(told, read.planes.shape[1:])
         found = identify_in(read, frames, whose, measured, none=none, sure=sure, realign=realign)
     notes = [*notes, *found.notes]
@@ -212,18 +214,19 @@ def _stored(
     return found
 
 
-def _measured(
-    pipe: Any,
-    asked: dict[str, Any],
-    path: Path | None,
-    passages: Sequence[str],
-    pictures: int,
-) -> ErrorModel:
+def _measured(pipe: Any, asked: dict[str, Any], path: Path | None) -> ErrorModel:
     """The errors, measured now and written to a file, if one is given."""
-    found = measure_errors(pipe, passages=passages, pictures=pictures, progress=False, **asked)
+    found = measure_errors(pipe, progress=False, **asked)
     if path is not None:
         found.save(path)
     return found
+
+
+def _check_probabilities(**given: float) -> None:
+    """Refuse options that are certain already, or no probabilities."""
+    for name, value in given.items():
+        if not 0 < value < 1:
+            raise ValueError(f"--{name} must be above 0 and below 1, got {value:g}")
 
 
 def _check_passages(passages: str) -> list[str]:

@@ -18,6 +18,10 @@ from ..solvers import Solver
 from .blend import Found, Recovered, trajectory_of
 from .masks import dilate
 
+PLAIN = (  # processors of diffusers that do what attention_weights does, in their own ways
+    *("AttnProcessor", "AttnProcessor2_0", "FusedAttnProcessor2_0", "XFormersAttnProcessor"),
+)
+
 
 @dataclass(frozen=True)
 class Recorder:
@@ -66,8 +70,20 @@ def attention_weights(
 
 @contextmanager
 def processors(module: Any, wrap: Any) -> Iterator[None]:
-    """Replace every attention processor p of a network by ``wrap(p)``, and put p back."""
+    """Replace every attention processor p of a network by ``wrap(p)``, and put p back.
+
+    Raises:
+        ValueError: if one does not compute what :func:`attention_weights` does.
+    """
     own = dict(module.attn_processors)
+    for name, p in own.items():
+        if type(getattr(p, "inner", p)).__name__ not in PLAIN:
+            raise ValueError(
+                f"{type(module).__name__} has {type(p).__name__} at {name}, whose attention cannot "
+                "be read or changed by its queries and keys: of a UNet call "
+                ".set_attn_processor(AttnProcessor2_0()) first; where a mask is wanted, give one, "
+                "or the words to invlib.edit_image, which sees whatever calls PyTorch's attention"
+            )
     module.set_attn_processor({name: wrap(p) for name, p in own.items()})
     try:
         yield
@@ -119,7 +135,8 @@ def attention_maps(
         float64 ``[B, tokens, h, w]`` for states ``[B, c, h, w]``; sums to 1 over the tokens.
 
     Raises:
-        ValueError: if the network has no cross-attention, or shapes do not fit.
+        ValueError: if the network has no cross-attention, or another kind of attention
+            processors, or shapes do not fit.
     """
     module = getattr(getattr(denoiser, "network", None), "module", None)
     if not isinstance(denoiser, Guided) or not hasattr(module, "set_attn_processor"):
@@ -147,7 +164,10 @@ def attention_maps(
             count += len(notes)
             notes.clear()
     if not count:
-        raise ValueError("this network has no cross-attention")
+        raise ValueError(
+            f"no cross-attention was seen in {type(module).__name__}: it reads no text, or not by "
+            "its attention processors"
+        )
     return total / count
 
 

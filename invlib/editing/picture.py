@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL.Image import Image
 from torch import Tensor
 
 from ..autoencoder import Autoencoder, Box, DecoderInverter, to_bytes
 from ..pipelines import ImageInversion, Options, invert_image
 from ..pipelines.comparison import fingerprint
 from ..pipelines.decoding import read_decoder
+from ..pipelines.equality import equal
 from ..pipelines.images import Pictures
 from ..pipelines.options import OPTIONS, WATCHED, _check_names, refuse, split
 from ..pipelines.reading import Reading, read
@@ -258,31 +258,11 @@ def _check_call(result: ImageInversion, asked: Mapping[str, Any]) -> None:
     """
     whole = {**vars(result.settings), **result.call}
     for name, value in asked.items():
-        if not _same(value, whole.get(name)):
+        if not equal(value, whole.get(name)):
             raise ValueError(
                 f"the inversion is one of a call with {name}={_shown(whole.get(name))}, not "
                 f"{_shown(value)}: leave the option inversion out"
             )
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values of an argument are equal, as far as that can be told."""
-    if isinstance(one, Tensor | np.ndarray):
-        if not isinstance(other, type(one)) or one.shape != other.shape:
-            return False
-        return bool((torch.as_tensor(one).cpu() == torch.as_tensor(other).cpu()).all())
-    if isinstance(one, list | tuple):
-        several = isinstance(other, list | tuple) and len(one) == len(other)
-        return several and all(map(_same, one, other))
-    if isinstance(one, Mapping):
-        return (
-            isinstance(other, Mapping)
-            and {*one} == {*other}
-            and all(_same(value, other[name]) for name, value in one.items())
-        )
-    if isinstance(one, str | int | float | Image | None):
-        return not isinstance(other, Tensor | np.ndarray) and bool(one == other)
-    return True
 
 
 def _shown(value: Any) -> str:

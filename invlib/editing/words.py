@@ -8,8 +8,8 @@ normalisations and rotations, so that no line here knows a Stable Diffusion from
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -227,14 +227,51 @@ def _attentions(
         text = kwargs.get("encoder_hidden_states")
         return args, kwargs if text is None else {**kwargs, "encoder_hidden_states": -text}
 
+    noted, pipe = Noted(), reading.stage.pipe
     with ExitStack() as stack:
-        for name in reading.stage.recording.inner if negated else ():
-            module = modules_of(reading.stage.pipe)[name]
-            hook = module.register_forward_pre_hook(negate, with_kwargs=True)
-            stack.callback(hook.remove)
-        noted = stack.enter_context(Noted())
+        for name in reading.stage.recording.inner:
+            module = modules_of(pipe)[name]
+            if negated:
+                hook = module.register_forward_pre_hook(negate, with_kwargs=True)
+                stack.callback(hook.remove)
+            stack.enter_context(_none_missed(module, noted))
+        stack.enter_context(noted)
         reading.network.at(states, torch.full((len(states),), node))
     return noted.calls
+
+
+@contextmanager
+def _none_missed(network: Any, noted: Noted) -> Iterator[None]:
+    """Refuse a layer with an attention processor that reads the text unnoted.
+
+    Raises:
+        ValueError: with the layer and its processor.
+    """
+    before: list[int] = []
+
+    def began(layer: Any, args: Any, kwargs: Any) -> None:
+        before.append(len(noted.calls))
+
+    def ended(layer: Any, args: Any, kwargs: Any, output: Any) -> None:
+        text = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
+        if before.pop() == len(noted.calls) and text is not None:
+            raise ValueError(
+                f"{type(network).__name__} reads the text by {type(layer.processor).__name__}, "
+                "which goes around PyTorch's attention, so that nothing is seen of it: give the "
+                "network its own processors back (of a UNet .set_attn_processor("
+                "AttnProcessor2_0()); without slicing and xFormers), or give a mask, or None"
+            )
+
+    hooks = []
+    for layer in network.modules():
+        if getattr(layer, "processor", None) is not None:
+            hooks.append(layer.register_forward_pre_hook(began, with_kwargs=True))
+            hooks.append(layer.register_forward_hook(ended, with_kwargs=True))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _read(

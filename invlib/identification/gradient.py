@@ -10,18 +10,16 @@ eliminated one after the other. No search is differentiated, and no determinant 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..inverters.trajectory import along_time, gaussian_matrix, residual
+from ..inverters.implicit import adjoint, graph_of_outputs
+from ..inverters.trajectory import residual
 from ..likelihood import Problem
-from ..newton import _gmres
-
-VARIANCE = 0.5  # of the Gaussian data of the preconditioner
-KRYLOV = 60  # most products with the transposed matrix for one linear system
+from ..room import Parts
 
 
 def likelihood_gradient(
@@ -56,39 +54,25 @@ def likelihood_gradient(
     solver, cost = problem.solver, 0
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         y = states[:-1].detach().transpose(0, 1).contiguous().requires_grad_()
-        nodes = torch.arange(solver.steps, device=y.device).repeat(len(y))
-        rows = torch.arange(len(y), device=y.device).repeat_interleave(solver.steps)
-        m = solver.output(problem.denoiser, y.flatten(0, 1), nodes, rows).view_as(y)
+        m = graph_of_outputs(problem.denoiser, solver, y, Parts(problem.max_batch))
         r = residual(solver, states[-1].detach().to(y), y, m)
 
-        def transposed(v: Tensor) -> Tensor:
+        def transposed(v: Tensor, which: Tensor) -> Tensor:
             nonlocal cost
             cost += 2 * solver.steps
-            return torch.autograd.grad(r, y, v, retain_graph=True)[0]
+            whole = torch.zeros_like(y)
+            whole[which] = v
+            return torch.autograd.grad(r, y, whole, retain_graph=True)[0][which]
 
-        inverse = torch.linalg.inv(gaussian_matrix(solver, VARIANCE)).T
         f = problem.noise(y[:, 0]).square().sum() / 2
         if probe.any():
-            w = _solution(transposed, inverse, probe, forcing)
+            w = adjoint(solver, transposed, probe, forcing=forcing)
             (product,) = torch.autograd.grad(r, y, w, create_graph=True)
             f = f + (product * probe).sum()
         by_state, *direct = torch.autograd.grad(
             f, (y, *leaves), retain_graph=True, materialize_grads=True
         )
-        adjoint = _solution(transposed, inverse, by_state, forcing)
-        moved = torch.autograd.grad(r, leaves, adjoint)
+        back = adjoint(solver, transposed, by_state, forcing=forcing)
+        moved = torch.autograd.grad(r, leaves, back)
     gradients = tuple(own - other for own, other in zip(direct, moved, strict=True))
     return gradients, cost + 8 * solver.steps
-
-
-def _solution(
-    transposed: Callable[[Tensor], Tensor], inverse: Tensor, g: Tensor, forcing: float
-) -> Tensor:
-    """Solve :math:`R_y^T w = g`, preconditioned with the inverse for Gaussian data."""
-
-    def product(v: Tensor, which: Tensor) -> Tensor:
-        whole = torch.zeros_like(g)
-        whole[which] = v.view_as(whole[which])
-        return along_time(inverse, transposed(whole))[which].flatten(1)
-
-    return _gmres(product, -along_time(inverse, g), KRYLOV, forcing).view_as(g)

@@ -319,8 +319,9 @@ def climb(problem: Problem, wording: Wording, rounds: int, *, seed: int = 0) -> 
 def _root(problem: Problem, states: Tensor | None) -> Inversion:
     """The root from the states of the one before; where that fails, from the beginning."""
     method = partial(multisecant, start=states, tol=ROOT)
-    found = invert(problem.denoiser, problem.image, problem.solver, method=method)
+    given = problem.denoiser, problem.image, problem.solver
+    found = invert(*given, method=method, max_batch=problem.max_batch)
     if found.reason[0] in ROOTS or stopped():
         return found
-    again = _bounded(problem.denoiser, problem.image, problem.solver)
+    again = _bounded(*given, max_batch=problem.max_batch)
     return replace(again, nfe=again.nfe + found.nfe)

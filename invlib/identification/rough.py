@@ -48,7 +48,8 @@ def first_look(problem: Problem, *, seed: int = 0) -> Rough:
         seed: of the random vector.
     """
     solver, image = problem.solver, problem.image
-    found = invert(problem.denoiser, image, solver, method="naive")
+    given, most = (problem.denoiser, image, solver), problem.max_batch
+    found = invert(*given, method="naive", max_batch=most)
     states, count = found.states[:-1, 0], solver.steps
     draw = torch.Generator().manual_seed(seed)
     signs = 2.0 * torch.randint(0, 2, image.shape[1:], generator=draw) - 1

@@ -15,13 +15,14 @@ from torch import Tensor
 from ..autoencoder.box import ROUNDING
 from ..devices import lifted
 from ..inversion import Inversion
-from ..inverters import Inverter, exact, inverter
+from ..inverters import Inverter, exact, in_parts, inverter
 from ..likelihood import CandidateLikelihood, Likelihoods, Quadrature
 from ..likelihood.evaluate import evaluate
-from ..likelihood.from_pipeline import check_number, opened
+from ..likelihood.from_pipeline import opened
 from ..likelihood.result import without_noise
 from ..likelihood.roots import Estimate
 from ..pipelines import Options
+from ..pipelines.batches import check_number
 from ..pipelines.decoding import read_decoder
 from ..pipelines.images import Pictures
 from ..pipelines.invert import _decoder, _quietly, _with_size
@@ -191,7 +192,10 @@ class _Target:
 
 
 def _target(pipe: Any, image: Any, own: Options, call: Mapping[str, Any]) -> _Target:
-    """The latents of a picture, by the decoder of the first candidate; known ones stay."""
+    """The latents of a picture, by the decoder of the first candidate; known ones stay.
+
+    The watch of the whole search is on already, so that the decoder has none of its own.
+    """
     if isinstance(image, _Target):
         return image
     if _are_latents(image):
@@ -205,7 +209,7 @@ def _target(pipe: Any, image: Any, own: Options, call: Mapping[str, Any]) -> _Ta
     kept = pipe.scheduler
     pipe.scheduler = asked.pop("scheduler", kept)
     try:
-        with _quietly(pipe, own):
+        with _quietly(pipe, replace(own, progress=False, callback=None, budget=None)):
             asked, note = _with_size(pipe, asked, pictures.height, pictures.width)
             size = {name: asked[name] for name in asked.keys() - call.keys()}
             reading = read(pipe, asked)
@@ -299,10 +303,17 @@ class _Look:
         return found
 
 
-def _bounded(denoiser: Any, image: Tensor, solver: Any, *, search: Inverter = exact) -> Inversion:
+def _bounded(
+    denoiser: Any,
+    image: Tensor,
+    solver: Any,
+    *,
+    search: Inverter = exact,
+    max_batch: int | None = None,
+) -> Inversion:
     """A search, within a budget: of wrong candidates many have no noise."""
     with watching(Watch(budget=Budget(evaluations=MOST[0] + MOST[1] * solver.steps))):
-        return search(denoiser, image, solver)
+        return in_parts(search, max_batch)(denoiser, image, solver)
 
 
 def _result(

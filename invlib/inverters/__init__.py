@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -58,6 +60,7 @@ def invert(
     callback: Callback | None = None,
     budget: Budget | None = None,
     differentiable: bool = False,
+    max_batch: int | None = None,
 ) -> Inversion:
     r"""Find the noise from which ``solver`` made ``image``.
 
@@ -89,6 +92,8 @@ def invert(
             what the denoiser keeps, such as a condition or a guidance scale, by the implicit
             function theorem (see :mod:`invlib.inverters.implicit`); where no root was found, a
             warning says that they mean nothing.
+        max_batch: most states in one network call; by default as many as a share of the free
+            memory has room for (see :mod:`invlib.room`).
 
     Returns:
         An :class:`Inversion`; :func:`invlib.certify` proves how exact it is. With a bar, a callback
@@ -97,6 +102,7 @@ def invert(
 
     Raises:
         ValueError: if the image is not a finite batch or the method is unknown.
+        TypeError: if ``max_batch`` is given and the inverter does not take it.
 
     Example:
         >>> import torch, invlib
@@ -113,7 +119,7 @@ def invert(
     """
     watched = progress is not False or callback is not None or budget is not None
     options = Watch(progress, callback, budget, interruptible=True)
-    search, network = inverter(method), beside(denoiser, image)
+    search, network = in_parts(inverter(method), max_batch), beside(denoiser, image)
     with torch.no_grad(), watching(options) if watched else nullcontext():
         if not isinstance(network, OnDevice):
             found = search(network, image, solver)
@@ -125,7 +131,7 @@ def invert(
     why = limiting(found.device or image.device, dtype_of(denoiser))
     if why and found.roundoff is not None and bool((found.roundoff.limit > SINGLE).any()):
         warnings.warn(why, stacklevel=2)
-    return attached(network, image, solver, found) if differentiable else found
+    return attached(network, image, solver, found, max_batch) if differentiable else found
 
 
 def inverter(method: str | Inverter) -> Inverter:
@@ -141,4 +147,21 @@ def inverter(method: str | Inverter) -> Inverter:
     return METHODS[method]
 
 
-__all__ = [*METHODS, "METHODS", "Inverter", "invert", "inverter"]
+def in_parts(search: Inverter, most: int | None) -> Inverter:
+    """An inverter with so many states in one call of the network.
+
+    Raises:
+        TypeError: if it does not take the number.
+    """
+    if most is None:
+        return search
+    told = cast(Any, search)
+    if "max_batch" not in inspect.signature(told).parameters:
+        raise TypeError(
+            f"{getattr(search, '__name__', type(search).__name__)} takes no max_batch: leave it "
+            "out, or give the inverter a keyword of this name"
+        )
+    return cast(Inverter, partial(told, max_batch=most))
+
+
+__all__ = [*METHODS, "METHODS", "Inverter", "in_parts", "invert", "inverter"]

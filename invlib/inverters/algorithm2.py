@@ -25,6 +25,7 @@ def algorithm2(
     finder: Finder | None = None,
     tol: float | None = None,
     fine: float = 10.0,
+    max_batch: int | None = None,
 ) -> Inversion:
     r"""Algorithm 2: approximate inversion of DPM-Solver++(2M) and other multistep solvers.
 
@@ -47,13 +48,14 @@ def algorithm2(
             which for the forward step method is the authors': an absolute sum of squares. A
             smaller one seldom helps: it solves an equation better whose frozen term is wrong.
         fine: length of a fine step, in thousandths of the schedule (10 training steps of 1000).
+        max_batch: most states in one network call.
     """
     if (torch.log(solver.alpha / solver.sigma).diff() <= 0).any():
         raise ValueError(
             f"{solver.name} has several stages at one time; Algorithm 2 needs a multistep solver, "
             "whole_trajectory does not"
         )
-    evaluator, image = Evaluator.start(denoiser, image, solver)
+    evaluator, image = Evaluator.start(denoiser, image, solver, max_batch=max_batch)
     rows = torch.arange(len(image), device=image.device)
     unit = fine * solver.schedule.times / 1000
 

@@ -436,6 +436,7 @@ class _Search:
             roundoff=self.roundoff,
             again=self.again,
             repeat=self.repeat.to(self.image.device),
+            starts=self.starts - self.left,
             others=torch.stack([unknown if v is None else v for v in others]) if others else None,
             origin=Origin(self.evaluator.denoiser, solver),
         )

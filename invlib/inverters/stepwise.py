@@ -30,6 +30,7 @@ def algorithm1(
     *,
     finder: Finder = forward_step_method,
     tol: float | None = None,
+    max_batch: int | None = None,
 ) -> Inversion:
     r"""Algorithm 1: backward Euler, each step solved from the naive start.
 
@@ -42,11 +43,12 @@ def algorithm1(
         finder: root finder; the paper's forward step method by default.
         tol: relative residual at which a step is solved; by default the finder's own rule, which
             for the forward step method is the authors': an absolute sum of squares.
+        max_batch: most states in one network call.
 
     Raises:
         ValueError: if a step uses older outputs.
     """
-    return by_steps(denoiser, image, solver, finder, tol, "naive", "algorithm1")
+    return by_steps(denoiser, image, solver, finder, tol, "naive", "algorithm1", max_batch)
 
 
 @torch.no_grad()

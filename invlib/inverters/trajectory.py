@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,21 @@ def residual(solver: Solver, image: Tensor, y: Tensor, m: Tensor) -> Tensor:
     """The residual R ``[k, N, ...]`` at states y with outputs m."""
     weights = solver.a.to(y).view(1, -1, *[1] * (y.ndim - 2))
     return _after(image, y) - weights * y - along_time(solver.b, m)
+
+
+def transposed(solver: Solver, v: Tensor, pull: Callable[[Tensor], Tensor]) -> Tensor:
+    r"""The product :math:`R_y^T v`, ``[k, N, ...]``; that with :math:`R_y` itself is a residual.
+
+    .. math:: (R_y^T v)_j = v_{j-1} - a_j v_j - J_j^T \sum_{i \ge j} b_{ij} v_i
+
+    Args:
+        solver: the sampler's table.
+        v: one vector for each equation, ``[k, N, ...]``.
+        pull: products of all :math:`J_j^T` with vectors, likewise.
+    """
+    weights = solver.a.to(v).view(1, -1, *[1] * (v.ndim - 2))
+    before = torch.cat([torch.zeros_like(v[:, :1]), v[:, :-1]], 1)
+    return before - weights * v - pull(along_time(solver.b.T, v))
 
 
 def equation_sizes(image: Tensor, y: Tensor, r: Tensor) -> Tensor:

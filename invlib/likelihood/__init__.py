@@ -42,6 +42,7 @@ def likelihood(
     method: str | Inverter | None = None,
     others: int = 0,
     naive: bool = True,
+    max_batch: int | None = None,
     **call: Any,
 ) -> Likelihoods:
     r"""Compare candidates by the exact likelihood of their own samplers.
@@ -69,8 +70,11 @@ def likelihood(
         method: how to look for noises; by default :func:`invlib.exact`.
         others: how many more searches to make for other noises of the same latents.
         naive: whether to score the round trip of naive inversion, too.
+        max_batch: most states in one call of the network, a number; by default as many as a share
+            of the free memory has room for, of a pipeline as many as have the size of one latent
+            of 512 x 512 pixels.
         call: what all candidates of a pipeline share; of :class:`invlib.Options` ``seed``,
-            ``progress``, ``callback``, ``budget`` (for each of them) and ``max_batch`` (a number).
+            ``progress``, ``callback`` and ``budget`` (for each of them).
 
     Returns:
         :class:`Likelihoods`; print it.
@@ -105,7 +109,7 @@ def likelihood(
         raise ValueError("others is for the default method: give functools.partial(method, ...)")
     results = []
     for name, candidate in named.items():
-        with _problem(model, latents, candidate, call) as problem:
+        with _problem(model, latents, candidate, call, max_batch) as problem:
             small = problem.size <= EXACT or not problem.reverse
             compute = determinant or (exactly if small else Quadrature())
             results.append(evaluate(name, problem, method, compute, trip=naive))
@@ -113,13 +117,18 @@ def likelihood(
 
 
 def _problem(
-    model: Any, latents: Tensor, candidate: Any, call: Mapping[str, Any]
+    model: Any,
+    latents: Tensor,
+    candidate: Any,
+    call: Mapping[str, Any],
+    most: int | None,
 ) -> AbstractContextManager[Problem]:
     """The problem of a candidate, as long as its pipeline is in our hands."""
     if isinstance(candidate, Mapping):
         from .from_pipeline import opened  # the rest needs no diffusers
 
-        return opened(model, latents, {**call, **candidate})
+        own = {} if most is None else {"max_batch": most}
+        return opened(model, latents, {**call, **own, **candidate})
     if call:
         raise TypeError(f"{', '.join(call)}: only the candidates of a pipeline have a call")
     pair = (model, candidate) if isinstance(candidate, Solver) else candidate
@@ -128,7 +137,7 @@ def _problem(
             f"a candidate is a dictionary that changes a pipeline's call, or a pair of a denoiser "
             f"and a solver, not {type(candidate).__name__}"
         )
-    return nullcontext(Problem.of(pair[0], pair[1], latents))
+    return nullcontext(Problem.of(pair[0], pair[1], latents, most))
 
 
 def _named(candidates: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -11,24 +12,30 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..denoisers import Denoiser
 from ..newton import forward_modes
+from ..room import Parts
 from ..solvers import Solver
 
+CHUNK = 64  # rows of a block that are computed together
 
-def node_blocks(denoiser: Denoiser, solver: Solver, states: Tensor, *, chunk: int = 64) -> Tensor:
+
+def node_blocks(
+    denoiser: Denoiser, solver: Solver, states: Tensor, *, chunk: int = CHUNK
+) -> Tensor:
     r"""The derivatives :math:`J_i = \partial m(y_i, t_i)/\partial y_i` of all nodes.
 
     Args:
         denoiser: the network.
         solver: the sampler's table.
         states: states y_0 ... y_n of one sample, ``[n+1, 1, ...]``.
-        chunk: rows of a block that are computed together, in reverse mode.
+        chunk: rows of a block that are computed together, in reverse mode; fewer where memory is
+            full.
 
     Returns:
         float64 ``[n, D, D]``.
     """
     size, row = states[0].numel(), torch.zeros(1, dtype=torch.long, device=states.device)
     eye = torch.eye(size, dtype=states.dtype, device=states.device).view(size, *states.shape[1:])
-    blocks = []
+    blocks, parts = [], Parts(chunk)
     with sdpa_kernel(SDPBackend.MATH):
         for i, y in enumerate(states[:-1]):
 
@@ -36,25 +43,25 @@ def node_blocks(denoiser: Denoiser, solver: Solver, states: Tensor, *, chunk: in
                 return solver.output(denoiser, x, torch.full_like(row, node), row)
 
             pull_back = cast(Any, torch.func.vjp(output, y))[1]
-            rows = [torch.vmap(pull_back)(e)[0].view(-1, size) for e in eye.split(chunk)]
-            blocks.append(torch.cat(rows))
+            [rows] = zip(*parts.map(torch.vmap(pull_back), eye), strict=True)
+            blocks.append(torch.cat(rows).view(-1, size))
     return torch.stack(blocks).double()
 
 
 def forward_blocks(
-    denoiser: Denoiser, solver: Solver, states: Tensor, *, chunk: int = 64
+    denoiser: Denoiser, solver: Solver, states: Tensor, *, chunk: int = CHUNK
 ) -> Tensor:
     """:func:`node_blocks` in forward mode, column by column, for networks without a reverse one."""
     size, row = states[0].numel(), torch.zeros(1, dtype=torch.long, device=states.device)
     eye = torch.eye(size, dtype=states.dtype, device=states.device).view(size, *states.shape[1:])
-    blocks = []
+    blocks, parts = [], Parts(chunk)
     for i, y in enumerate(states[:-1]):
 
         def output(x: Tensor, node: int = i) -> Tensor:
             return solver.output(denoiser, x, torch.full_like(row, node), row)
 
-        columns = [forward_modes(output, y, e).reshape(-1, size) for e in eye.split(chunk)]
-        blocks.append(torch.cat(columns).T)
+        columns = parts.map(partial(forward_modes, output, y), eye)
+        blocks.append(torch.cat(columns).reshape(-1, size).T)
     return torch.stack(blocks).double()
 
 

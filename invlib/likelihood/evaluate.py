@@ -30,8 +30,9 @@ def evaluate(
         determinant: how to compute a determinant.
         trip: whether to score the round trip of naive inversion.
     """
-    found = invert(problem.denoiser, problem.image, problem.solver, method=method)
-    proof = certify(problem.denoiser, found, problem.solver)
+    given, most = (problem.denoiser, problem.image, problem.solver), problem.max_batch
+    found = invert(*given, method=method, max_batch=most)
+    proof = certify(problem.denoiser, found, problem.solver, max_batch=most)
     batch, nfe = len(problem.image), found.nfe.clone()
     log_p, error = (torch.full((batch,), v, dtype=torch.float64) for v in (-torch.inf, 0.0))
     noise = torch.full_like(problem.image, torch.nan).flatten(1)

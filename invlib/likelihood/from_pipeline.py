@@ -5,15 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from ..affine import ElementwiseMap
 from ..devices import state_device
-from ..pipelines.batches import as_a_whole, check_batch
+from ..pipelines.batches import as_a_whole, check_number
 from ..pipelines.invert import _quietly, _read_sized
-from ..pipelines.options import WATCHED, MaxBatch, Options, refuse, split
+from ..pipelines.options import WATCHED, Options, refuse, split
 from ..pipelines.reading import Reading
 from ..sampling import as_state
 from .problem import Problem
@@ -55,24 +56,10 @@ def opened(
             reading, _ = _read_sized(pipe, latents, asked)
             if most is not None and reading.network.replay is None:
                 warnings.warn(as_a_whole(most), stacklevel=3)
-            yield problem_of(reading if most is None else reading.in_batches(most), latents)
+            problem = problem_of(reading if most is None else reading.in_batches(most), latents)
+            yield replace(problem, max_batch=most)
     finally:
         pipe.scheduler = own
-
-
-def check_number(most: MaxBatch) -> int | None:
-    """The most states in one call of the network, where they are a number.
-
-    Raises:
-        ValueError: if they would have to be measured, or are no number.
-    """
-    check_batch(most)
-    if most == "fastest":
-        raise ValueError(
-            'max_batch="fastest" is measured for a single call: give the number that '
-            "invlib.batch_times or invert_latents finds"
-        )
-    return most
 
 
 def problem_of(reading: Reading, latents: Tensor) -> Problem:
@@ -81,7 +68,7 @@ def problem_of(reading: Reading, latents: Tensor) -> Problem:
     Raises:
         ValueError: if the call takes no noise.
     """
-    if reading.entrance.kind == "first step" or reading.begins_late:
+    if not reading.takes_noise:
         raise ValueError(
             f"{type(reading.stage.pipe).__name__} takes no noise in this call, so that the law of "
             "its first state is not known and there is no likelihood"

@@ -26,6 +26,7 @@ class Problem:
         log_scale: :math:`\log|\det|` of what lies before the first state and behind the last one,
             for one sample.
         reverse: whether the network has a reverse-mode derivative.
+        max_batch: most states in one call of the network; None for as many as have room.
     """
 
     denoiser: Denoiser
@@ -34,14 +35,21 @@ class Problem:
     noise: Callable[[Tensor], Tensor]
     log_scale: float
     reverse: bool = True
+    max_batch: int | None = None
 
     @classmethod
-    def of(cls, denoiser: Denoiser, solver: Solver, image: Tensor) -> Problem:
+    def of(
+        cls, denoiser: Denoiser, solver: Solver, image: Tensor, max_batch: int | None = None
+    ) -> Problem:
         """The problem of a network and a table; the first state is the noise times a number."""
         image = as_state(image, "latents")
         log_scale = image[0].numel() * math.log(solver.scale)
         reverse = differences(denoiser) is None
-        return cls(denoiser, solver, image, lambda y: y / solver.scale, log_scale, reverse)
+
+        def noise(y: Tensor) -> Tensor:
+            return y / solver.scale
+
+        return cls(denoiser, solver, image, noise, log_scale, reverse, max_batch)
 
     @property
     def size(self) -> int:

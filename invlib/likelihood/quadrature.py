@@ -15,24 +15,17 @@ Lanczos steps are enough, and the errors of the steps average out. Else A is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..denoisers import Denoiser, jvp_cost, select
-from ..newton import forward_mode
-from ..sampling import steps
-from ..solvers import Solver
+from ..denoisers import Denoiser, jvp_cost
+from ..derivatives import BATCH, Derivatives, Product, sampler_products
 from ..watch import count, enter, observe
 from .problem import Problem
 from .result import Determinant
-
-Product = Callable[[Tensor], Tensor]
-BATCH = 2**14  # numbers in the states of one call: as many as in one latent of 512 x 512 pixels
 
 
 @dataclass(frozen=True)
@@ -48,8 +41,8 @@ class Quadrature:
         steps: most Lanczos steps of each; a vector costs five runs of the sampler a step.
         tol: nats; no more steps are made once they seem to change the mean by less.
         seed: of the vectors.
-        max_batch: most states in one call of the network; by default as many as have the size of
-            one latent of 512 x 512 pixels.
+        max_batch: most states in one call of the network; by default that of the likelihood, or as
+            many as have the size of one latent of 512 x 512 pixels.
 
     Source: Ubaru, Chen, Saad, SIAM J. Matrix Anal. Appl. 2017.
     """
@@ -81,7 +74,8 @@ class Quadrature:
                 "(determinant=invlib.likelihood.exactly)"
             )
         solver, size = problem.solver, problem.size
-        network = Derivatives(denoiser, solver, self.max_batch or max(1, BATCH // size))
+        most = self.max_batch or problem.max_batch or max(1, BATCH // size)
+        network = Derivatives(denoiser, solver, most)
         rows = self.vectors * (solver.steps if solver.order_one else 1)
         draw = torch.Generator().manual_seed(self.seed)
         v = 2.0 * torch.randint(0, 2, (rows, size), generator=draw) - 1
@@ -119,75 +113,6 @@ def truncation(totals: list[Tensor]) -> float:
     return now * max(1.0, ratio / (1 - ratio))
 
 
-@dataclass(frozen=True)
-class Derivatives:
-    """Products with the derivatives of a network at states of its nodes, in parts.
-
-    Attributes:
-        denoiser: the network of one sample.
-        solver: the sampler's table.
-        max_batch: most states in one call.
-    """
-
-    denoiser: Denoiser
-    solver: Solver
-    max_batch: int
-
-    def push(self, y: Tensor, nodes: Tensor, v: Tensor) -> Tensor:
-        """The derivatives at states ``y [k, ...]`` of nodes ``[k]`` along v, likewise."""
-        parts = zip(*(x.split(self.max_batch) for x in (y, nodes, v)), strict=True)
-        with torch.no_grad():
-            return torch.cat([forward_mode(self._at(n), y, v) for y, n, v in parts])
-
-    def pull(self, y: Tensor, nodes: Tensor, u: Tensor) -> Tensor:
-        """The transposed derivatives times u."""
-        parts, found = zip(*(x.split(self.max_batch) for x in (y, nodes, u)), strict=True), []
-        with sdpa_kernel(SDPBackend.MATH):
-            for y, n, u in parts:
-                pull_back = cast(Any, torch.func.vjp(self._at(n), y))[1]
-                found.append(pull_back(u)[0].detach())
-        return torch.cat(found)
-
-    def _at(self, nodes: Tensor) -> Product:
-        rows = torch.zeros_like(nodes)
-        network = select(self.denoiser, rows)
-        return lambda x: self.solver.output(network, x, nodes, torch.arange(len(x)).to(nodes))
-
-
-def sampler_products(network: Derivatives, states: Tensor, count: int) -> tuple[Product, Product]:
-    r"""Products of :math:`\partial y_n/\partial y_0` and its transpose with vectors ``[P, ...]``.
-
-    .. math:: \dot y_{i+1} = a_i \dot y_i + \sum_{j \le i} b_{ij} J_j \dot y_j, \qquad
-              \lambda_i = a_i \lambda_{i+1} + J_i^T \sum_{k \ge i} b_{ki} \lambda_{k+1}
-
-    One node after the other, at the states of the run: no graph of the whole run is kept.
-
-    Args:
-        network: its derivatives.
-        states: y_0 ... y_n, ``[n+1, 1, ...]``.
-        count: vectors P.
-    """
-    solver, weights = network.solver, network.solver.b.tolist()
-
-    def at(i: int) -> tuple[Tensor, Tensor]:
-        y = states[i].repeat(count, *[1] * (states.ndim - 2))
-        return y, torch.full((count,), i, device=y.device)
-
-    def push(v: Tensor) -> Tensor:
-        run = [*steps(solver, lambda y, i: network.push(*at(i), y), v)]
-        return run[-1][2]
-
-    def pull(u: Tensor) -> Tensor:
-        after = [u]  # lambda_n, lambda_{n-1} ...
-        for i in reversed(range(solver.steps)):
-            terms = [weights[solver.steps - 1 - k][i] * v for k, v in enumerate(after)]
-            back = network.pull(*at(i), torch.stack(terms).sum(0))
-            after.append(solver.a[i].item() * after[-1] + back)
-        return after[-1]
-
-    return push, pull
-
-
 def step_products(network: Derivatives, states: Tensor, count: int) -> tuple[Product, Product]:
     r"""Products of all steps :math:`a_i I + b_{ii} J_i` and their transposes, ``[P n, ...]``.
 
@@ -199,10 +124,11 @@ def step_products(network: Derivatives, states: Tensor, count: int) -> tuple[Pro
     solver = network.solver
     y = states[:-1, 0].repeat(count, *[1] * (states.ndim - 2))
     nodes = torch.arange(solver.steps, device=y.device).repeat(count)
+    at = y, nodes, torch.zeros_like(nodes)
     a, b = (w.to(y)[nodes].view(-1, *[1] * (y.ndim - 1)) for w in (solver.a, solver.b.diagonal()))
     return (
-        lambda v: a * v + b * network.push(y, nodes, v),
-        lambda u: a * u + network.pull(y, nodes, b * u),
+        lambda v: a * v + b * network.push(*at, v),
+        lambda u: a * u + network.pull(*at, b * u),
     )
 
 

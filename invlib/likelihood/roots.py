@@ -13,7 +13,7 @@ from ..certificate import Certificate
 from ..denoisers import Denoiser
 from ..inversion import Inversion
 from ..metrics import nmse
-from .blocks import forward_blocks, log_determinant, node_blocks
+from .blocks import CHUNK, forward_blocks, log_determinant, node_blocks
 from .problem import Problem
 from .result import Determinant, Root
 
@@ -96,7 +96,8 @@ def exactly(problem: Problem, denoiser: Denoiser, states: Tensor) -> Determinant
     """
     with torch.no_grad():
         derivatives = node_blocks if problem.reverse else forward_blocks
-        blocks = derivatives(denoiser, problem.solver, states)
+        chunk = min(CHUNK, problem.max_batch or CHUNK)
+        blocks = derivatives(denoiser, problem.solver, states, chunk=chunk)
     sign, value = (v.item() for v in log_determinant(problem.solver, blocks))
     cost = 1 + 2 * problem.size if problem.reverse else 2 * problem.size
     return Determinant(value, torch.zeros(0), 0.0, problem.solver.steps * cost, sign)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..inverters.naive import naive
 from ..metrics import nmse
+from ..room import Parts
 from ..singular import sample_image
 from .problem import Problem
 
@@ -45,9 +46,10 @@ def scores(problem: Problem, noise: Tensor, *, trip: bool = True) -> tuple[Score
     norm = noise.flatten(1).square().mean(1)
     error, cost = torch.full_like(norm, torch.nan), 0
     if trip:
-        rough = naive(problem.denoiser, problem.image, problem.solver)
+        most = problem.max_batch
+        rough = naive(problem.denoiser, problem.image, problem.solver, max_batch=most)
         with torch.no_grad():
-            again = sample_image(problem.denoiser, rough.noise, problem.solver)
+            again = sample_image(problem.denoiser, rough.noise, problem.solver, Parts(most))
         error = nmse(again, problem.image).nan_to_num(torch.inf)
         cost = int(rough.nfe.max()) + problem.solver.steps
     return Scores(norm, whiteness(noise), error), cost

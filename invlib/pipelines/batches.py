@@ -27,6 +27,21 @@ def check_batch(most: MaxBatch) -> None:
     raise ValueError(f'max_batch is {most!r}: give a number from 1 on, "fastest", or leave it out')
 
 
+def check_number(most: MaxBatch) -> int | None:
+    """The most states in one call of the network, where they are a number.
+
+    Raises:
+        ValueError: if they would have to be measured, or are no number.
+    """
+    check_batch(most)
+    if most == "fastest":
+        raise ValueError(
+            'max_batch="fastest" is measured for a single call: give the number that '
+            "invlib.batch_times or invert_latents finds"
+        )
+    return most
+
+
 def as_a_whole(most: MaxBatch) -> str:
     """What there is to say where no number of states can be asked for."""
     does = "was not measured" if most == "fastest" else "does not count"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -102,7 +104,7 @@ def invert_image(
         reading, search = in_batches(reading, target, search, own.max_batch)
         if own.refine and (decoding is None or target.shape != decoding.latents.shape):
             raise ValueError(f"refine=True is not possible for {type(pipe).__name__}: give False")
-        found = invert(reading.network, target, reading.solver, method=search)
+        found = _found(reading, target, search)
         if own.refine and decoding is not None and autoencoder is not None:
             decoding, found = joint(
                 autoencoder, reading.network, box, reading.solver, decoding, found, method=search
@@ -146,7 +148,7 @@ def invert_latents(
         reading, notes = _read_sized(pipe, latents, asked)
         target = reading.target(latents.clone())
         reading, search = in_batches(reading, target, search, own.max_batch)
-        found = invert(reading.network, target, reading.solver, method=search)
+        found = _found(reading, target, search)
         return _result(reading, found, None, own, notes)
 
 
@@ -206,6 +208,14 @@ def _quietly(pipe: Any, options: Options) -> Iterator[None]:
         known_seed(options.seed),
     ):
         yield
+
+
+def _found(reading: Reading, target: Tensor, search: Inverter) -> Inversion:
+    """What the search finds; what a note of the reading says is not warned of once more."""
+    with warnings.catch_warnings():
+        for note in reading.notes:
+            warnings.filterwarnings("ignore", message=re.escape(note))
+        return invert(reading.network, target, reading.solver, method=search)
 
 
 def _method(options: Options) -> Inverter:

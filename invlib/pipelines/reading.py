@@ -78,11 +78,16 @@ class Reading:
         return recording.loop.labels(recording.scheduler)[0].item() != earliest.item()
 
     @property
+    def takes_noise(self) -> bool:
+        """Whether a noise gets in, and no state of unknown law, as one that is half a picture."""
+        return self.entrance.kind != "first step" and not self.begins_late
+
+    @property
     def only_scales(self) -> bool:
         """Whether the search's noise is the call's noise, so that it has the law N(0, I)."""
         map_ = self.entrance.map
         same = not map_.shift.any() and bool((map_.scale == map_.scale[0]).all())
-        return same and not self.begins_late
+        return same and self.takes_noise
 
     def target(self, latents: Tensor) -> Tensor:
         """The last states ``[samples, ...]`` of what the call returned.

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..devices import brought, lifted
+from .equality import equal
 from .running import modules_of
 from .stage import Stage
 
@@ -270,8 +271,8 @@ def _read_call(
     chunks = 0
     for path in paths:
         values, others = [c[path] for c in first], [c[path] for c in second]
-        if all(_equal(v, w) for v, w in zip(values, others, strict=True)):
-            same = all(_equal(v, values[0]) for v in values)
+        if all(map(equal, values, others)):
+            same = all(equal(v, values[0]) for v in values)
             leaves[path] = Leaf("fixed", values[0]) if same else Leaf("node", values)
             continue
         leaves[path], several = _state_leaf(values, others, one.states, two.states, batch)
@@ -409,17 +410,6 @@ def _has_rows(value: Tensor, rows: int) -> bool:
 
 def _kept(value: Any) -> Any:
     return value.detach().clone() if isinstance(value, Tensor) else value
-
-
-def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return False
-    try:
-        return a is b or bool(a == b)
-    except Exception:  # objects that do not compare
-        return False
 
 
 def _close(a: Tensor, b: Tensor) -> bool:

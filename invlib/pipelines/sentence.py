@@ -16,6 +16,7 @@ from ..words import UNIQUENESS, VERDICTS, Reason
 from .comparison import percent
 
 if TYPE_CHECKING:
+    from ..inversion import Inversion
     from .result import ImageInversion
 
 PYTHON: Mapping[str, str] = {
@@ -117,9 +118,23 @@ def _latents(result: ImageInversion, row: int) -> str:
         case "exact":
             return f"the noise makes the {what} again to round-off ({trip:.0f} dB)"
         case "approximate":
-            return f"the noise makes the {what} again up to {trip:.0f} dB (round-off: {limit:.0f})"
+            made = f"makes the {what} again up to {trip:.0f} dB (round-off: {limit:.0f})"
         case _:
-            return f"the noise does not make the {what} again ({trip:.0f} dB)"
+            made = f"does not make the {what} again ({trip:.0f} dB)"
+    return f"the noise {made}{_hopeless(result.inversion, row)}"
+
+
+def _hopeless(found: Inversion, row: int) -> str:
+    """The evidence that this call did not make the picture: how near all the starts came."""
+    rough, starts = found.roundoff, found.starts
+    if starts is None or rough is None or found.reason[row] not in ("stalled", "diverged"):
+        return ""
+    times = "1 start" if starts[row] == 1 else f"{starts[row]} starts"
+    near, attainable = found.residuals[row].max().item(), rough.equations[row].item()
+    return (
+        f"; {times} came no nearer to the equations of its steps than {near:.0e}, relative, where "
+        f"round-off is {attainable:.0e}"
+    )
 
 
 def _in_every_value_but_not_exact(result: ImageInversion, row: int) -> bool:

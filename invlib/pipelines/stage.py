@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..devices import lowered
 from .entrance import Entrance, identity, lengthen, stock
+from .equality import equal
 from .recording import Recording, first_tensor, one_copy
 from .running import Hands, Stop, run
 
@@ -205,7 +206,7 @@ class Stage:
         counts[name] = number + 1
         known = self._memory.setdefault((name, number), [])
         for asked, answer in known:
-            if _same(asked, (args, kwargs)):
+            if equal(asked, (args, kwargs)):
                 return _kept(answer)
         answer = real(*args, **kwargs)
         known.append((_kept((args, kwargs)), _kept(answer)))
@@ -306,19 +307,3 @@ def _kept(asked: Any) -> Any:
     if isinstance(asked, list | tuple):
         return type(asked)(_kept(v) for v in asked) if type(asked) in (list, tuple) else asked
     return asked
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two calls have equal arguments."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(_same(v, w) for v, w in zip(a, b, strict=True))
-    try:
-        return bool(a == b)
-    except Exception:  # objects that do not compare
-        return a is b

@@ -62,7 +62,7 @@ def main(
     print(forecast.said(), flush=True)
     began = time.monotonic()
     for setting in settings(arch or [*FULL_SIZE], device, size) if measure else ():
-        rows = read_results(output)["rows"] if output.exists() else []
+        rows = read_results(output, "rows")["rows"] if output.exists() else []
         if known(setting, rows):
             continue
         if time.monotonic() - began > seconds:

@@ -96,7 +96,7 @@ def main(
         raise typer.BadParameter(
             f"unknown: {', '.join(unknown)}; use one of {', '.join(FULL_SIZE)}"
         )
-    known = read_results(RESULTS)["measured"] if RESULTS.exists() else {}
+    known = read_results(RESULTS, "measured")["measured"] if RESULTS.exists() else {}
     networks = {arch: count(arch) for arch in FULL_SIZE}
     fresh = {arch: measure(arch) for arch in measured or ()}
     known = {arch: row for arch in FULL_SIZE if (row := fresh.get(arch, known.get(arch)))}

@@ -16,7 +16,8 @@ import torch
 import typer
 from torch import Tensor
 
-from ..likelihood.quadrature import Derivatives, Quadrature
+from ..derivatives import Derivatives
+from ..likelihood.quadrature import Quadrature
 from ..markdown import table
 from ..memory import in_use, peak, reset_peak
 from ..reproduce.engine.reached import code_of
@@ -49,8 +50,8 @@ def measure(arch: str, nodes: int, guidance: float, device: str) -> dict[str, An
     before = in_use() if home.type == "cpu" else None
     works: dict[str, Callable[[], Tensor]] = {
         "evaluation": lambda: solver.output(problem.denoiser, y, node, node),
-        "push": lambda: network.push(y, node, y),
-        "pull": lambda: network.pull(y, node, y),
+        "push": lambda: network.push(y, node, node, y),
+        "pull": lambda: network.pull(y, node, node, y),
     }
     found: dict[str, Any] = {}
     for name, work in works.items():

@@ -170,7 +170,7 @@ def main(
     """Invert a small build of every pipeline class, and write ``results/pipelines.json``."""
     torch.set_num_threads(1)
     diffusers.logging.set_verbosity_error()
-    known = read_results(RESULTS)["rows"] if RESULTS.exists() else {}
+    known = read_results(RESULTS, "rows")["rows"] if RESULTS.exists() else {}
     rows = table(names or None, known)
     values = {"diffusers": diffusers.__version__, "weights": "random", "rows": rows}
     write_json(RESULTS, values, [{"code": code_of(table)}])

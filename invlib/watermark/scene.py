@@ -15,6 +15,7 @@ from ..autoencoder import DECODERS, Autoencoder, Box, DecoderInverter, to_bytes
 from ..devices import lifted, lowered
 from ..inverters import invert
 from ..pipelines import Options, Reading, read
+from ..pipelines.batches import check_number
 from ..pipelines.decoding import read_decoder
 from ..pipelines.images import Pictures
 from ..pipelines.options import WATCHED, refuse, split
@@ -45,6 +46,11 @@ class Scene:
     planes: Planes
     options: Options
 
+    @property
+    def most(self) -> int | None:
+        """Most states in one call of the network; None for as many as have room."""
+        return check_number(self.options.max_batch)
+
     def last(self, planes: Tensor) -> Tensor:
         """The last states that the stock call makes of noises ``[B, C, H, W]``, float64."""
         stage = self.reading.stage
@@ -69,7 +75,8 @@ class Scene:
     def recover(self, last: Tensor) -> Tensor:
         """The noises of last states, as planes ``[B, C, H, W]``."""
         reading = self.reading
-        found = invert(reading.network, last, reading.solver, method=self.options.method)
+        given = reading.network, last, reading.solver
+        found = invert(*given, method=self.options.method, max_batch=self.most)
         return self.planes.of_noise(reading.noise(found.states[0]))
 
     def fitted(self, image: Any) -> Tensor:
@@ -133,7 +140,8 @@ def scene(
         ValueError: if the call begins with no noise.
     """
     own, asked = split(pipe, _cheap(options), call)
-    refuse(own, (*WATCHED, "method", "decoder", "seed"), "a watermark")
+    refuse(own, (*WATCHED, "method", "decoder", "seed", "max_batch"), "a watermark")
+    most = check_number(own.max_batch)
     takes = inspect.signature(type(pipe).__call__).parameters
     several = [name for name in SEVERAL if name in takes]
     each = count // _rows(asked)
@@ -147,10 +155,12 @@ def scene(
         known_seed(own.seed),
     ):
         reading = read(pipe, asked)
-        if reading.begins_late:
+        reading = reading if most is None else reading.in_batches(most)
+        if not reading.takes_noise:
             raise ValueError(
-                f"{type(pipe).__name__} begins with a picture and a part of its steps behind it in "
-                "this call, so that it has no noise that holds a key: call it from noise alone"
+                f"{type(pipe).__name__} takes no noise in this call (it begins with a picture, or "
+                "draws its first state in a way of its own), so that it has no noise that holds a "
+                "key: call it from noise alone"
             )
         autoencoder, shape = read_decoder(reading)
         yield Scene(reading, autoencoder, shape, Planes.of(reading, autoencoder), own)

@@ -16,6 +16,7 @@ from invlib.reproduce import stale
 from invlib.reproduce.book import pages
 from invlib.reproduce.engine import stamps, store, work
 from invlib.reproduce.engine.reached import code_at, code_of
+from invlib.reproduce.figures import registry
 from invlib.reproduce.figures.figure1 import cells as figure1
 from invlib.reproduce.tables import flow
 from invlib.reproduce.tables.registry import TABLES
@@ -70,6 +71,29 @@ def test_a_damaged_results_file_is_named_by_all_who_read_it(tmp_path: Path, text
         with pytest.raises(ValueError, match=rf"{file} is damaged .*: `git checkout {file}`"):
             read()
         assert file.read_text() == text
+
+
+def test_a_results_file_that_lacks_what_is_read_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "flow.json"
+    file.write_text("{}")
+    for read in (lambda: stamps.read_rows(file), lambda: TABLES["flow"].missing(8, file)):
+        with pytest.raises(ValueError, match=rf"{file} is damaged \(it lacks .*rows.*`git"):
+            read()
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"models": [', None])
+def test_the_note_of_the_models_is_named_if_it_is_damaged_or_gone(
+    tmp_path: Path, text: str | None
+) -> None:
+    """It was an error about a column of JSON, or a bare KeyError."""
+    file = tmp_path / "results/paper/models.json"
+    if text is not None:
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    does = "writes it when" if text is None else "damaged .* remove it"
+    with pytest.raises(RuntimeError, match=rf"{file}.*{does}"):
+        registry.provenance("paper", tmp_path)
+    assert registry.provenance("tiny", tmp_path) == {}
 
 
 def listed(page: str) -> list[list[str]]:

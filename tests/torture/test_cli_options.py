@@ -224,7 +224,60 @@ def test_bad_options_end_in_one_line_and_leave_no_file(
     counted("cases", count)
 
 
+BASES = {  # the least that a command is called with
+    "demo": ("demo",),
+    "sample": ("sample", "-o", "new.png"),
+    "invert": ("invert", "good.png", "-o", "new.safetensors"),
+    "regenerate": ("regenerate", "good.safetensors"),
+    "edit": ("edit", "good.png", "--to", "a person", "--mask", "mask.png", "-o", "new.png"),
+    "identify": ("identify", "good.png", "--prompt", "a person"),
+    "seeds": ("seeds", "good.safetensors", "--count", "10"),
+    "watermark embed": (
+        *("watermark", "embed", "--keys", "keys.json", "--owner", "Ann"),
+        *("-o", "new.png"),
+    ),
+    "watermark identify": ("watermark", "identify", "good.png", "--keys", "keys.json"),
+}
+
+
+def offered(parameter: Any, kind: Any) -> list[str]:
+    """The values that the help of an option offers by name, and a number where it offers one."""
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return [*map(str, kind)]
+    words = (parameter.metavar or "").strip("<>").split("|")
+    return ["2" if word == "number" else word for word in words] if len(words) > 1 else []
+
+
+OFFERED = [
+    (name, parameter.opts[0], value)
+    for name, command in COMMANDS.items()
+    for parameter in command.parameters
+    for value in offered(parameter, command.types.get(parameter.name))
+]
+
+
+@pytest.mark.found("identify offered --max-batch fastest, and refused it.")
+@pytest.mark.parametrize(("name", "option", "value"), OFFERED)
+def test_what_the_help_offers_is_not_refused(
+    name: str, option: str, value: str, room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down to where the pipeline is read, after all options were looked at."""
+
+    def reached(*_: object, **__: object) -> None:
+        raise ValueError(REACHED)
+
+    put(monkeypatch, "invlib.cli.invert.invert_image", invlib.invert_image)
+    put(monkeypatch, "invlib.cli.edit.edit_image", invlib.editing.edit_image)
+    put(monkeypatch, "invlib.cli.identify.identify", invlib.identify)
+    put(monkeypatch, "invlib.pipelines.invert.read", reached)
+    put(monkeypatch, "invlib.identification.search._target", reached)
+    Path("mask.png").write_bytes(Path("good.png").read_bytes())
+    result = CliRunner().invoke(app, [*BASES[name], option, value])
+    assert REACHED in result.stderr, (result.stderr, result.stdout)
+
+
 def test_there_are_commands_and_their_options_are_known() -> None:
+    assert {*BASES} <= {*COMMANDS} and ("invert", "--max-batch", "fastest") in OFFERED
     assert {"demo", "sample", "invert", "watermark embed", "watermark identify"} <= {*COMMANDS}
     assert {kind_of(list[int] | None), kind_of(bool)} == {int, bool}
     kinds = {kind for command in COMMANDS.values() for kind in command.types.values()}
@@ -283,7 +336,7 @@ def test_if_one_of_two_outputs_fails_none_is_left(
 
     noise = torch.zeros(1, 4, 8, 8)
     entrance = invlib.pipelines.entrance.Entrance.argument(noise)
-    reading = SimpleNamespace(entrance=entrance, stage=None, begins_late=False)
+    reading = SimpleNamespace(entrance=entrance, stage=None, takes_noise=True)
     picture = next(iter(pictures_of(Path("good.png"))))
     put(monkeypatch, "invlib.cli.sample.read", lambda *_: reading)
     put(monkeypatch, "invlib.cli.sample.draw", lambda *_: noise)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ... import markdown as md
+from ..engine.stamps import made_of
 from ..models.problem import LOGSNR
-from .cells import CASES, LATENT, Case
+from .cells import CASES, LATENT, Case, cells
 from .methods import OURS
 from .tables import Row, rows_of, title
 
@@ -31,9 +32,14 @@ def met(case: Case, row: Row) -> bool:
 
 
 def measured(values: dict[str, Any], case: Case) -> Row | None:
-    """The row of ours in a cell, None if there is none, or one of earlier code."""
-    rows = [row for row in rows_of(values, case) if row["method"] == OURS and "code" in row]
+    """The row of ours in a cell, of whatever code; None if there is none."""
+    rows = [row for row in rows_of(values, case) if row["method"] == OURS]
     return rows[0] if rows and rows[0]["nfe"] is not None else None
+
+
+def of_present_code(values: dict[str, Any], case: Case, row: Row) -> bool:
+    """Whether a row of ours is what the present code measures in a cell."""
+    return made_of([row], cells(case, OURS, values["images"])) > 0
 
 
 def markdown(values: dict[str, Any]) -> str:
@@ -44,7 +50,9 @@ def markdown(values: dict[str, Any]) -> str:
         row, most = measured(values, case), evaluations(case)
         goals = f"{EXACT[case.guidance]:.0%}", "none" if most is None else str(most)
         found, verdict = ["", "", "", ""], "not measured"
-        if row is not None:
+        if row is not None and not of_present_code(values, case, row):
+            verdict = "not measured (of earlier code)"
+        elif row is not None:
             reached.append(met(case, row))
             found = [str(row["images"]), f"{row['exact']:.0%}"]
             found += [f"{row['nfe']:.0f}", f"{row['nfe_worst']:.0f}"]

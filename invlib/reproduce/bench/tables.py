@@ -22,7 +22,9 @@ def setting(values: dict[str, Any]) -> str:
     minutes = sum(row["seconds"] * row["images"] for row in rows) / 60
     known = sum(any(r["method"] == OURS for r in rows_of(values, case)) for case in CASES)
     fresh, count = values.get("fresh", len(values["rows"])), len(values["rows"])
-    code = f" {fresh} of {count} rows are of the present code." if fresh < count else ""
+    code = ""
+    if fresh < count:
+        code = f" {fresh} of {count} rows are of the code that this was last filled with."
     return (
         f"{_cell_sizes(rows)}. {values['device']}, {minutes:.0f} minutes of processor time for all "
         f"inversions together; ours was measured in {known} of {len(CASES)} cells. A cell that is "

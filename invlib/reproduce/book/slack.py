@@ -18,6 +18,7 @@ import nbformat
 import typer
 
 from ...claims import RECORD, WIDE
+from ...measured import read_results
 from ...whole import write_text
 from ..engine.store import ROOT
 from .kernel import execute
@@ -53,7 +54,7 @@ def keep(page: Path, entries: Entries, root: Path = ROOT) -> None:
     if not (entries and page.resolve().is_relative_to(root.resolve())):
         return
     file = root / FILE
-    known = json.loads(file.read_text()) if file.exists() else {}
+    known = read_results(file) if file.exists() else {}
     short = {line: {key: _short(value) for key, value in e.items()} for line, e in entries.items()}
     known[page.resolve().relative_to(root.resolve()).as_posix()] = short
     write_text(file, _laid_out(known))

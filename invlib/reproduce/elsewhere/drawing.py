@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import nbformat
 from tqdm import tqdm
 
 from ...claims import NOT_HERE
+from ...measured import read_results
 from ..figures.registry import FIGURES, Figure, provenance
 from .plan import Plan
 
@@ -82,7 +82,7 @@ def opening(models: dict[str, Any], profile: str, record: Path) -> list[Any]:
 
 def held(record: Path) -> str:
     """How many of the claims of a page do not hold here, where some do not."""
-    entries = json.loads(record.read_text()).values() if record.exists() else ()
+    entries = read_results(record).values() if record.exists() else ()
     false = sum(not entry.get("holds", True) for entry in entries)
     return f"; {false} of {len(entries)} claims do not hold here" if false else ""
 

@@ -16,7 +16,7 @@ Place = TypeVar("Place", bound=Hashable)  # what some rows of a table are of
 
 def read_rows(path: Path) -> Rows:
     """The rows of a results file, none if there is no such file."""
-    return read_results(path)["rows"] if path.exists() else []
+    return read_results(path, "rows")["rows"] if path.exists() else []
 
 
 def stamp(cells: Iterable[Cell]) -> str:

@@ -121,7 +121,7 @@ class Table:
         """The rows of a file by what they are of, and the number of prompts, at least as given."""
         if not output.exists():
             return {}, prompts
-        values = read_results(output)
+        values = read_results(output, "rows", "prompts")
         found: dict[Place, Rows] = {}
         for row in values["rows"]:
             named = row.get("cell", (row.get("sampler"), row.get("guidance")))  # or of older code

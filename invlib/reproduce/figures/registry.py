@@ -15,6 +15,7 @@ from ..editing import table as editing_table
 from ..engine.reached import code_of_text
 from ..engine.store import ROOT, write_json
 from ..engine.work import Cell
+from ..models.fetching import kept
 from ..models.full_size import FULL_SIZE, real
 from ..watermark import table as watermarks
 from .abstract import cells as abstract
@@ -87,12 +88,12 @@ def results(name: str, profile: str, ending: str = ".json") -> Path:
 
 
 def provenance(profile: str, root: Path = ROOT) -> dict[str, Any]:
-    """What is noted of the models of a full-size profile, and the mark of a rehearsal."""
-    file = root / results(MODELS, profile)
-    found: dict[str, Any] = {}
-    if profile != "tiny":
-        found = json.loads(file.read_text())
-    return found
+    """What is noted of the models of a full-size profile, and the mark of a rehearsal.
+
+    Raises:
+        RuntimeError: if nothing readable is noted, with the file and what to do.
+    """
+    return {} if profile == "tiny" else kept(root / results(MODELS, profile))
 
 
 def write(name: str, profile: str, values: dict[str, Any], root: Path = ROOT) -> None:

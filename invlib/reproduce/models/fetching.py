@@ -297,7 +297,7 @@ def keep(record: dict[str, Any], file: Path) -> None:
     Raises:
         RuntimeError: if results of other weights are there, or nothing says of which.
     """
-    if file.exists() and _kept_weights(file) != _weights(record):
+    if file.exists() and _weights(kept(file)) != _weights(record):
         raise RuntimeError(
             f"{file.parent} has results of other weights: take another folder, or remove it"
         )
@@ -305,15 +305,27 @@ def keep(record: dict[str, Any], file: Path) -> None:
     write_text(file, json.dumps(record, indent=1) + "\n")
 
 
-def _kept_weights(file: Path) -> list[Any]:
-    """The hashes of the models that the results beside a file are of."""
+def kept(file: Path) -> dict[str, Any]:
+    """What a file says of the models that the results beside it are of.
+
+    Raises:
+        RuntimeError: if there is none, or it is damaged, with what to do.
+    """
+    if not file.exists():
+        raise RuntimeError(
+            f"there is no {file}, which says of which weights the results beside it are: "
+            "`python -m invlib.reproduce --profile NAME` writes it when it fetches the models"
+        )
     try:
-        return _weights(json.loads(file.read_text("utf-8")))
-    except (ValueError, LookupError, TypeError) as error:
+        record: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        _ = record["mark"], [(row["name"], row["place"], row["commit"]) for row in record["models"]]
+        _ = _weights(record)
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise RuntimeError(
             f"{file} is damaged and does not say of which weights the results beside it are: "
             "remove it if they are of the present ones, else take another folder"
         ) from error
+    return record
 
 
 def _weights(record: dict[str, Any]) -> list[Any]:

@@ -264,9 +264,10 @@ def test_results_of_two_models_are_not_mixed(hub: Hub, tmp_path: Path) -> None:
 
 def test_a_damaged_note_of_the_models_says_so(tmp_path: Path) -> None:
     file = tmp_path / "models.json"
-    record = {"models": [{"sha256": {"a": "1"}}]}
+    row = {"name": "m", "place": "here", "commit": "", "sha256": {"a": "1"}}
+    record = {"models": [row], "mark": ""}
     fetching.keep(record, file)
-    for damaged in (file.read_text()[:-5], "{}", "[]", '{"models": [1]}'):
+    for damaged in (file.read_text()[:-5], "{}", "[]", '{"models": [1], "mark": ""}'):
         file.write_text(damaged)
         with pytest.raises(RuntimeError, match="is damaged and .*: remove it") as error:
             fetching.keep(record, file)
