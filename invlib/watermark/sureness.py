@@ -102,14 +102,11 @@ def _loss(log_w: Tensor, ratios: Sequence[Tensor], truth: int) -> Tensor:
         ratios: log-ratios at each, ``[B, K]``.
         truth: the right answer for all pictures: 0 for no key, 1 for the first.
     """
-    each = torch.stack(list(ratios), 1)
-    found = []
-    for power in POWERS:
-        keys = with_loss(torch.logsumexp(log_w[:, :, None] + power * each, 1))
-        keys = keys - math.log(keys.shape[1])
-        scores = torch.cat([keys.new_zeros(len(keys), 1), keys], 1)
-        found.append(-scores.log_softmax(1)[:, truth].sum())
-    return torch.stack(found)
+    each = POWERS[:, None, None, None] * torch.stack(list(ratios), 1)
+    keys = with_loss(torch.logsumexp(log_w[:, :, None] + each, 2))
+    keys = keys - math.log(keys.shape[-1])
+    scores = torch.cat([torch.zeros_like(keys[..., :1]), keys], -1)
+    return -scores.log_softmax(-1)[..., truth].sum(1)
 
 
 def _spread(deviates: Tensor) -> float:
