@@ -327,7 +327,13 @@ def test_bits_of_an_unknown_payload_are_read_softly() -> None:
 
 
 def test_bits_are_right_at_least_as_often_as_is_stated_where_errors_of_copies_agree() -> None:
-    """Another payload of the key shines through, so that all copies of a bit err together."""
+    r"""Another payload of the key shines through, so that all copies of a bit err together.
+
+    Then calibration pictures without the key seem to hold it, too: as often as those that do, and
+    the power of ratios that tell nothing is 0. What is left of it, and of the bits' log-odds, which
+    have the same power, is the mean :math:`\sum_b b\,e^{-L(b)} / \sum_b e^{-L(b)}` that so few
+    pictures allow, so that little more than 1/2 may be stated.
+    """
     size, count = (1, 16, 16), 200
     key = ShadingKey(GaussianShading(size, 16, b"k"))
 
@@ -349,17 +355,18 @@ def test_bits_are_right_at_least_as_often_as_is_stated_where_errors_of_copies_ag
     assert result.payload is not None
     stated, right = result.payload.abs().sigmoid(), (result.payload > 0) == truth.bool()
     share = right.double().mean().item()
-    assert 0.6 < stated.mean().item() < share + 2 * (share * (1 - share) / right.numel()) ** 0.5
+    assert 0.55 < stated.mean().item() < share + 2 * (share * (1 - share) / right.numel()) ** 0.5
 
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_cells_of_a_key_are_those_that_it_writes(depth: int) -> None:
     key = shading_keys(1, depth=depth)[0]
     written = key.embed(normal(1, *SHAPE, seed=80))
-    again = one([key]).write(normal(1, *SHAPE, seed=81), 0)
-    for noise in (written, again):
-        cells = (2**depth * torch.special.ndtr(noise[0, 1:])).floor().long()
-        assert torch.equal(cells, key.cells())
+    cells = (2**depth * torch.special.ndtr(written[0, 1:])).floor().long()
+    assert torch.equal(cells, key.cells())
+    held = one([key]).held_by(written)
+    assert isinstance(held, CellGroup)
+    assert torch.equal(held.cells[0].long(), key.cells().flatten())
 
 
 def test_ring_keys_that_are_drawn_are_further_apart_than_the_released_ones() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,28 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..whole import whole
-from .ratios import Group
-from .transfer import TAUS, Belief, Transfer, fit_transfer, most_likely
-from .tree_ring import spectrum
+from .transfer import Belief, Transfer, fit_transfer, left_out
 
-TEMPERS = torch.linspace(0.05, 1.0, 20, dtype=torch.float64)
-TRIED = 4  # keys of a group that each calibration picture is given in turn
-STANDARD = 16  # deviates of the theory that count beside the measured ones
 KIND = "invlib error model 1"
-
-
-@dataclass(frozen=True)
-class Sureness:
-    """How sure one may be of likelihood ratios and of deviates.
-
-    Attributes:
-        power: of the likelihood ratios.
-        spread: root mean square of the deviates of noise without the key; 1 in theory, and where
-            the deviates are those of a bound.
-    """
-
-    power: float
-    spread: float
 
 
 @dataclass(frozen=True)
@@ -72,6 +52,11 @@ class ErrorModel:
         """Gain and error after each passage."""
         return {name: fit_transfer(self.noise, y) for name, y in self.recovered.items()}
 
+    @cached_property
+    def left_out(self) -> dict[str, tuple[tuple[Tensor, Transfer], ...]]:
+        """The same without some of the pictures, with which ones, so that each is left out once."""
+        return {name: left_out(self.noise, y) for name, y in self.recovered.items()}
+
     def beliefs(self, views: Mapping[str, Tensor]) -> tuple[Tensor, list[list[Belief]]]:
         r"""What pictures say of their noise, under every passage and scale of the error.
 
@@ -86,49 +71,8 @@ class ErrorModel:
         for name, y in views.items():
             transfer = self.transfers[name]
             weights.append(transfer.log_prior + transfer.evidence(y))
-            beliefs.append([transfer.believe(y, tau) for tau in TAUS])
+            beliefs.append(transfer.believe_all(y))
         return torch.cat(weights, 1).log_softmax(1), beliefs
-
-    def sureness(self, group: Group, seed: int = 0) -> dict[str, Sureness]:
-        r"""The power of the likelihood ratios after each passage at which posteriors are right.
-
-        The errors at different frequencies are not independent, and not quite normal; ratios that
-        take them so are too sure. The calibration pictures show by how much: new noises, without a
-        key and with one, are put in the place of theirs, with the error that they had,
-
-        .. math:: Y' = Y + G (X' - X),
-
-        and the power :math:`\beta` of all ratios is the one of least log-loss for no key and each
-        of up to four keys. So is the spread of the deviates where there is no key; a bound of the
-        p-value holds as it is.
-
-        Args:
-            group: the keys.
-            seed: which of the keys are tried.
-        """
-        count = len(group.index)
-        draw = torch.Generator().manual_seed(seed)
-        tried = group.some(torch.randperm(count, generator=draw)[:TRIED].tolist())
-        few = len(tried.index)
-        found = {}
-        fresh = torch.randn(self.noise.shape, generator=draw, dtype=torch.float64)
-        for name, y in self.recovered.items():
-            transfer = self.transfers[name]
-            rows, truth = [], []
-            for j in range(-1, few):
-                some = slice(None) if j < 0 else slice(j, None, few)
-                put = fresh[some] if j < 0 else tried.write(fresh[some], j)
-                rows.append(transfer.moved(y[some], spectrum(put - self.noise[some].double())))
-                truth += [j] * len(put)
-            both = torch.cat(rows)
-            log_w, [beliefs] = self.beliefs({name: both})
-            ratios = torch.stack([tried.log_ratios(b) for b in beliefs], 1)
-            told = torch.tensor(truth)
-            loss = torch.stack([_log_loss(log_w, b * ratios, told) for b in TEMPERS])
-            likely = most_likely(log_w[: len(fresh)], beliefs)
-            spread = 1.0 if tried.bounded else _spread(tried.deviates(likely))
-            found[name] = Sureness(float(TEMPERS[loss.argmin()]), spread)
-        return found
 
     def save(self, path: str | Path) -> None:
         """Write the model to a safetensors file, whole or not at all.
@@ -178,11 +122,6 @@ def _checked(call: Any) -> dict[str, str]:
     return call
 
 
-def _spread(deviates: Tensor) -> float:
-    """Root mean square of deviates, drawn towards 1 as far as so few do not tell it."""
-    return math.sqrt((deviates.square().sum() + STANDARD) / (deviates.numel() + STANDARD))
-
-
 def _unfit(model: ErrorModel) -> str:
     """Why the tensors of a model cannot be pairs of noises, or nothing."""
     for value in (model.noise, *model.recovered.values()):
@@ -208,20 +147,3 @@ def joined(models: Sequence[ErrorModel]) -> ErrorModel:
     return ErrorModel(
         torch.cat([m.noise for m in models]), together, models[0].made, models[0].call
     )
-
-
-def _log_loss(log_w: Tensor, ratios: Tensor, truth: Tensor) -> Tensor:
-    """Mean log-loss of the posterior, half of whose prior is on no key.
-
-    Args:
-        log_w: weights of the T scales, ``[S, T]``.
-        ratios: log-ratios, ``[S, T, K]``.
-        truth: the key of each row, -1 for none.
-    """
-    keys = (
-        torch.logsumexp(log_w[:, :, None] + ratios, 1) - torch.tensor(float(ratios.shape[2])).log()
-    )
-    scores = torch.cat([keys.new_zeros(len(keys), 1), keys], 1).log_softmax(1)
-    none = truth < 0
-    own = scores.gather(1, truth[:, None] + 1)[:, 0]
-    return -(own[none].mean() + own[~none].mean())

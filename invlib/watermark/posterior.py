@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..markdown import table
 from .error_model import ErrorModel
-from .ratios import Key, PayloadGroup, group
+from .ratios import Key, PayloadGroup, group, with_loss
+from .sureness import sureness
 from .transfer import Belief, most_likely
 from .tree_ring import TreeRing
 
-LOST = 0.01  # probability that a mark which is there has left no trace
 SURE = 0.9  # posterior probability from which a decision is made
 FAR = 10.0  # nats by which a second key, in other channels, has to be likelier than no key
 SHOWN = 5  # keys in a table
@@ -190,7 +190,7 @@ def whose(
     tails = torch.empty_like(ratios)
     likely, passage = most_likely(log_w, flat), _passages(log_w, list(views))
     for some in groups:
-        known = errors.sureness(some)
+        known = sureness(errors, some)
         power = torch.tensor([known[name].power for name in passage], dtype=torch.float64)
         each = [
             known[name].power * some.log_ratios(belief)
@@ -200,8 +200,7 @@ def whose(
         ratios[:, some.index] = torch.logsumexp(log_w[:, :, None] + torch.stack(each, 1), 1)
         spread = torch.tensor([known[name].spread for name in passage], dtype=torch.float64)
         tails[:, some.index] = torch.special.log_ndtr(-some.deviates(likely) / spread[:, None])
-    lost = torch.full_like(ratios, math.log(LOST))
-    ratios = torch.logaddexp(ratios + math.log1p(-LOST), lost)
+    ratios = with_loss(ratios)
     prior = math.log(1 - none) - math.log(len(named))
     scores = torch.cat([ratios.new_full((len(ratios), 1), math.log(none)), prior + ratios], 1)
     return Identification(
@@ -261,7 +260,7 @@ def _channels(key: Key) -> frozenset[int]:
 
 def _payload(groups: Sequence[object], belief: Belief, power: Tensor) -> Tensor | None:
     """The log-odds of the bits of a single key: as sure, ``power [B]``, as one may be of keys."""
-    if len(groups) == 1 and isinstance(groups[0], PayloadGroup) and len(groups[0].keys) == 1:
+    if len(groups) == 1 and isinstance(groups[0], PayloadGroup) and len(groups[0].ones) == 1:
         votes = groups[0].bits(belief)[0]
         return power[:, None] * (votes[..., 1] - votes[..., 0])
     return None

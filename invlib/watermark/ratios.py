@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import ClassVar, Protocol
 
 import torch
@@ -24,10 +23,11 @@ from torch import Tensor
 from .saddlepoint import deviate, deviate_of_log, deviate_of_table
 from .shading_key import ShadingKey
 from .transfer import Belief, plane
-from .tree_ring import TreeRing, negate
+from .tree_ring import TreeRing, negate, spectrum
 
 Key = TreeRing | ShadingKey
 PART = 256  # keys that are compared at a time
+LOST = 0.01  # probability that a mark which is there has left no trace
 LEAST = -700.0  # of a logarithm of a probability that stays above 0
 
 
@@ -52,8 +52,8 @@ class Group(Protocol):
         """Normal deviates that noise without the key exceeds as seldom, ``[B, K]``."""
         ...
 
-    def write(self, noise: Tensor, number: int) -> Tensor:
-        """Noises with key ``number`` of the group, each as near to the given one as may be."""
+    def held_by(self, noise: Tensor) -> Group:
+        """The group of those keys of the same kind and place that drawn noises happen to hold."""
         ...
 
     def some(self, numbers: list[int]) -> Group:
@@ -121,11 +121,10 @@ class RingGroup:
         """The group of some of its keys."""
         return replace(self, index=self.index[numbers], patterns=self.patterns[numbers])
 
-    def write(self, noise: Tensor, number: int) -> Tensor:
-        """Noises with key ``number``."""
-        pattern = torch.zeros(self.mask.shape, dtype=torch.complex128)
-        pattern[self.mask] = self.patterns[number]
-        return TreeRing(pattern, self.mask, self.channel).embed(noise)
+    def held_by(self, noise: Tensor) -> RingGroup:
+        """The keys of what drawn noises have on the frequencies of these, ``[n, C, H, W]``."""
+        own = spectrum(noise[:, self.channel].double())[:, self.mask]
+        return replace(self, index=torch.arange(len(own)), patterns=own)
 
     def _on_mask(self, belief: Belief) -> tuple[Tensor, Tensor]:
         mean, r = belief.mean[:, self.channel], belief.variance[:, self.channel]
@@ -190,15 +189,12 @@ class CellGroup:
         """The group of some of its keys."""
         return replace(self, index=self.index[numbers], cells=self.cells[numbers])
 
-    def write(self, noise: Tensor, number: int) -> Tensor:
-        """Noises with key ``number``; each value keeps its place in its cell."""
-        levels, some = 2**self.depth, noise[:, self.channels].double()
-        own = levels * torch.special.ndtr(some)
-        cells = self.cells[number].view(some.shape[1:]).double()
-        place = (own - own.floor()).clamp(2e-12, 1 - 2e-12)
-        result = noise.double().clone()
-        result[:, self.channels] = torch.special.ndtri((cells + place) / levels)
-        return result
+    def held_by(self, noise: Tensor) -> CellGroup:
+        """The keys of the cells that the values of drawn noises are in, ``[n, C, H, W]``."""
+        levels = 2**self.depth
+        own = (levels * torch.special.ndtr(noise[:, self.channels].double())).floor()
+        cells = own.clamp(max=levels - 1).to(torch.uint8).flatten(1)
+        return replace(self, index=torch.arange(len(cells)), cells=cells)
 
 
 def _cell_ratios(belief: Belief, channels: slice, depth: int) -> Tensor:
@@ -224,28 +220,25 @@ class PayloadGroup:
 
     Attributes:
         index: which of all keys these are.
-        keys: the keys.
+        ones: the cells of payloads of ones, for every key, uint8 ``[K, n]``.
+        channels: channels of the noise.
+        length: bits of a payload.
     """
 
     index: Tensor
-    keys: tuple[ShadingKey, ...]
+    ones: Tensor
+    channels: slice
+    length: int
     bounded: ClassVar[bool] = True
-
-    @cached_property
-    def _ones(self) -> list[Tensor]:
-        """The cells of payloads of ones, for every key: its stream is drawn once."""
-        each = (key.cells(torch.ones(key.code.bits)).flatten() for key in self.keys)
-        return [cells.to(torch.uint8) for cells in each]
 
     def bits(self, belief: Belief) -> Tensor:
         """Logarithms of the likelihoods of 0 and 1 for every bit, ``[K, B, bits, 2]``."""
-        first = self.keys[0]
-        table = _cell_ratios(belief, first.channels, 1)
+        table = _cell_ratios(belief, self.channels, 1)
         places = torch.arange(table.shape[1])
-        slots = places % first.code.bits  # as the code spreads a payload at depth 1
-        empty = table.new_zeros(len(table), first.code.bits, 2)
+        slots = places % self.length  # as the code spreads a payload at depth 1
+        empty = table.new_zeros(len(table), self.length, 2)
         found = []
-        for one in map(Tensor.long, self._ones):
+        for one in self.ones.long():
             votes = torch.stack([table[:, places, 1 - one], table[:, places, one]], -1)
             found.append(empty.index_add(1, slots, votes))
         return torch.stack(found)
@@ -261,12 +254,18 @@ class PayloadGroup:
 
     def some(self, numbers: list[int]) -> PayloadGroup:
         """The group of some of its keys."""
-        return replace(self, index=self.index[numbers], keys=tuple(self.keys[i] for i in numbers))
+        return replace(self, index=self.index[numbers], ones=self.ones[numbers])
 
-    def write(self, noise: Tensor, number: int) -> Tensor:
-        """Noises with key ``number`` and the payload that most of their signs tell."""
-        key = self.keys[number]
-        return key.embed(noise, key.code.recover(noise[:, key.channels]).bits)
+    def held_by(self, noise: Tensor) -> PayloadGroup:
+        """Keys whose payload of ones drawn noises hold, ``[n, C, H, W]``."""
+        ones = (noise[:, self.channels] > 0).to(torch.uint8).flatten(1)
+        return replace(self, index=torch.arange(len(ones)), ones=ones)
+
+
+def with_loss(log_ratios: Tensor) -> Tensor:
+    r"""Logarithms of ratios of marks that may be lost, :math:`\epsilon + (1-\epsilon)\Lambda`."""
+    lost = torch.full_like(log_ratios, math.log(LOST))
+    return torch.logaddexp(log_ratios + math.log1p(-LOST), lost)
 
 
 def group(keys: Sequence[Key], shape: tuple[int, int, int]) -> list[Group]:
@@ -318,6 +317,8 @@ def _grouped(keys: Sequence[Key], index: Tensor) -> Group:
         return RingGroup(index, first.mask, patterns, first.channel)
     codes = [key for key in keys if isinstance(key, ShadingKey)]
     if first.payload is None:
-        return PayloadGroup(index, tuple(codes))
+        each = [key.cells(torch.ones(first.code.bits)) for key in codes]
+        ones = torch.stack([cells.flatten().to(torch.uint8) for cells in each])
+        return PayloadGroup(index, ones, first.channels, first.code.bits)
     cells = torch.stack([key.cells().flatten().to(torch.uint8) for key in codes])
     return CellGroup(index, cells, first.channels, first.code.depth)

@@ -23,6 +23,7 @@ TAUS = torch.tensor([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0], dtype=torch.float64)
 MOST_MIXED = 8  # channels up to which the error of one may tell about another's
 PASSES = 2  # of the fit: the mean of the error is what the gain does not explain
 FLOOR = 1e-6  # of the variance of an error, relative to the recovered noise's
+FOLDS = 8  # parts of the calibration pictures, each of which is left out once
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,10 @@ class Transfer:
         variance = 1 - torch.einsum("rcd,rdc->rc", back, gain)
         return Belief(mean, variance.clamp(FLOOR, 1.0)[ring].movedim(-1, 0)[None])
 
+    def believe_all(self, recovered: Tensor) -> list[Belief]:
+        """The noise, given what was recovered of it, at every scale of the error."""
+        return [self.believe(recovered, tau) for tau in TAUS]
+
     def evidence(self, recovered: Tensor) -> Tensor:
         """Logarithm of the density of recovered noises at every scale, ``[B, T]``."""
         ring, seen = rings(self.size), self._centred(recovered)
@@ -88,11 +93,6 @@ class Transfer:
             power = torch.einsum("bchw,hwcd,bdhw->bhw", seen.conj(), precision, seen).real
             parts.append(-(power + torch.logdet(total)[ring]).flatten(1).sum(1) / 2)
         return torch.stack(parts, 1)
-
-    def moved(self, recovered: Tensor, change: Tensor) -> Tensor:
-        """What would have been recovered of noises that differ by ``change``, real."""
-        shift = torch.einsum("hwcd,bdhw->bchw", self.gain[rings(self.size)].to(COMPLEX), change)
-        return recovered.double() + plane(shift)
 
     def _centred(self, recovered: Tensor) -> Tensor:
         return spectrum(recovered.double()) - self.mean
@@ -134,7 +134,9 @@ def fit_transfer(noise: Tensor, recovered: Tensor) -> Transfer:
 
     .. math:: G = S_{YX} S_{XX}^{-1}, \qquad \Sigma = S_{YY} - G S_{XY}
 
-    in every ring; the mean is drawn towards 0 as far as so few pictures do not tell it.
+    in every ring; the mean is drawn towards 0 as far as so few pictures do not tell it, and what
+    they do not tell of the gain counts as error,
+    :math:`\Sigma\,(1 + \operatorname{tr} S_{XX}^{-1})`.
 
     Args:
         noise: the noises, ``[n, C, H, W]``.
@@ -148,6 +150,26 @@ def fit_transfer(noise: Tensor, recovered: Tensor) -> Transfer:
             f"to measure errors takes four noises [n, C, H, W] or more and what was recovered of "
             f"each, got {list(noise.shape)} and {list(recovered.shape)}"
         )
+    return _fitted(noise, recovered)
+
+
+def left_out(noise: Tensor, recovered: Tensor) -> tuple[tuple[Tensor, Transfer], ...]:
+    """Gain and error as they are measured without some of the pictures, each left out once.
+
+    Args:
+        noise: the noises, ``[n, C, H, W]``, four or more.
+        recovered: what was recovered of each.
+
+    Returns:
+        For each part of the pictures which they are, bool ``[n]``, and what all others tell.
+    """
+    part = torch.arange(len(noise)) % FOLDS
+    own = [part == k for k in part.unique()]
+    return tuple((one, _fitted(noise[~one], recovered[~one])) for one in own)
+
+
+def _fitted(noise: Tensor, recovered: Tensor) -> Transfer:
+    """Gain and error of three pictures or more."""
     x, y = spectrum(noise.double()), spectrum(recovered.double())
     ring = rings((x.shape[-2], x.shape[-1]))
     said = x  # what of y the noise explains
@@ -179,9 +201,12 @@ def _regress(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Real gain and error covariance of complex values ``[C, m]``."""
     c, m = x.shape
     xx, yx, yy = (x @ x.mH).real, (y @ x.mH).real, (y @ y.mH).real
-    if c > MOST_MIXED or m < 8 * c:
+    mixed = c <= MOST_MIXED and m >= 8 * c
+    if not mixed:
         xx, yx, yy = (torch.diag(part.diagonal()) for part in (xx, yx, yy))
     gain = torch.linalg.solve(xx, yx.mT).mT
     rest = yy - gain @ yx.mT
     rest = (rest + rest.mT) / 2 / max(m - c, 1)
+    unknown = torch.linalg.inv(xx).diagonal()
+    rest = rest * (1 + unknown.sum() / (1 if mixed else c))
     return gain, rest + FLOOR * yy.diagonal().mean() / m * torch.eye(c, dtype=rest.dtype)

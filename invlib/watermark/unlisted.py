@@ -19,11 +19,11 @@ from torch import Tensor
 
 from .error_model import ErrorModel
 from .posterior import Identification
-from .transfer import Transfer, fit_transfer
+from .transfer import Transfer
 
 LISTED, MOVED, UNKNOWN = 0.5, 0.3, 0.2  # before looking, where a picture may have been moved
 POOR = 0.01  # share of pictures of the call that fit the listed passages as badly
-FOLDS, FEWEST = 4, 6  # of the calibration pictures; as many as parts of them can be fitted
+FEWEST = 6  # calibration pictures, of which some can be left out
 CHANGED = "an unknown change"
 
 
@@ -58,15 +58,12 @@ def fits(errors: ErrorModel, views: Mapping[str, Tensor]) -> Tensor:
     if count < FEWEST:
         return torch.ones(len(next(iter(views.values()))), dtype=torch.float64)
     shares = []
-    fold = torch.arange(count) % FOLDS
     for name, y in views.items():
-        known, left_out = errors.recovered[name], torch.empty(count, dtype=torch.float64)
-        for k in range(FOLDS):
-            rest = fold != k
-            part = fit_transfer(errors.noise[rest], known[rest])
-            left_out[~rest] = density(part, known[~rest])
-        apart = density(errors.transfers[name], y) - left_out.mean()
-        t = apart / (left_out.std() * math.sqrt(1 + 1 / count)).clamp(min=1e-12)
+        known = errors.recovered[name]
+        each = [density(part, known[own]) for own, part in errors.left_out[name]]
+        alone = torch.cat(each)
+        apart = density(errors.transfers[name], y) - alone.mean()
+        t = apart / (alone.std() * math.sqrt(1 + 1 / count)).clamp(min=1e-12)
         shares.append(torch.special.ndtr(_normal(t, count - 1)))
     return torch.stack(shares).amax(0)
 

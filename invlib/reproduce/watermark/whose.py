@@ -1,7 +1,7 @@
 """Whose key is in a portrait? ``results/whose.json``.
 
-``python -m invlib.reproduce.tables whose``. Errors are measured on one half of the pictures of a
-cell, and the other half is identified; then the other way round.
+``python -m invlib.reproduce.tables whose``. The pictures of each shard are identified with errors
+that are measured as a user measures them: on other pictures of the cell, without any key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from .marked_portraits import CODES, DECODERS, PAYLOAD, RANDOM, rings_of, shard
 
 GUIDANCE = (1.0, 3.0)
 FILES = ("PNG", "JPEG 75")
-HALF = 2 * SHARD  # pictures that go into the same half
 ALARM = 0.01
 EDGES = (0.0, 0.5, 0.7, 0.9, 0.97, 1.0)  # of the bins of probabilities
 HELD = 1e-3  # distance from a key, in noise that is stored as float32
@@ -47,37 +46,38 @@ def _holds(noise: Tensor, key: Key) -> Tensor:
 
 
 def decided(
-    merged: Mapping[str, Tensor], decoder: str, keys: Sequence[Key]
+    merged: Mapping[str, Tensor], decoder: str, keys: Sequence[Key], plain: Tensor
 ) -> dict[str, Identification]:
-    """Whose key the pictures of a cell hold, for each file; errors are those of the other half.
+    """Whose key the pictures of a cell hold, for each file, as the other shards tell of errors.
 
     Args:
         merged: the values of all shards of a cell.
         decoder: how the decoder was inverted.
         keys: the keys.
+        plain: which pictures hold no key of any family, bool ``[n]``: errors are measured on them.
     """
     noise = merged["noise"].double()
-    half = torch.arange(len(noise)) // HALF % 2
-    parts: dict[str, list[Identification]] = {file: [] for file in FILES}
-    for side in (0, 1):
-        others, own = half != side, half == side
-        seen = {file: merged[f"{file}/{decoder}"].double() for file in FILES}
+    seen = {file: merged[f"{file}/{decoder}"].double() for file in FILES}
+    parts = []
+    shard_of = torch.arange(len(noise)) // SHARD
+    for k in shard_of.unique():
+        own, others = shard_of == k, plain & (shard_of != k)
         errors = ErrorModel(noise[others], {file: y[others] for file, y in seen.items()})
-        for file, y in seen.items():
-            parts[file].append(whose(dict.fromkeys(FILES, y[own]), keys, errors))
-    back = torch.cat([(half == 0).nonzero(), (half == 1).nonzero()]).flatten().argsort()
-    return {file: _together(both, back) for file, both in parts.items()}
+        both = torch.cat([y[own] for y in seen.values()])  # one file after the other
+        parts.append(whose(dict.fromkeys(FILES, both), keys, errors))
+    which = torch.arange(len(FILES) * len(noise)) // SHARD % len(FILES)
+    return {file: _of(parts, (which == i).nonzero()[:, 0]) for i, file in enumerate(FILES)}
 
 
-def _together(parts: Sequence[Identification], order: Tensor) -> Identification:
-    first = parts[0]
+def _of(parts: Sequence[Identification], which: Tensor) -> Identification:
+    """Some of the pictures of several identifications."""
     passages = [p for part in parts for p in part.passage]
     return Identification(
-        posterior=torch.cat([p.posterior for p in parts])[order],
-        log_ratios=torch.cat([p.log_ratios for p in parts])[order],
-        log10_p=torch.cat([p.log10_p for p in parts])[order],
-        passage=tuple(passages[int(i)] for i in order),
-        names=first.names,
+        posterior=torch.cat([p.posterior for p in parts])[which],
+        log_ratios=torch.cat([p.log_ratios for p in parts])[which],
+        log10_p=torch.cat([p.log10_p for p in parts])[which],
+        passage=tuple(passages[i] for i in which.tolist()),
+        names=parts[0].names,
     )
 
 
@@ -94,13 +94,13 @@ def summary(name: str, guidance: float, merged: dict[str, Tensor]) -> Rows:
     """The rows of one cell: a family of keys, a file and a way of inverting each."""
     rows: Rows = []
     noise = merged["noise"].double()
-    if len(noise) <= HALF:
+    if len(noise) <= 2 * SHARD:  # the unmarked pictures of a single shard tell too little of errors
         return rows
     every = torch.stack([truth_of(noise, keys) for keys in FAMILIES.values()])
     plain = (every == 0).all(0)
     for (family, keys), truth in zip(FAMILIES.items(), every, strict=True):
         for decoder in DECODERS:
-            for file, found in decided(merged, decoder, keys).items():
+            for file, found in decided(merged, decoder, keys, plain).items():
                 at = {"sampler": name, "guidance": guidance, "file": file, "decoder": decoder}
                 rows.append(at | {"keys": family} | row(found, truth, plain))
     return rows
