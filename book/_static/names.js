@@ -12,16 +12,17 @@
     }
   }
 
-  function reach() {
-    for (const table of document.querySelectorAll(".bd-article table")) {
+  // Not when the window is resized: a sidebar may open or close later.
+  const sizes = new ResizeObserver(entries => {
+    for (const {target: table} of entries) {
       if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
       else table.removeAttribute("tabindex");
     }
-  }
+  });
 
   window.addEventListener("load", () => {
     name(document);
-    reach();
+    for (const table of document.querySelectorAll(".bd-article table")) sizes.observe(table);
     // docutils calls the entries of a bibliography a list, and has other things between them.
     for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role");
     // Sphinx lays long signatures out as lists of definitions without a term.
@@ -33,5 +34,4 @@
       new MutationObserver(() => name(place)).observe(place, {childList: true, subtree: true});
     }
   });
-  window.addEventListener("resize", reach);
 })();

@@ -9,7 +9,7 @@ from .looking import CHAPTER, SIZES, complaints_of, covered, faults
 from .test_pages import SLIDES
 
 
-@pytest.mark.parametrize("name", [*SLIDES, "index.html", "search.html", "404.html"])
+@pytest.mark.parametrize("name", [*SLIDES, "search.html", "404.html"])
 def test_nobody_is_shut_out(name: str, page: Page, address: str, axe: str) -> None:
     """Of what is no page of the book; of the pages, the test of what readers complain of asks."""
     page.goto(f"{address}/{name}", wait_until="load")
