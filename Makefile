@@ -112,8 +112,8 @@ $(BROWSER): $(STAMP)
 browser: $(BROWSER) ## look at every page of the built book, from a server and from a disk
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests/browser
 
-screens: $(BROWSER) ## the same, and keep pictures of all pages in _build/screens
-	INVLIB_SCREENS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/browser
+screens: export INVLIB_SCREENS := 1
+screens: browser ## the same, and keep pictures of all pages in _build/screens
 
 chromium: $(BROWSER) ## install the Chromium that `make browser` looks with; needs root
 	$(BIN)/python -m playwright install --with-deps chromium

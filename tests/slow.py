@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-ROOT = Path(__file__).parents[1]
 LIST = Path(__file__).parent / "slow.txt"
 LONG, ALONE = 0.7, 3.0  # seconds
 
