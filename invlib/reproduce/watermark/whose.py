@@ -1,7 +1,7 @@
 """Whose key is in a portrait? ``results/whose.json``.
 
-``python -m invlib.reproduce.tables whose``. The pictures of each shard are identified with errors
-that are measured as a user measures them: on other pictures of the cell, without any key.
+``python -m invlib.reproduce.tables whose``. Pictures are identified with errors that are measured
+as a user measures them: on other pictures of the cell, without any key.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ FILES = ("PNG", "JPEG 75")
 ALARM = 0.01
 EDGES = (0.0, 0.5, 0.7, 0.9, 0.97, 1.0)  # of the bins of probabilities
 HELD = 1e-3  # distance from a key, in noise that is stored as float32
+PARTS = 6  # of a cell: errors are measured on the pictures of all others
 FAMILIES: dict[str, Sequence[Key]] = {
     "released rings": rings_of(0),
     "drawn rings": rings_of(SHARD),
@@ -48,7 +49,7 @@ def _holds(noise: Tensor, key: Key) -> Tensor:
 def decided(
     merged: Mapping[str, Tensor], decoder: str, keys: Sequence[Key], plain: Tensor
 ) -> dict[str, Identification]:
-    """Whose key the pictures of a cell hold, for each file, as the other shards tell of errors.
+    """Whose key the pictures of a cell hold, for each file, as its other parts tell of errors.
 
     Args:
         merged: the values of all shards of a cell.
@@ -58,15 +59,16 @@ def decided(
     """
     noise = merged["noise"].double()
     seen = {file: merged[f"{file}/{decoder}"].double() for file in FILES}
-    parts = []
-    shard_of = torch.arange(len(noise)) // SHARD
-    for k in shard_of.unique():
-        own, others = shard_of == k, plain & (shard_of != k)
+    parts, order = [], []
+    part_of = torch.arange(len(noise)) // SHARD % PARTS
+    for k in part_of.unique():
+        own, others = part_of == k, plain & (part_of != k)
         errors = ErrorModel(noise[others], {file: y[others] for file, y in seen.items()})
         both = torch.cat([y[own] for y in seen.values()])  # one file after the other
         parts.append(whose(dict.fromkeys(FILES, both), keys, errors))
-    which = torch.arange(len(FILES) * len(noise)) // SHARD % len(FILES)
-    return {file: _of(parts, (which == i).nonzero()[:, 0]) for i, file in enumerate(FILES)}
+        order += [i * len(noise) + own.nonzero()[:, 0] for i in range(len(FILES))]
+    at = torch.cat(order).argsort().view(len(FILES), -1)
+    return {file: _of(parts, at[i]) for i, file in enumerate(FILES)}
 
 
 def _of(parts: Sequence[Identification], which: Tensor) -> Identification:

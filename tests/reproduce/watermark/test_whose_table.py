@@ -13,11 +13,12 @@ from invlib.reproduce.watermark.marked_portraits import DECODERS, marks
 from invlib.watermark import Identification
 
 
-def test_errors_are_measured_on_pictures_of_other_shards_without_any_key(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("shards", [3, table.PARTS + 2])
+def test_errors_are_measured_on_pictures_of_other_parts_without_any_key(
+    shards: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They were measured on pictures that hold the very keys in question."""
-    draw, firsts = torch.Generator().manual_seed(0), range(0, 3 * SHARD, SHARD)
+    draw, firsts = torch.Generator().manual_seed(0), range(0, shards * SHARD, SHARD)
     drawn = [torch.randn(SHARD, 4, 16, 16, generator=draw, dtype=torch.float64) for _ in firsts]
     noise = torch.cat([marks(x, first) for x, first in zip(drawn, firsts, strict=True)]).float()
     seen = []
@@ -33,10 +34,11 @@ def test_errors_are_measured_on_pictures_of_other_shards_without_any_key(
     rows = table.summary("2M-10", 1.0, {"noise": noise, **files})
     assert len(rows) == len(table.FAMILIES) * len(DECODERS) * len(table.FILES)
     for own, errors in seen:
-        assert len(errors.noise) == SHARD  # the unmarked halves of two shards
+        others = shards - len(own) // (len(table.FILES) * SHARD)
+        assert len(errors.noise) == others * SHARD // 2  # the unmarked halves of other shards
         for keys in table.FAMILIES.values():
             assert not table.truth_of(errors.noise, keys).any()
-        assert not any(torch.equal(x, y) for x in own[:SHARD] for y in errors.noise)
+        assert not any(torch.equal(x, y) for x in own for y in errors.noise)
     plain = torch.ones(len(noise), dtype=torch.bool)
     found = table.decided({"noise": noise, **files}, "naive", table.RANDOM, plain)
     for i, file in enumerate(table.FILES):  # each picture in its place
