@@ -57,13 +57,14 @@ class Certificate:
         sigma_max: estimated largest singular value (a lower bound), ``[B]``.
         noise_error: bound on the noise's relative error, ``[B]``; NaN where there is none. With
             two or more searches from other starts that found this noise, four times the largest
-            distance to what they found (one alone would be wrong in 8 % of cases); else, with all
-            Lanczos vectors, to first order, the error of the image over the smallest singular
-            value. Either is about the root that was found.
+            distance to what they found, or the relative error of the round trip where that is
+            larger (one search alone would be wrong in 8 % of cases); else, with all Lanczos
+            vectors, to first order, the error of the image over the smallest singular value.
+            Either is about the root that was found.
         other_roots: whether a search from another start ended at another noise, ``[B]``.
         uniqueness: ``not searched``, ``unique as far as searched`` (every search from another
-            start that found a noise found this one), ``nothing else found`` (they found none), or
-            ``another noise makes the same image``.
+            start that found a noise found this one), ``nothing else found`` (they found none,
+            or this noise is not exact itself), or ``another noise makes the same image``.
         verdict: ``exact``, ``approximate`` or ``failed``; :mod:`invlib.words` says what to do.
         flags: why an exact noise may not be the original one, or what is wrong with the network
             where none is exact; empty where nothing speaks against either.

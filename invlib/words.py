@@ -111,7 +111,8 @@ UNIQUENESS: dict[Uniqueness, Word] = {
         "where only one search found it)",
     ),
     "nothing else found": Word(
-        "the searches from other starts found no noise at all, which says nothing",
+        "the searches from other starts found no noise at all, or this noise is itself not exact: "
+        "that says nothing",
         "ask for more of them, with more rounds or evaluations",
     ),
     "another noise makes the same image": Word(
@@ -151,7 +152,8 @@ FIELDS: dict[str, str] = {  # of a certificate, which says itself what they are;
     "norm_score": "beyond 5 or -5, doubt prompt, scale and scheduler",
     "sigma_min": "take it for the value that few vectors allow: it is never too small, but may be "
     "too large; with as many `vectors` as the noise has entries it is exact",
-    "sigma_max": "expect the noise to be off by at least the error of the image over it",
+    "sigma_max": "take it for the value that few vectors allow: it is never too large, but may be "
+    "too small; where it is exact, the noise is off by at least the error of the image over it",
     "noise_error": "ask `others=2` or more where it is NaN and `uniqueness` speaks of no other "
     "noise, if the noise itself matters",
     "other_roots": "where it is true, do not call this noise the original one",
