@@ -24,7 +24,7 @@ from .pipelines.comparison import fingerprint as fingerprint
 from .pipelines.entrance import Entrance, Kind
 from .pipelines.images import picture_kind
 from .pipelines.running import configuration
-from .pipelines.state import check_written, other_weights, tables
+from .pipelines.state import check_written, other_weights, scales, tables
 from .repetition import NoiseFile
 from .whole import whole
 
@@ -128,6 +128,7 @@ def describe(
         kind=entrance.kind,
         number=entrance.number,
         weights=model.weights,
+        scales=scales(model.pipe),
         **more,
     )
 

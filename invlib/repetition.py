@@ -23,7 +23,7 @@ from .pipelines.comparison import (
 from .pipelines.entrance import Entrance, Kind
 from .pipelines.first_state import first_state
 from .pipelines.images import Pictures
-from .pipelines.state import rebuilt
+from .pipelines.state import rebuilt, scales
 from .version import __version__
 
 
@@ -82,6 +82,8 @@ class NoiseFile:
         seed: the seed of the global generator, if it was given to the inversion.
         weights: hash of its weights in memory when the file was written; empty in files of
             earlier versions.
+        scales: by what its networks had latents scaled, such as the ``scaling_factor`` of a VAE,
+            by their names; empty in files of earlier versions.
         version: version of invlib that wrote the file.
     """
 
@@ -102,6 +104,7 @@ class NoiseFile:
     notes: tuple[str, ...] = ()
     seed: int | None = None
     weights: str = ""
+    scales: dict[str, Any] = field(default_factory=dict)
     version: str = __version__
 
     @property
@@ -202,6 +205,11 @@ class NoiseFile:
                 f"the noise belongs to the model {self.model} with hash {found[0]}, in "
                 f"{self.dtype}, but {model.name} has {found[1]}; give the one it was made with, in "
                 "the same dtype and with the same adapters at the same scales"
+            )
+        if self.scales and (own := scales(model.pipe)) != self.scales:
+            raise ValueError(
+                f"the noise belongs to a {self.model} that scales latents by {self.scales}, but "
+                f"{model.name} scales them by {own}: put that into the configuration of its VAE"
             )
         if type(model.pipe).__name__ != self.pipeline:
             raise ValueError(

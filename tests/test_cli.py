@@ -114,6 +114,19 @@ def test_models_are_listed() -> None:
     assert "turtleneck" in run("models", "--words").stdout.split()
 
 
+def test_a_generator_in_the_call_draws_what_the_stock_call_draws(tmp_path: Path) -> None:
+    """It was read, shown and left aside: the picture was that of seed 0."""
+    pipe, file = invlib.load("portraits"), tmp_path / "call.json"
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    call = {"prompt": PROMPT, "guidance_scale": 1.0, "num_inference_steps": 2}
+    file.write_text(json.dumps({**call, "generator": {"seed": 7}}))
+    asked = ("sample", *DDIM, "--call", file, "-o", tmp_path / "a.png")
+    assert run(*asked).exit_code == 0
+    picture = pipe(**call, generator=torch.Generator().manual_seed(7)).images[0]
+    assert np.array_equal(np.array(picture), np.array(Image.open(tmp_path / "a.png")))
+    assert "leave out --seed" in refused(*asked, "--seed", "7", "--force")
+
+
 def test_the_stock_pipeline_makes_the_sample(made: Made) -> None:
     """What `sample` writes is what diffusers makes of the noise beside it."""
     pipe, noise = invlib.load("portraits"), load_noise(made.noise)

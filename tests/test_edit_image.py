@@ -142,8 +142,17 @@ def test_the_old_prompt_gives_the_picture_back(
     moved = (same.pixels.int() - same.original.int()).abs()
     assert moved.max() <= 3  # a rounding, and what the decoder misses
     assert moved.double().mean() < 0.1
-    late = edit_image(pipe, picture, HAIR, NEW, options={**options, "start": 4}, **CALL)
-    assert torch.equal(late.pixels, same.pixels)
+    with pytest.raises(ValueError, match="start=4 of 4 steps"):  # nothing would be said anew
+        edit_image(pipe, picture, HAIR, NEW, options={**options, "start": 4}, **CALL)
+
+
+@pytest.mark.parametrize("name", ["threshold", "grow"])
+def test_options_of_found_masks_are_refused_beside_a_given_one(
+    pipe: Any, picture: Image.Image, name: str
+) -> None:
+    """They were left aside without a word."""
+    with pytest.raises(ValueError, match=f"{name} of a mask that is given"):
+        edit_image(pipe, picture, HAIR, NEW, options={name: 3}, **CALL)
 
 
 def test_without_a_mask_it_is_where_the_prompts_differ(
@@ -228,11 +237,26 @@ def test_masks_are_read_in_all_forms() -> None:
         np.array(grey)[..., None],
         HAIR.numpy().astype(np.uint8),
         torch.stack([HAIR, HAIR]),
+        Image.fromarray((65535 * HAIR.numpy()).astype(np.uint16)),
+        Image.fromarray((0.6 * HAIR.numpy()).astype(np.float32)),
     ]
     for mask in forms:
         assert torch.equal(given_region(mask, shape), wanted)
     with pytest.raises(ValueError, match="NaN"):
         given_region(torch.full((64, 64), torch.nan), shape)
+    for mode in ("RGBA", "LA", "I"):
+        with pytest.raises(ValueError, match=f"a mask of mode {mode}: convert it"):
+            given_region(grey.convert(mode), shape)
+
+
+def test_dark_values_of_16_bits_are_no_mask() -> None:
+    """They were clipped to white."""
+    levels = np.full((64, 64), 1000, np.uint16)
+    levels[:32] = 65535
+    assert torch.equal(
+        given_region(Image.fromarray(levels), (1, 3, 64, 64))[0, 0],
+        torch.arange(64)[:, None].expand(64, 64) < 32,
+    )
 
 
 def test_otsu_parts_two_heaps_as_trying_all_thresholds_does() -> None:

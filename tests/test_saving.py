@@ -163,6 +163,13 @@ def test_what_was_set_in_a_scheduler_is_not_that_of_the_configuration() -> None:
     ddim.final_alpha_cumprod = 0.9 * ddim.final_alpha_cumprod
     with pytest.raises(ValueError, match="the final_alpha_cumprod of this DDIMScheduler"):
         check_scheduler(ddim)
+    unipc = diffusers.UniPCMultistepScheduler()
+    unipc.disable_corrector = [0, 1]
+    with pytest.raises(ValueError, match="the disable_corrector of this UniPCMultistepScheduler"):
+        check_scheduler(unipc)
+    unipc.disable_corrector, unipc.predict_x0 = [], False
+    with pytest.raises(ValueError, match="the predict_x0 of this UniPCMultistepScheduler"):
+        check_scheduler(unipc)
     flow = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0)
     check_scheduler(flow)
     flow.set_shift(5.0)
@@ -208,7 +215,7 @@ def test_a_noise_is_not_saved_with_the_weights_of_later(tmp_path: Path, pipe: An
     with torch.no_grad():
         next(own.unet.parameters()).mul_(1.03)
     for model in (None, Model("a name", "a hash", own)):
-        with pytest.raises(ValueError, match="weights of its unet differ: save before changing it"):
+        with pytest.raises(ValueError, match="scales of its unet differ: save before changing it"):
             save_noise(tmp_path / "m.safetensors", found, model)
     assert not (tmp_path / "m.safetensors").exists()
 
@@ -414,12 +421,31 @@ def test_a_result_is_regenerated_by_the_pipeline_as_it_was(pipe: Any, result: An
     )
     with torch.no_grad():
         next(own.unet.parameters()).mul_(1.03)
-    with pytest.raises(ValueError, match="the weights of its unet differ"):
+    with pytest.raises(ValueError, match="the weights or scales of its unet differ"):
         invlib.regenerate(own, result)
     again = invlib.regenerate(
         own, result.latents, result.call, entrance=result.entrance, output_type="np"
     )
     assert not np.array_equal(again, wanted)
+
+
+def test_latents_scaled_otherwise_are_refused(tmp_path: Path) -> None:
+    """The pictures were up to 100 levels off, without a word."""
+    pipe = invlib.load("portraits")
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    call = {"prompt": "a sad person", "num_inference_steps": 2, "guidance_scale": 1.0}
+    latents = torch.zeros(1, 4, 16, 16)
+    found = invlib.invert_latents(pipe, latents, **call, method="naive", certificate=False)
+    found.save(tmp_path / "n.safetensors")
+    stored = invlib.load_noise(tmp_path / "n.safetensors")
+    stored.regenerate(pipe)
+    pipe.vae.register_to_config(scaling_factor=2 * pipe.vae.config.scaling_factor)
+    with pytest.raises(ValueError, match="the weights or scales of its vae differ"):
+        invlib.regenerate(pipe, found)
+    with pytest.raises(ValueError, match="the weights or scales of its vae differ: save"):
+        found.save(tmp_path / "m.safetensors")
+    with pytest.raises(ValueError, match="that scales latents by {'vae': {'scaling_factor': "):
+        stored.regenerate(pipe)
 
 
 def test_samples_of_weights_do_not_depend_on_their_place_or_layout() -> None:

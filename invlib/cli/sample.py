@@ -56,7 +56,7 @@ def sample(
         with torch.no_grad(), untouched(pipe):
             reading = read(pipe, asked)  # refuses what could not be inverted
         used = seed_of(reading, seed)
-        latents = draw(reading, used or 0)
+        latents = draw(reading, used)
         pictures = flat(regenerate(pipe, latents, asked, entrance=reading.entrance))
     if len(pictures) != 1:
         raise ValueError(f"the call makes {len(pictures)} pictures; sample writes one at a time")
@@ -88,25 +88,26 @@ def seed_of(reading: Reading, seed: int | None) -> int | None:
     Raises:
         ValueError: if a seed is given beside that generator.
     """
-    if reading.takes_noise or reading.stage.call.get("generator") is None:
+    if reading.stage.call.get("generator") is None:
         return seed or 0
     if seed is not None:
         raise ValueError(
-            "this call takes no noise, and the generator in --call draws what it begins with: "
-            "leave out --seed, or the generator"
+            "the generator in --call draws what this call begins with: leave out --seed, or the "
+            "generator"
         )
     return None
 
 
-def draw(reading: Reading, seed: int) -> Tensor:
+def draw(reading: Reading, seed: int | None) -> Tensor:
     """The noise of a seed in the layout that the call takes, the same on all devices.
 
-    Where a call takes no noise, it is the first state that the pipeline makes itself.
+    Where a call takes no noise, or has a generator of its own, it is what becomes the first state
+    that the pipeline makes itself.
     """
     entrance, stage = reading.entrance, reading.stage
-    if not reading.takes_noise:
-        state = one_copy(first_state(stage.pipe, stage.call, seed=seed), stage.recording.copies)
-        return entrance.noise(state).to(state)
+    if seed is None or not reading.takes_noise:
+        state = first_state(stage.pipe, stage.call, seed=seed or 0)
+        return entrance.noise(one_copy(state, stage.recording.copies)).to(state)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(entrance.map.in_shape, generator=generator)
     return noise.to(stage.pipe._execution_device, entrance.dtype)

@@ -39,8 +39,8 @@ class EditOptions(Options):
     Attributes:
         decoder: as for inversion, but by default :func:`invlib.editing.plausible`.
         guidance: guidance scale of the new prompt; by default that of the call.
-        start: first step with the new prompt, from 0. The steps before have the old prompt and
-            keep more of the layout.
+        start: first step with the new prompt, from 0, at most the last. The steps before have the
+            old prompt and keep more of the layout.
         threshold: above which value a pixel belongs to a mask that is found; by default the one
             that the values suggest (:func:`invlib.editing.otsu`).
         grow: pixels by which a mask that is found is made larger.
@@ -118,6 +118,8 @@ def edit_image(
         )
     given = None if where is None or _is_words(where) else where
     region = None if given is None else given_region(given, tuple(pictures.pixels.shape))
+    if region is not None:
+        _check_found(own)
     if own.inversion is not None:
         _check_inversion(pipe, own.inversion, pictures.pixels)
         _check_call(own.inversion, asked)
@@ -131,6 +133,7 @@ def edit_image(
         known_seed(result.seed),
     ):
         new = _read_same(pipe, changed, result)
+        _check_start(own.start, new.solver.steps)
         old = (
             new
             if region is not None and own.start == 0
@@ -230,6 +233,30 @@ def _takes(pipe: Any) -> Mapping[str, Any]:
 def _is_words(where: Any) -> bool:
     several = isinstance(where, list | tuple) and bool(where)
     return isinstance(where, str) or (several and all(isinstance(w, str) for w in where))
+
+
+def _check_found(own: EditOptions) -> None:
+    """Refuse options of masks that are found, of which nothing is left where one is given.
+
+    Raises:
+        ValueError: with their names.
+    """
+    names = [n for n in ("threshold", "grow") if getattr(own, n) != getattr(EditOptions, n)]
+    if names:
+        raise ValueError(
+            f"{' and '.join(names)} of a mask that is given: these are for masks that are found; "
+            "leave them out, or give words or None"
+        )
+
+
+def _check_start(start: int, steps: int) -> None:
+    """Refuse an edit that would never use the new prompt.
+
+    Raises:
+        ValueError: if there is no such step.
+    """
+    if not 0 <= start < steps:
+        raise ValueError(f"start={start} of {steps} steps: give 0 to {steps - 1}")
 
 
 def _check_inversion(pipe: Any, given: ImageInversion, pixels: Tensor) -> None:

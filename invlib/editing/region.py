@@ -24,7 +24,8 @@ def given_region(mask: Any, shape: tuple[int, ...]) -> Tensor:
     Args:
         mask: a PIL image, an array or a tensor of one picture's size, with or without axes for
             the batch and for one colour; bool, or white (at least half of the range) where the
-            edit is allowed.
+            edit is allowed. Pictures of 16 bits or floats are taken as such, and no picture may
+            be transparent.
         shape: shape of the pictures, ``[B, C, H, W]``.
 
     Returns:
@@ -35,7 +36,7 @@ def given_region(mask: Any, shape: tuple[int, ...]) -> Tensor:
         ValueError: if its shape or its values do not fit, or nothing or all may change.
     """
     if hasattr(mask, "getbands"):  # PIL
-        mask = np.array(mask.convert("L"))
+        mask = _levels(mask)
     if isinstance(mask, np.ndarray):
         mask = torch.from_numpy(np.ascontiguousarray(mask))
     if not isinstance(mask, Tensor):
@@ -59,6 +60,20 @@ def given_region(mask: Any, shape: tuple[int, ...]) -> Tensor:
         raise ValueError("a mask is bool, 8-bit, or from 0 to 1, without NaN")
     whole = 255 if mask.dtype == torch.uint8 and values.max() > 1 else 1
     return checked(2 * values >= whole).expand(count, -1, -1, -1)
+
+
+def _levels(mask: Any) -> np.ndarray:
+    """The grey levels of a PIL image: 8-bit, or from 0 to 1."""
+    if mask.mode == "F":
+        return np.array(mask)
+    if mask.mode.startswith("I;16"):
+        return np.array(mask) / 65535
+    if mask.mode == "I" or "A" in mask.getbands() or "transparency" in mask.info:
+        raise ValueError(
+            f"a mask of mode {mask.mode}: convert it to one that says by its grey levels alone "
+            "where the edit is allowed, such as L"
+        )
+    return np.array(mask.convert("L"))
 
 
 def checked(region: Tensor) -> Tensor:

@@ -69,6 +69,8 @@ def regenerate(
             warn_if_others(made, noise.fingerprints)
         return made
     if call is None:
+        if hasattr(noise, "regenerate"):  # a noise file
+            raise TypeError("a noise file knows its call: noise.regenerate(pipe)")
         raise TypeError("give the call that belongs to this noise")
     entrance = Entrance.argument(noise) if entrance is None else entrance
     return made_again(pipe, noise, call, entrance, seed=seed, output_type=output_type)

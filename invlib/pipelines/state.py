@@ -23,8 +23,10 @@ STEPS = 10  # whatever a configuration does not say shows with any number
 def tables(scheduler: Any) -> dict[str, Tensor]:
     """The numbers and lists of numbers that a scheduler computes with, float64 on the CPU.
 
-    They are those of a copy whose time steps are set, so that they do not depend on how it was
-    used; nothing where the time steps need more than their number.
+    Whole numbers, switches and lists count where they have the name of an entry of its
+    configuration; others may say how often it was used. They are those of a copy whose time steps
+    are set, so that they do not depend on how it was used; nothing where the time steps need more
+    than their number.
     """
     own, begin = copy.deepcopy(scheduler), type(scheduler).set_timesteps
     try:
@@ -34,9 +36,16 @@ def tables(scheduler: Any) -> dict[str, Tensor]:
             begin(own, STEPS, mu=1.0)
     except Exception:  # whatever a scheduler asks for
         return {}
-    kinds = (Tensor, np.ndarray, float)
-    found = {n: torch.as_tensor(v) for n, v in vars(own).items() if isinstance(v, kinds)}
+    named = getattr(own, "config", {})
+    found = {n: torch.as_tensor(v) for n, v in vars(own).items() if _counts(v, n in named)}
     return {n: v.double().cpu() for n, v in found.items() if v.ndim < 2}
+
+
+def _counts(value: Any, named: bool) -> bool:
+    """Whether an attribute of a scheduler is what it computes with."""
+    if named and isinstance(value, list | tuple):
+        return all(isinstance(v, int | float) for v in value)
+    return isinstance(value, Tensor | np.ndarray | float) or (named and isinstance(value, int))
 
 
 def differing(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> list[str]:
@@ -161,8 +170,23 @@ def _scale(value: Any) -> Any:
     return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
+SCALES = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
+
+
+def scales(pipe: Any) -> dict[str, dict[str, Any]]:
+    """By what a pipeline scales latents for its networks, as their configurations say it."""
+    found = {name: _scales(module) for name, module in modules_of(pipe).items()}
+    return {name: held for name, held in found.items() if held}
+
+
+def _scales(module: torch.nn.Module) -> dict[str, Any]:
+    """The entries of a configuration that scale latents, as they come back from JSON."""
+    held = {n: getattr(getattr(module, "config", None), n, None) for n in SCALES}
+    return json.loads(json.dumps({n: v for n, v in held.items() if v is not None}))
+
+
 def samples(pipe: Any) -> dict[str, str]:
-    """A hash for each network: of some values of every weight, and of :func:`settings`.
+    """A hash for each network: of some values of every weight, of :func:`settings` and scales.
 
     That takes no time, whatever the size, unless weights are on a disk, and tells fine-tuned, fused
     and scaled weights apart, as these differ everywhere;
@@ -187,7 +211,7 @@ def _sample(module: torch.nn.Module) -> str:
                 total.update(some.cpu().contiguous().view(torch.uint8).numpy().data)
     except (RuntimeError, NotImplementedError, TypeError, AttributeError):
         return ""
-    for key, held in all_settings(module).items():
+    for key, held in (all_settings(module) | {"scales": _scales(module)}).items():
         total.update(f"{key} {held}\n".encode())
     return total.hexdigest()
 
@@ -218,7 +242,7 @@ def changed(
 
 
 def other_weights(pipe: Any, known: Mapping[str, str]) -> list[str]:
-    """Of which networks a pipeline has other weights than it had.
+    """Of which networks a pipeline has other weights, or scales of latents, than it had.
 
     Args:
         pipe: the pipeline as it is.
@@ -226,4 +250,4 @@ def other_weights(pipe: Any, known: Mapping[str, str]) -> list[str]:
     """
     now = samples(pipe) if known else {}
     shared = sorted(known.keys() & now.keys())
-    return [f"the weights of its {n} differ" for n in shared if known[n] != now[n]]
+    return [f"the weights or scales of its {n} differ" for n in shared if known[n] != now[n]]
