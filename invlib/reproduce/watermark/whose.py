@@ -109,9 +109,14 @@ def summary(name: str, guidance: float, merged: dict[str, Tensor]) -> Rows:
 
 
 def row(found: Identification, truth: Tensor, plain: Tensor) -> dict[str, Any]:
-    """What is said of pictures with a key, and of those without any."""
+    """What is said of pictures with a key, and of those without any.
+
+    Probabilities have a prior of one half on no key. So they are compared with frequencies in those
+    shards of which one half holds keys of this family.
+    """
     marked = truth > 0
-    some = marked | plain
+    shard_of = torch.arange(len(truth)) // SHARD
+    some = marked | plain & torch.isin(shard_of, shard_of[marked])
     right = found.index == truth
     named = found.posterior[:, 1:].argmax(1) + 1 == truth
     return {
