@@ -205,6 +205,14 @@ def test_attributes_make_prompts() -> None:
     assert candidate.name == "'small dog', guidance 3" and Candidate().name == "the call"
 
 
+@pytest.mark.parametrize("wrong", [{"a", "b"}, {"a": 1}, 3.0, (p for p in "ab")])
+def test_what_is_no_list_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="prompt: give a list of candidates, not a"):
+        axes_of(wrong)
+    with pytest.raises(TypeError, match="guidance_scale: give a list of candidates, not a"):
+        axes_of(None, guidance=wrong)
+
+
 def test_the_vocabulary_of_the_portraits_is_that_of_their_captions() -> None:
     phrases = vocabulary()
     for person in held_out(50):

@@ -24,6 +24,7 @@ from invlib.watermark import (
     whose,
 )
 from invlib.watermark.messages import with_messages
+from invlib.watermark.unlisted import Finding
 
 pytest.importorskip("reedsolo")
 SHAPE = (1, 16, 16)
@@ -71,6 +72,14 @@ def test_a_message_comes_out_with_its_owner() -> None:
     assert "message '0x6ee9' (" in lines[0] and "message" not in lines[1]
     rings = {"Ann": keys["Ann"], "Ben": ShadingKey(KEY.code)}
     assert with_messages(plain, views, rings, errors) is plain
+
+
+def test_messages_of_names_and_passages_with_line_breaks_are_told() -> None:
+    both = torch.tensor([[0.01, 0.99]]).double()
+    plain = Finding(both, both[:, 1:], both[0, :1], ("mine\u2028too",), ("A\u2028B",))
+    found = Messages(**(vars(plain) | {"notes": ("a note",)}), letters=(Letter(b"hi", 0.99),))
+    assert "as after mine\u2028too); message 'hi' (" in str(found)
+    assert str(found).endswith("\na note")
 
 
 def test_stated_probabilities_add_up_to_the_messages_that_are_right() -> None:

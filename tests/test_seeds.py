@@ -280,6 +280,43 @@ def test_what_does_not_fit_is_refused(given: dict[str, object], message: str) ->
         find_seed(**call)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        np.arange(9),
+        np.arange(9, dtype=np.uint64),
+        torch.arange(9),
+        torch.arange(9, dtype=torch.int32),
+        [*np.arange(9)],
+        (3, torch.tensor(7)),
+    ],
+)
+def test_seeds_are_integers_of_any_library(seeds: object) -> None:
+    found = find_seed(drawn(7, 1, 64), seeds)  # type: ignore[arg-type]
+    assert found.seed == (7,) and type(found.seed[0]) is int
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seeds": {1, 2}}, "seeds: a range or a list of integers, not a set"),
+        ({"seeds": 5}, "seeds: a range or a list of integers, not a int"),
+        ({"seeds": "12"}, "seeds: a range or a list of integers, not a str"),
+        ({"seeds": np.array(5)}, "seeds: a range or a list of integers, not a ndarray"),
+        ({"seeds": [1.5]}, "seeds: a range or a list of integers"),
+        ({"seeds": np.array([1.5])}, "seeds: a range or a list of integers"),
+        ({"noise": np.ones((1, 64))}, "noise: give result.latents, a tensor, not a ndarray"),
+        ({"noise": object()}, "noise: give result.latents"),
+    ],
+)
+def test_what_is_no_noise_or_no_list_of_seeds_is_refused(
+    given: dict[str, object], message: str
+) -> None:
+    call = {"noise": torch.ones(1, 64), "seeds": range(3)} | given
+    with pytest.raises(TypeError, match=message):
+        find_seed(**call)  # type: ignore[arg-type]
+
+
 def test_the_chance_of_a_high_score_is_not_zero_and_is_that_of_the_sentence() -> None:
     """Of all places of a draw, too: each of them is one more that might score as much."""
     noise = mixed(drawn(17, 2, 4, 8, 8), 0.7)[1:]

@@ -28,6 +28,7 @@ from invlib.watermark import (
     whose,
 )
 from invlib.watermark.error_model import KIND, joined
+from invlib.watermark.posterior import named_keys
 from invlib.watermark.ratios import CellGroup, Group, _cell_ratios, group
 from invlib.watermark.saddlepoint import deviate_of_table
 from invlib.watermark.transfer import Belief, fit_transfer, plane
@@ -259,6 +260,26 @@ def test_nothing_left_means_cannot_tell() -> None:
     result = whose({"none": normal(9, *SHAPE, seed=30)}, random_keys(3), errors, none=0.25)
     assert result.decision == ("cannot tell",) * 9
     assert (result.posterior - 0.25).abs().max() < 0.2
+
+
+@pytest.mark.parametrize("sure", [0.0, 1.0, 1.5, -0.1, math.nan])
+def test_a_level_that_is_no_probability_is_refused(sure: float) -> None:
+    errors = ErrorModel(normal(4, *SHAPE, seed=1), {"none": normal(4, *SHAPE, seed=2)})
+    with pytest.raises(ValueError, match="sure must be a probability above 0 and below 1, got"):
+        whose({"none": normal(1, *SHAPE, seed=3)}, random_keys(1), errors, sure=sure)
+
+
+@pytest.mark.parametrize("name", ["A\u2028B", "A\nB", "A\r", "\n"])
+def test_a_name_of_several_lines_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="has a line break: rename it"):
+        named_keys({name: random_keys(1)[0]})
+    assert [*named_keys({"": random_keys(1)[0]})] == [""]
+
+
+def test_a_negative_channel_is_refused() -> None:
+    """Channels -2 and 2 of four are one place, and would count as two."""
+    with pytest.raises(ValueError, match="must not be negative, got -2"):
+        ShadingKey(GaussianShading((1, *SIZE), 8, b"k"), None, -2)
 
 
 def test_a_mark_is_found_its_owner_named_and_the_sentence_says_so() -> None:

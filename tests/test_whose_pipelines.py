@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny_pipelines as tiny
 import torch
@@ -19,9 +22,20 @@ from typer.testing import CliRunner
 
 from invlib import watermark
 from invlib.cli import app
-from invlib.watermark import ErrorModel, GaussianShading, ShadingKey, TreeRing, crop, jpeg
+from invlib.cli.keys import made
+from invlib.pipelines import Options
+from invlib.watermark import (
+    ErrorModel,
+    GaussianShading,
+    ShadingKey,
+    TreeRing,
+    crop,
+    identify_picture,
+    jpeg,
+)
 from invlib.watermark.passages import screenshot, uncrop
 from invlib.watermark.ratios import Key
+from invlib.watermark.same_call import _in_words, check_call, told
 from invlib.watermark.scene import scene
 
 SETTING = ["--prompt", "sad", "--guidance-scale", "1", "--steps", "3"]
@@ -178,6 +192,48 @@ def test_errors_of_other_weights_are_refused(
         watermark.identify(tuned, picture, [ONE], errors=old, **asked)
 
 
+def test_probabilities_are_looked_at_before_anything_is_measured(
+    shop: Any, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identify_picture, "measure_errors", lambda *_, **__: pytest.fail("late"))
+    for wrong in ({"sure": math.nan}, {"sure": 1.0}, {"none": 0.0}):
+        with pytest.raises(ValueError, match="must be a probability above 0 and below 1"):
+            watermark.identify(shop, picture, [ONE], **wrong, **CALL)
+
+
+def test_arrays_are_written_as_lists_are_and_long_ones_by_a_hash() -> None:
+    steps = [999, 500, 1]
+    for same in (np.array(steps), torch.tensor(steps), torch.tensor(steps).float()):
+        assert _in_words(same) == _in_words(steps) == "[999, 500, 1]"
+    assert _in_words(np.int64(3)) == _in_words(torch.tensor(3.0)) == "3"
+    assert _in_words({"a": [np.array(steps)]}) == "{a: [[999, 500, 1]]}"
+    long = torch.arange(130).reshape(2, 65)
+    assert _in_words(long).startswith("[2, 65] int64 ")
+    assert _in_words(long) == _in_words(long.numpy()) != _in_words(long + 1)
+    assert _in_words(long.T) == _in_words(long.numpy().T) != _in_words(long)
+    halves = torch.ones(65, dtype=torch.bfloat16)
+    assert _in_words(halves) != _in_words(2 * halves)
+    assert _in_words(object()) == "given"
+
+
+def test_errors_of_other_timesteps_are_refused_in_arrays_too(shop: Any) -> None:
+    def read(**call: Any) -> Any:
+        stage = SimpleNamespace(pipe=shop, call=call)
+        return SimpleNamespace(
+            reading=SimpleNamespace(stage=stage), options=Options(method="naive")
+        )
+
+    known = told(read(timesteps=[999, 1]))
+    check_call(read(timesteps=np.array([999, 1])), known)
+    for other in (np.array([999, 2]), torch.tensor([999, 2])):
+        with pytest.raises(ValueError, match=r"timesteps \[999, 1\] there, \[999, 2\] here"):
+            check_call(read(timesteps=other), known)
+    with pytest.raises(ValueError, match=r"timesteps given there, \[999, 1\] here"):
+        check_call(read(timesteps=np.array([999, 1])), {**known, "timesteps": "given"})
+    shown = told(read(timesteps=[999, 1], image=torch.zeros(3, 64, 64)))
+    check_call(read(timesteps=[999, 1], image=torch.ones(3, 64, 64)), shown)
+
+
 # --- on the command line, with the embedded model
 
 
@@ -235,6 +291,31 @@ def test_the_file_of_keys_gives_no_key_the_name_of_another_answer(keys: Path, na
     refused = run("embed", "--keys", wrong, "--owner", name, *SETTING, "-o", picture)
     assert refused.exit_code == 1
     assert f"no key can be named '{name}'" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"kind": "random", "seed": 1.2}, "'seed' must be an integer, got 1.2"),
+        ({"kind": "random", "seed": True}, "'seed' must be an integer, got True"),
+        ({"kind": "random", "seed": 1, "channel": 0.5}, "'channel' must be an integer"),
+        ({"kind": "rings", "values": [1.0], "channel": True}, "'channel' must be an integer"),
+        ({"kind": "shading", "secret": None, "bits": 4}, "'secret' must be text"),
+        ({"kind": "shading", "secret": "", "bits": 4}, "'secret' must be text"),
+        ({"kind": "shading", "secret": "s", "bits": 4.7}, "'bits' must be an integer"),
+        ({"kind": "shading", "secret": "s", "payload": 5}, "'payload' must be text"),
+        ({"kind": "shading", "secret": "s", "payload": "a", "bits": 4}, "not both"),
+        ({"kind": "shading", "secret": "s", "bits": 4, "channels": 1.5}, "'channels' must be"),
+        ({"kind": "message", "secret": None, "bytes": 2, "parity": 2}, "'secret' must be text"),
+        ({"kind": "message", "secret": "s", "bytes": 2.5, "parity": 2}, "'bytes' must be an"),
+        ({"kind": "message", "secret": "s", "bytes": 2, "parity": "2"}, "'parity' must be an"),
+    ],
+)
+def test_entries_of_keys_are_taken_as_they_are_or_refused(
+    entries: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"the key 'Ann' of --keys: .*{message}"):
+        made({"Ann": entries}, (4, *SIZE))
 
 
 def test_errors_of_clean_latents_are_no_errors_of_files(keys: Path) -> None:

@@ -84,34 +84,59 @@ def made(told: Mapping[str, Mapping[str, Any]], shape: tuple[int, ...]) -> dict[
 
 
 def _random(values: Mapping[str, Any], shape: tuple[int, ...]) -> Key:
-    places = {k: v for k, v in values.items() if k in PLACES}
-    return TreeRing.random((shape[1], shape[2]), seed=int(values["seed"]), **places)
+    return TreeRing.random((shape[1], shape[2]), seed=_integer(values, "seed"), **_places(values))
 
 
 def _rings(values: Mapping[str, Any], shape: tuple[int, ...]) -> Key:
-    places = {k: v for k, v in values.items() if k in PLACES}
-    return TreeRing.rings(values["values"], (shape[1], shape[2]), **places)
+    return TreeRing.rings(values["values"], (shape[1], shape[2]), **_places(values))
 
 
-def _part(values: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, int, int]:
+def _places(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Radius and channel of a ring key, where they are given."""
+    return {k: _integer(values, k) if k == "channel" else values[k] for k in PLACES & {*values}}
+
+
+def _part(values: Mapping[str, Any], shape: tuple[int, ...], first: int) -> tuple[int, int, int]:
     """Channels, height and width of the part of the noise that a key fills."""
-    channels = int(values.get("channels", shape[0] - int(values.get("channel", 0))))
+    channels = _integer(values, "channels") if "channels" in values else shape[0] - first
     return channels, shape[1], shape[2]
 
 
 def _shading(values: Mapping[str, Any], shape: tuple[int, ...]) -> Key:
-    text = values.get("payload")
-    payload = None if text is None else bits_of(str(text).encode())
-    bits = len(payload) if payload is not None else int(values["bits"])
-    secret = str(values["secret"]).encode()
-    code, first = GaussianShading(_part(values, shape), bits, secret), int(values.get("channel", 0))
+    if "payload" in values and "bits" in values:
+        raise ValueError("give its 'payload' or its number of 'bits', not both")
+    payload = bits_of(_text(values, "payload").encode()) if "payload" in values else None
+    bits = len(payload) if payload is not None else _integer(values, "bits")
+    secret, first = _text(values, "secret").encode(), _first(values)
+    code = GaussianShading(_part(values, shape, first), bits, secret)
     return ShadingKey(code, None if payload is None else payload.to(torch.uint8), first)
 
 
 def _message(values: Mapping[str, Any], shape: tuple[int, ...]) -> Key:
-    secret, first = str(values["secret"]).encode(), int(values.get("channel", 0))
-    correction = ReedSolomon(int(values["bytes"]), int(values["parity"]))
-    return MessageKey.of(_part(values, shape), secret, correction, first)
+    secret, first = _text(values, "secret").encode(), _first(values)
+    correction = ReedSolomon(_integer(values, "bytes"), _integer(values, "parity"))
+    return MessageKey.of(_part(values, shape, first), secret, correction, first)
+
+
+def _first(values: Mapping[str, Any]) -> int:
+    """The first channel that a key fills."""
+    return _integer(values, "channel") if "channel" in values else 0
+
+
+def _integer(values: Mapping[str, Any], entry: str) -> int:
+    """An entry that has to be an integer, of which nothing is cut."""
+    value = values[entry]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{entry!r} must be an integer, got {value!r}")
+    return value
+
+
+def _text(values: Mapping[str, Any], entry: str) -> str:
+    """An entry that has to be text."""
+    value = values[entry]
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{entry!r} must be text, and not empty, got {value!r}")
+    return value
 
 
 MAKE: dict[str, Callable[[Mapping[str, Any], tuple[int, ...]], Key]] = {

@@ -62,6 +62,7 @@ def axes_of(
         lists: guidance, steps and schedulers; None where nothing is asked.
 
     Raises:
+        TypeError: if something is no list, such as a set, whose order is not known.
         ValueError: if a list is empty, or a text stands for a list.
     """
     axes: dict[str, Sequence[Any]] = {
@@ -73,6 +74,9 @@ def axes_of(
     if not isinstance(prompts, Phrases | None):
         axes["prompt"] = prompts
     for name, values in axes.items():
+        lacks = not all(hasattr(values, needed) for needed in ("__len__", "__getitem__"))
+        if lacks or isinstance(values, Mapping):
+            raise TypeError(f"{name}: give a list of candidates, not a {type(values).__name__}")
         if isinstance(values, str) or not len(values):
             raise ValueError(f"{name}: give a list of one candidate at least, not {values!r}")
 

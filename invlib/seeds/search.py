@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from time import monotonic
 
 import numpy as np
@@ -85,7 +86,7 @@ class SeedSearch:
 
 def find_seed(
     noise: Tensor,
-    seeds: Sequence[int] = range(2**20),
+    seeds: Sequence[int] | np.ndarray | Tensor = range(2**20),
     *,
     shape: Shape | None = None,
     dtype: torch.dtype = torch.float32,
@@ -107,7 +108,7 @@ def find_seed(
 
     Args:
         noise: noises as they were recovered, of any scale, ``[B, ...]``.
-        seeds: the candidates; a range costs no memory.
+        seeds: the candidates, also as an array of integers; a range costs no memory.
         shape: shape of what the generator drew at once, if it was more than one such noise: a
             batch ``[N, ...]``. Each place in it is tried. Packed noises ``[B, tokens, values]``,
             as those of Flux, need it to be unpacked: ``[N, C, H, W]``, or ``[N, C, F, H, W]``.
@@ -124,6 +125,7 @@ def find_seed(
         A :class:`SeedSearch`; its ``sentence`` says it in words.
 
     Raises:
+        TypeError: if the noise is no tensor, or the seeds are no list of integers.
         ValueError: if noise, shape, seeds, dtype or generator do not fit.
 
     Example:
@@ -136,6 +138,9 @@ def find_seed(
     kind = GENERATORS.get(generator) if isinstance(generator, str) else generator
     if kind is None:
         raise ValueError(f"unknown generator: use one of {', '.join(GENERATORS)}")
+    if not isinstance(noise, Tensor):
+        raise TypeError(f"noise: give result.latents, a tensor, not a {type(noise).__name__}")
+    seeds = _listed(seeds)
     wanted, whole = _checked(noise, seeds, shape, dtype, kind)
     if not 0 < correlation <= 1:
         raise ValueError(f"the correlation must lie between 0 and 1, got {correlation}")
@@ -175,6 +180,20 @@ def find_seed(
 def _log_chance(score: Tensor, count: int) -> Tensor:
     """Logarithm of the bound on the chance that the best of ``count`` wrong seeds scores so."""
     return math.log(count) + torch.special.log_ndtr(-score)
+
+
+def _listed(seeds: object) -> Sequence[int]:
+    """Seeds as integers of Python, which do not overflow; a range as it is."""
+    if isinstance(seeds, range):
+        return seeds
+    if isinstance(seeds, np.ndarray | Tensor) and seeds.ndim == 1:
+        seeds = seeds.tolist()
+    if isinstance(seeds, Sequence) and not isinstance(seeds, str | bytes):
+        try:
+            return [index(seed) for seed in seeds]
+        except TypeError as error:
+            raise TypeError(f"seeds: a range or a list of integers ({error})") from error
+    raise TypeError(f"seeds: a range or a list of integers, not a {type(seeds).__name__}")
 
 
 def _checked(

@@ -17,7 +17,7 @@ from .error_model import ErrorModel
 from .held import written_planes
 from .messages import with_messages
 from .passages import PASSAGES, Passage
-from .posterior import SURE, named_keys, whose
+from .posterior import SURE, check_probabilities, named_keys, whose
 from .ratios import Key
 from .realign import looked_again, movable
 from .same_call import check_call, told, unsaid
@@ -180,10 +180,11 @@ def identify(
 
     Raises:
         TypeError: if it is no picture, or no latents where they are announced, or a key is none.
-        ValueError: if a key, the picture or the errors do not fit the call, or a place is to be
-            looked for where there is none: of clean latents or clips.
+        ValueError: if a key, the picture or the errors do not fit the call, a probability is none,
+            or a place is to be looked for where there is none: of clean latents or clips.
         NotInvertible: if the call is no deterministic affine loop over its scheduler; says why.
     """
+    check_probabilities(none=none, sure=sure)
     usual = (LATENTS,) if latents else USUAL
     held = usual if errors is None else tuple(errors.recovered)
     named = known_passages(held if passages is None else passages)

@@ -155,11 +155,9 @@ class Messages(Finding):
 
     letters: tuple[Letter | None, ...] = ()
 
-    def __str__(self) -> str:
-        lines = super().__str__().splitlines()
-        letters = [*self.letters, *[None] * len(self.notes)]
-        both = zip(lines, letters, strict=True)
-        return "\n".join(line if one is None else f"{line}; {one}" for line, one in both)
+    def _sentences(self) -> list[str]:
+        both = zip(super()._sentences(), self.letters, strict=True)
+        return [line if one is None else f"{line}; {one}" for line, one in both]
 
 
 def with_messages(

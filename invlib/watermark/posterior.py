@@ -117,6 +117,10 @@ class Identification:
         return table(head, lines, right=("picture", "p without a key"))
 
     def __str__(self) -> str:
+        return "\n".join(self._sentences())
+
+    def _sentences(self) -> list[str]:
+        """What is said of each picture, ``B``."""
         names = ("none", *self.names)
         sentences = []
         for b, decision in enumerate(self.decision):
@@ -129,7 +133,7 @@ class Identification:
                 f"{10 ** self.log10_p[b].item():.2g} without a key; as after {self.passage[b]})"
                 f"{self._beside(b)}"
             )
-        return "\n".join(sentences)
+        return sentences
 
     def _beside(self, b: int) -> str:
         """The keys that are there as well, and their own odds, as an addition to the sentence."""
@@ -174,12 +178,11 @@ def whose(
         sure: the probability from which a decision is made.
 
     Raises:
-        ValueError: if a key is not for such noise, or has the name of another answer; if the views
-            are not those of the model, or a probability is none.
+        ValueError: if a key is not for such noise, or has a name that cannot be; if the views are
+            not those of the model, or a probability is none.
         TypeError: if a key is none.
     """
-    if not 0 < none < 1:
-        raise ValueError(f"none must be a probability above 0 and below 1, got {none}")
+    check_probabilities(none=none, sure=sure)
     if set(views) != set(errors.recovered):
         raise ValueError(f"give what was recovered after each of {', '.join(errors.recovered)}")
     named = named_keys(keys)
@@ -220,7 +223,7 @@ def named_keys(keys: Mapping[str, Key] | Sequence[Key]) -> dict[str, Key]:
     """Keys by their names; without any they are ``key 1``, ``key 2`` and so on.
 
     Raises:
-        ValueError: if a key has the name of another answer.
+        ValueError: if a key has the name of another answer, or one of several lines.
     """
     if isinstance(keys, Mapping):
         check_names(keys)
@@ -229,14 +232,27 @@ def named_keys(keys: Mapping[str, Key] | Sequence[Key]) -> dict[str, Key]:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Refuse names of keys that mean another answer.
+    """Refuse names of keys that mean another answer, or have more than one line.
 
     Raises:
-        ValueError: if one does.
+        ValueError: if one does, or has.
     """
     for name in names:
         if name in RESERVED:
             raise ValueError(f"no key can be named {name!r}, which is an answer: rename that key")
+        if str(name).splitlines() not in ([str(name)], []):
+            raise ValueError(f"no key can be named {name!r}, which has a line break: rename it")
+
+
+def check_probabilities(**given: float) -> None:
+    """Refuse priors and levels that are no probabilities, by their names.
+
+    Raises:
+        ValueError: if one is not above 0 and below 1.
+    """
+    for name, value in given.items():
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must be a probability above 0 and below 1, got {value}")
 
 
 def _of_all(log_tails: Tensor) -> Tensor:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from ..identity import weights_hash
 from ..pipelines.options import defaults
@@ -16,6 +21,8 @@ FREE = {  # what may differ: contents of pictures, and sizes, which the shape of
 }
 WEIGHTS, DIGITS = "weights", 16  # the name of their hash, and how much of it is kept
 MOST = 3  # differences that are named
+SHORT = 64  # entries of an array that are written out
+SHOWS = ("image", "video", "mask")  # in names of arguments whose arrays are contents of pictures
 
 
 def unsaid(known: Mapping[str, str]) -> str:
@@ -44,7 +51,7 @@ def told(read: Scene) -> dict[str, str]:
         if not name.startswith("_")
     }
     arguments = {
-        name: _in_words(value)
+        name: _in_words(value, shown=any(word in name for word in SHOWS))
         for name, value in defaults(stage.pipe, stage.call).items()
         if name not in FREE and "prompt" not in name and not name.startswith("callback")
     }
@@ -85,16 +92,37 @@ def check_call(read: Scene, known: Mapping[str, str]) -> None:
         )
 
 
-def _in_words(value: Any) -> str:
-    """A plain value, or a function by its name; of anything else only that it is given."""
+def _in_words(value: Any, *, shown: bool = False) -> str:
+    """A plain value or array, or a function by its name; of anything else only that it is given.
+
+    Args:
+        value: of an argument or a setting.
+        shown: whether its arrays are contents of pictures, which may differ.
+    """
     if value is None or isinstance(value, bool | str):
         return str(value)
     if isinstance(value, int | float):
         return f"{float(value):.12g}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_in_words, value))}]"
+        return f"[{', '.join(_in_words(each, shown=shown) for each in value)}]"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{k}: {_in_words(v)}' for k, v in value.items())}}}"
+        each = (f"{k}: {_in_words(v, shown=shown)}" for k, v in value.items())
+        return f"{{{', '.join(each)}}}"
     if isinstance(value, partial):
         return f"{_in_words(value.func)} {_in_words([value.args, value.keywords])}"
+    if isinstance(value, Tensor | np.ndarray | np.generic) and not shown:
+        return _array_in_words(value)
     return str(getattr(value, "__name__", "given"))
+
+
+def _array_in_words(value: Tensor | np.ndarray | np.generic) -> str:
+    """A short array as the list of its values; a long one by shape, dtype and a hash."""
+    entries = value.numel() if isinstance(value, Tensor) else value.size
+    if entries <= SHORT or value.dtype == object:
+        return _in_words(value.tolist())
+    if isinstance(value, Tensor):
+        raw = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    else:
+        raw = value.tobytes()
+    kind = str(value.dtype).removeprefix("torch.")
+    return f"{list(value.shape)} {kind} {hashlib.sha256(raw).hexdigest()[:DIGITS]}"

@@ -20,7 +20,8 @@ class ShadingKey:
         channel: first of the channels that the code fills.
 
     Raises:
-        ValueError: if the payload does not fit the code, or none is given at a depth above 1.
+        ValueError: if the payload does not fit the code, none is given at a depth above 1, or the
+            channel is negative.
     """
 
     code: GaussianShading
@@ -34,6 +35,8 @@ class ShadingKey:
             raise ValueError(
                 f"the payload must be [{self.code.bits}], got {list(self.payload.shape)}"
             )
+        if self.channel < 0:
+            raise ValueError(f"the channel must not be negative, got {self.channel}")
 
     @property
     def channels(self) -> slice:

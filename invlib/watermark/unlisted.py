@@ -38,7 +38,7 @@ class Finding(Identification):
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join([super().__str__(), *self.notes])
+        return "\n".join([*self._sentences(), *self.notes])
 
 
 def fits(errors: ErrorModel, views: Mapping[str, Tensor]) -> Tensor:
