@@ -26,12 +26,12 @@ def ring_keys(
     They have the mean square of noise, where the released keys have up to twice as much, and any
     two of them are further apart than those, whose rings are all near the same positive value.
 
-    **Keys of another count are other keys**: with the same seed and one key more, those of the
-    earlier owners change, too. Make as many as you will ever need at once, or keep those you gave
-    out.
+    **Keys of another count are other keys**: with the same seed and one key more, those of
+    earlier owners change, too, some or all. Make as many as you will ever need at once, or keep
+    those you gave out.
 
     Args:
-        count: number of keys, all that will ever be needed: with another count, all are others.
+        count: number of keys, all that will ever be needed at once.
         size: height and width of the noise.
         seed: of the values; a secret.
         radius: as in :meth:`invlib.watermark.tree_ring.TreeRing.rings`.
