@@ -336,7 +336,8 @@ def test_if_one_of_two_outputs_fails_none_is_left(
 
     noise = torch.zeros(1, 4, 8, 8)
     entrance = invlib.pipelines.entrance.Entrance.argument(noise)
-    reading = SimpleNamespace(entrance=entrance, stage=None, takes_noise=True)
+    stage = SimpleNamespace(call={})
+    reading = SimpleNamespace(entrance=entrance, stage=stage, takes_noise=True)
     picture = next(iter(pictures_of(Path("good.png"))))
     put(monkeypatch, "invlib.cli.sample.read", lambda *_: reading)
     put(monkeypatch, "invlib.cli.sample.draw", lambda *_: noise)
