@@ -98,8 +98,7 @@ def _places(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _part(values: Mapping[str, Any], shape: tuple[int, ...], first: int) -> tuple[int, int, int]:
     """Channels, height and width of the part of the noise that a key fills."""
-    channels = _integer(values, "channels") if "channels" in values else shape[0] - first
-    return channels, shape[1], shape[2]
+    return _integer(values, "channels", shape[0] - first), shape[1], shape[2]
 
 
 def _shading(values: Mapping[str, Any], shape: tuple[int, ...]) -> Key:
@@ -107,25 +106,20 @@ def _shading(values: Mapping[str, Any], shape: tuple[int, ...]) -> Key:
         raise ValueError("give its 'payload' or its number of 'bits', not both")
     payload = bits_of(_text(values, "payload").encode()) if "payload" in values else None
     bits = len(payload) if payload is not None else _integer(values, "bits")
-    secret, first = _text(values, "secret").encode(), _first(values)
+    secret, first = _text(values, "secret").encode(), _integer(values, "channel", 0)
     code = GaussianShading(_part(values, shape, first), bits, secret)
     return ShadingKey(code, None if payload is None else payload.to(torch.uint8), first)
 
 
 def _message(values: Mapping[str, Any], shape: tuple[int, ...]) -> Key:
-    secret, first = _text(values, "secret").encode(), _first(values)
+    secret, first = _text(values, "secret").encode(), _integer(values, "channel", 0)
     correction = ReedSolomon(_integer(values, "bytes"), _integer(values, "parity"))
     return MessageKey.of(_part(values, shape, first), secret, correction, first)
 
 
-def _first(values: Mapping[str, Any]) -> int:
-    """The first channel that a key fills."""
-    return _integer(values, "channel") if "channel" in values else 0
-
-
-def _integer(values: Mapping[str, Any], entry: str) -> int:
-    """An entry that has to be an integer, of which nothing is cut."""
-    value = values[entry]
+def _integer(values: Mapping[str, Any], entry: str, default: int | None = None) -> int:
+    """An entry that has to be an integer, of which nothing is cut; needed without a default."""
+    value = values[entry] if default is None else values.get(entry, default)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{entry!r} must be an integer, got {value!r}")
     return value
