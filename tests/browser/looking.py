@@ -15,6 +15,7 @@ SCREENS = HTML.parent / "screens"
 PHOTOGRAPHED = "INVLIB_SCREENS" in os.environ  # pictures take longer than all else
 CHAPTER = "book/03_why_naive_fails.html"  # has all that a page can have
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}  # points
+MOMENTS = 50  # tenths of a second that a page has to come to rest
 TALLEST = 60_000  # of a JPEG file
 
 UNSET = """() => [...document.querySelectorAll('.math')]
@@ -113,13 +114,21 @@ def sliders(page: Page) -> list[str]:
 
 
 def width(page: Page, name: str, size: str) -> list[str]:
-    """What makes a page scroll sideways; keeps a picture of the page if asked for."""
+    """What makes a page scroll sideways; keeps a picture of the page if asked for.
+
+    A page that changes its width moves its sidebars for a while; it is judged when it rests.
+    """
     across, high = SIZES[size]
     page.set_viewport_size({"width": across, "height": high})
-    page.wait_for_timeout(100)
+    wide: list[str] = []
+    for _ in range(MOMENTS):
+        page.wait_for_timeout(100)
+        wide = page.evaluate(TOO_WIDE)
+        if not wide:
+            break
     if PHOTOGRAPHED:
         photographed(page, name, size)
-    return [f"{size}: too wide: {tag}" for tag in page.evaluate(TOO_WIDE)]
+    return [f"{size}: too wide: {tag}" for tag in wide]
 
 
 def dark_and_printed(page: Page, name: str) -> None:
