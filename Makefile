@@ -131,7 +131,8 @@ smoke: wheel ## install the wheel where nothing else is, and run its demonstrati
 	PYTHON=$(PYTHON) .ci/smoke dist/alone/invlib-*.whl
 
 colab: wheel $(COLAB)/.installed ## run every chapter alone, with the versions of Colab
-	$(COLAB)/bin/python -m pip install --no-deps --force-reinstall dist/alone/invlib-*.whl
+	$(COLAB)/bin/python -m pip uninstall -q -y invlib
+	$(BIN)/python tests/colab/install.py $(COLAB)/bin/python dist/alone/invlib-*.whl
 	$(call alone,$(COLAB))
 
 # Beyond the extra `all`: a kernel, and what two pages install themselves.
@@ -195,4 +196,4 @@ clean: ## remove the book and every cache; the environment and training checkpoi
 	find invlib tests book -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments and what was fetched for the book as well
-	rm -rf $(VENV) $(COLAB) $(STANDALONE) $(LOWEST) $(TOOLS) invlib.egg-info book/_static/html-manager book/_static/tippy tests/browser/axe
+	rm -rf $(VENV) $(COLAB) $(STANDALONE) $(LOWEST) $(TOOLS) invlib.egg-info book/_static/html-manager book/_static/tippy tests/browser/axe tests/browser/html-manager-7

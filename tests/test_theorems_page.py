@@ -50,7 +50,15 @@ def test_a_page_without_statements_has_no_table() -> None:
     assert section(Path("book/01.ipynb"), page("# Nothing", "")) == ""
     shown = section(Path("book/01.ipynb"), page(TEXT, "ok  thm-a: |x| < 1\n"))
     assert shown.startswith("## [A page](../01.ipynb)")
-    assert "| {prf:ref}`thm-a` *All is well* (`thm-a`) | $x > 0$ | `thm-a: \\|x\\| < 1` |" in shown
+    assert "| {prf:ref}`thm-a` *All is well* (`thm-a`) | $x > 0$ | 1 |" in shown
+    assert "| {prf:ref}`thm-a-too` *So is this* (`thm-a-too`) |  | none |" in shown
+    assert "- {prf:ref}`thm-a`: `|x| < 1`\n:::" in shown
+
+
+def test_all_claims_of_a_statement_are_shown() -> None:
+    printed = "ok  thm-a: x < 1\nok  thm-a, again > 0\nok  thm-a-too = 2\n"
+    shown = section(Path("book/01.ipynb"), page(TEXT, printed))
+    assert "- {prf:ref}`thm-a`: `x < 1`; `again > 0`\n- {prf:ref}`thm-a-too`: `= 2`\n" in shown
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

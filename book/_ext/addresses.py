@@ -17,12 +17,15 @@ from sphinx.config import Config
 
 from invlib.reproduce.book.address import BRANCH, ROOT, Address, address, citation
 from invlib.reproduce.book.install_cell import filled, installs
+from invlib.reproduce.book.offline import ARCHIVE
+from invlib.reproduce.book.pdf import WHOLE
 
 CARD = "_static/round_trip.png"
 FIGURES, MAKING = "book/figures/", "book/run_on_a_gpu"
 LAUNCH, SOURCE = "launch-buttons", "source-buttons"  # what the theme calls them
 EDIT = {"github.com": "edit", "gitlab.com": "-/edit"}  # where a host has its editor
 MAIN = "main"  # the branch that pages are written on; that of notebooks for Colab is another
+ABOUT = "A course, in notebooks that run, on finding the noise that a diffusion model started from"
 ALT = "Two faces, what two methods make of their noises, and the errors"
 
 
@@ -51,7 +54,19 @@ def blocks(where: Address, root: Path = ROOT) -> dict[str, str]:
     return {
         "clone": f"```sh\n{clone}\n```" if where.repository else "In a clone of the repository:",
         "citation": f"```yaml\n{record}```",
+        "take": taken(where),
     }
+
+
+def taken(where: Address) -> str:
+    """How readers take the book along: files beside a published build, or what makes them."""
+    if where.site and where.edition:
+        return (
+            f"To take along: all pages [in a zip file]({where.book}{ARCHIVE.name}) that opens "
+            f"from a disk, sliders included, and [in a PDF]({where.book}{WHOLE.name}) to print. "
+            f"This is `{where.edition}`; there may be [other editions]({where.site}editions.html)."
+        )
+    return "To take along: `make offline` packs all pages into a zip file, `make pdf` prints them."
 
 
 def card(where: Address, page: str, title: str) -> str:
@@ -59,6 +74,7 @@ def card(where: Address, page: str, title: str) -> str:
     values = {
         "og:type": "article",
         "og:title": title,
+        "og:description": ABOUT,
         "og:url": f"{where.book}{page}.html",
         "og:image": f"{where.book}{CARD}",
         "og:image:alt": ALT,
@@ -66,6 +82,11 @@ def card(where: Address, page: str, title: str) -> str:
     }
     pairs = [(name, html.escape(value)) for name, value in values.items()]
     return "\n".join(f'<meta property="{name}" content="{value}" />' for name, value in pairs)
+
+
+def described() -> str:
+    """The sentence that search engines show."""
+    return f'<meta name="description" content="{html.escape(ABOUT)}" />\n'
 
 
 def configure(app: Sphinx, config: Config) -> None:
@@ -79,9 +100,11 @@ def page(
     app: Sphinx, name: str, template: str, context: dict[str, Any], tree: nodes.document | None
 ) -> None:
     where = address()
+    if tree is not None:
+        context["metatags"] = context.get("metatags", "") + described()
     if where.book and tree is not None:
         title = str(context.get("title", app.config.html_title))
-        context["metatags"] = context.get("metatags", "") + card(where, name, title)
+        context["metatags"] += card(where, name, title)
     header = launching(Path(app.srcdir), name, context.get("header_buttons", []))
     if tree is not None:
         header = editing(where, str(app.env.doc2path(name, base=False)), header)
@@ -135,7 +158,7 @@ def publish(app: Sphinx, error: Exception | None) -> None:
     if error is not None or app.builder.format != "html":
         return
     where, folder = address(), Path(app.outdir)
-    for notebook in (folder / "_sources").rglob("*.ipynb"):
+    for notebook in [*folder.glob("_sources/**/*.ipynb"), *folder.glob("exercises/*.ipynb")]:
         notebook.write_text(filled(notebook.read_text("utf-8"), where.source), "utf-8")
     record = citation((ROOT / "CITATION.cff").read_text(), where)
     (folder / "CITATION.cff").write_text(record)
@@ -144,5 +167,5 @@ def publish(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", configure)
     app.connect("html-page-context", page, priority=900)  # after the theme made its buttons
-    app.connect("build-finished", publish)
+    app.connect("build-finished", publish, priority=900)  # after the exercises are there
     return {"parallel_read_safe": True, "parallel_write_safe": True}

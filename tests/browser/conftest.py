@@ -90,11 +90,17 @@ def unpacked(shared: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def axe(shared: Path) -> str:
-    """The script of axe-core, which looks for what shuts readers out."""
-    with FileLock(f"{shared}.axe"):
+def scripts(shared: Path) -> Path:
+    """The folder of the scripts that these tests need, and no page of the book."""
+    with FileLock(f"{shared}.scripts"):
         web.main(ROOT, "tests/browser/web.json", "tests/browser")
-    return (Path(__file__).parent / "axe" / "axe.min.js").read_text("utf-8")
+    return Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def axe(scripts: Path) -> str:
+    """The script of axe-core, which looks for what shuts readers out."""
+    return (scripts / "axe" / "axe.min.js").read_text("utf-8")
 
 
 @pytest.fixture(params=["site", "archive"])

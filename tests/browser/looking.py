@@ -37,9 +37,11 @@ TOO_WIDE = """() => {
 COVERED = """() => [...document.querySelectorAll('.math .eqno')].filter(number => {
     const a = number.getBoundingClientRect();
     const formula = number.parentElement.querySelector('mjx-container');
+    if (!formula) return false;
     const b = formula.getBoundingClientRect();
     return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 }).map(number => number.textContent)"""
+FOLDED = ".bd-article details:not([open]), .bd-article .toggle-hidden"
 WITHOUT_FORMULAS = """() => {
     for (const formula of document.querySelectorAll('mjx-container')) formula.replaceWith('x');
 }"""
@@ -128,7 +130,20 @@ def width(page: Page, name: str, size: str) -> list[str]:
             break
     if PHOTOGRAPHED:
         photographed(page, name, size)
-    return [f"{size}: too wide: {tag}" for tag in wide]
+    return [f"{size}: too wide: {tag}" for tag in wide] + [f"{size}: {c}" for c in covered(page)]
+
+
+def printed(page: Page) -> list[str]:
+    """What stays folded on paper; a page that has been printed is as it was before."""
+    before = page.locator(FOLDED).count()
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    folded = page.locator(FOLDED).count()
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    page.emulate_media(media="screen")
+    after = page.locator(FOLDED).count()
+    complaints = [f"on paper {folded} parts stay folded"] if folded else []
+    return complaints + ([f"{after} parts are folded, not {before}"] if after != before else [])
 
 
 def dark_and_printed(page: Page, name: str) -> None:

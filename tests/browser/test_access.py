@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page
 
-from .looking import CHAPTER, SIZES, complaints_of, covered, faults
+from .looking import CHAPTER, FOLDED, SIZES, complaints_of, covered, faults
 from .test_pages import SLIDES
 
 
@@ -70,7 +70,7 @@ def test_a_word_of_the_glossary_explains_itself(page: Page, place: str) -> None:
 def test_printed_everything_is_open(page: Page, address: str) -> None:
     page.goto(f"{address}/{CHAPTER}", wait_until="load")
     page.wait_for_selector(".widget-slider [role=slider]")
-    folded = page.locator(".bd-article details:not([open]), .bd-article .toggle-hidden")
+    folded = page.locator(FOLDED)
     before = folded.count()
     assert before > 0
     page.emulate_media(media="print")

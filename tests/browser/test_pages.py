@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
 import pytest
 from places import places
 from playwright.sync_api import Page
@@ -20,6 +25,7 @@ from .looking import (
     faults,
     mathematics,
     pictures,
+    printed,
     sliders,
     width,
 )
@@ -71,10 +77,29 @@ def test_a_reader_has_nothing_to_complain_of(name: str, page: Page, address: str
     complaints = read(name, page, address)
     for size in reversed(SIZES):
         complaints += width(page, name, size)
+    complaints += printed(page)
     if PHOTOGRAPHED:
         dark_and_printed(page, name)
     complaints += faults(page, axe, code=name == CHAPTER)
     assert not complaints, "\n".join(complaints)
+
+
+LINK = re.compile(r'(?:href|src)="([^"#?]+)(?:[#?][^"]*)?"')
+
+
+def test_links_lead_somewhere(place: str, unpacked: str) -> None:
+    """On a server and on a disk: to pages, pictures, scripts and the notebooks to take away."""
+    root = HTML if place != unpacked else Path(unquote(urlsplit(unpacked).path))
+    found = 0
+    for file in root.rglob("*.html"):
+        links = {unquote(html.unescape(link)) for link in LINK.findall(file.read_text("utf-8"))}
+        links = {link for link in links if not re.match(r"[a-z]+:|//", link)}
+        if "_static" in file.parts or file.name == "404.html":  # of a theme; tried on its own
+            continue
+        found += len(links)
+        lost = [link for link in links if not (file.parent / link).exists()]
+        assert lost == [], file.relative_to(root)
+    assert found > 10 * len(PAGES)
 
 
 @pytest.mark.parametrize("name", [n for i, n in enumerate(PAGES) if slides_in(n) or i % 5 == 0])

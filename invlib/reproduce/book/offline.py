@@ -9,7 +9,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from ..engine.store import ROOT
 
 BOOK, ARCHIVE, FOLDER = Path("_build/html"), Path("_build/invlib-course.zip"), "invlib-course"
-LEFT_OUT = ("_sources", ".buildinfo", ".doctrees", "404.html")  # nothing that a reader opens
+LEFT_OUT = (".buildinfo", ".doctrees", "404.html")  # nothing that a page leads to
 
 
 def main(root: Path = ROOT) -> None:

@@ -1,10 +1,13 @@
-"""The pages of the built book as PDF, printed by Chromium: ``python -m invlib.reproduce.book.pdf``.
+"""The built book as one PDF, printed by Chromium: ``python -m invlib.reproduce.book.pdf``.
 
 The style sheet and ``print.js`` of the book open what is folded, and lay out all frames of sliders.
+Pages are kept by themselves, too.
 """
 
 from __future__ import annotations
 
+import html
+import re
 import shutil
 import subprocess
 import sys
@@ -12,17 +15,19 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from pypdf import PdfWriter
 
 from ..engine.store import ROOT
 from .cache import listed
 
 HTML, OUTPUT = Path("_build/html"), Path("_build/pdf")
+WHOLE = Path("_build/invlib-course.pdf")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SETTLE = 20_000  # milliseconds of a page's own clock, in which formulas are set
 
 
 def main(root: Path = ROOT) -> None:
-    """Print every page of the table of contents, numbered in its order.
+    """Print every page of the table of contents, numbered in its order, and join them.
 
     Args:
         root: folder of the repository, in which the book was built.
@@ -35,10 +40,22 @@ def main(root: Path = ROOT) -> None:
     if missing:
         sys.exit(f"{missing[0]} was not built: run `make book` first")
     (root / OUTPUT).mkdir(parents=True, exist_ok=True)
+    whole = PdfWriter()
     for number, name in enumerate(names):
+        page = root / HTML / f"{name}.html"
         target = root / OUTPUT / f"{number:02d}-{name.removeprefix('book/').replace('/', '-')}.pdf"
-        printed(browser, root / HTML / f"{name}.html", target)
+        printed(browser, page, target)
+        whole.append(target, outline_item=title(page))
         print(target.relative_to(root), flush=True)
+    whole.compress_identical_objects()  # fonts and marks that every page has
+    whole.write(root / WHOLE)
+    print(f"{WHOLE}: {len(whole.pages)} pages, {(root / WHOLE).stat().st_size / 1e6:.0f} MB")
+
+
+def title(page: Path) -> str:
+    """What a page calls itself, without the name of the book."""
+    [found] = re.findall(r"<title>(.*?)</title>", page.read_text("utf-8"), re.DOTALL)
+    return html.unescape(found).partition(" \N{EM DASH} ")[0].strip()
 
 
 def printed(browser: str, page: Path, target: Path) -> None:

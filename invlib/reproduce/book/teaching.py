@@ -84,7 +84,8 @@ def overview(root: Path) -> str:
             f"{c.number} [{c.title}](../{c.stem}.ipynb)",
             str(c.minutes),
             links([found[stem] for stem in c.after]) or "none",
-            f"{len(c.exercises)} ({sum(bool(e.stubs) for e in c.exercises)})",
+            f'<a href="../../exercises/{c.stem}.ipynb" download>{len(c.exercises)}</a> '
+            f"({sum(bool(e.stubs) for e in c.exercises)})",
         )
         for c in found.values()
     ]

@@ -71,17 +71,27 @@ def statements(notebook: nbformat.NotebookNode) -> list[Statement]:
 def section(path: Path, notebook: nbformat.NotebookNode) -> str:
     """The heading and the table of one page."""
     title = re.sub(r"^#\s*", "", notebook.cells[0].source.splitlines()[0])
-    lines = []
-    for one in statements(notebook):
-        first = one.claims[0].replace("|", "\\|") if one.claims else "no claim"
-        more = f", and {len(one.claims) - 1} more" if len(one.claims) > 1 else ""
-        name = f"{{prf:ref}}`{one.label}` *{one.title}* (`{one.label}`)"
-        lines.append((name, one.needs, f"`{first}`{more}"))
-    if not lines:
+    found = statements(notebook)
+    if not found:
         return ""
-    place = path.relative_to("book")
-    shown = table(("statement", "it needs", "a claim that tests it"), lines)
-    return f"## [{title}](../{place})\n\n{shown}\n"
+    lines = [
+        (
+            f"{{prf:ref}}`{one.label}` *{one.title}* (`{one.label}`)",
+            one.needs,
+            str(len(one.claims) or "none"),
+        )
+        for one in found
+    ]
+    shown = table(("statement", "it needs", "claims that test it"), lines)
+    listed = "\n".join(f"- {claims(one)}" for one in found if one.claims)
+    folded = f":::{{dropdown}} All claims of this page\n{listed}\n:::\n" if listed else ""
+    return f"## [{title}](../{path.relative_to('book')})\n\n{shown}\n\n{folded}"
+
+
+def claims(one: Statement) -> str:
+    """The claims of a statement, its label said once."""
+    said = [re.sub(rf"^{re.escape(one.label)}[:,]? *", "", line) for line in one.claims]
+    return f"{{prf:ref}}`{one.label}`: " + "; ".join(f"`{line}`" for line in said)
 
 
 def filled(root: Path, text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from importlib.util import find_spec
@@ -83,13 +84,22 @@ def check_packages(packages: Iterable[str]) -> None:
 
 
 def check_device(profile: str) -> None:
-    """Look whether the device is there."""
+    """Look whether the device is there, and warn where it is smaller than the estimate."""
     where = device(profile)
     if where.startswith("cuda") and not torch.cuda.is_available():
         raise RuntimeError(
             f"profile {profile!r} needs a CUDA GPU, and PyTorch finds none here; for another "
             f"device, name it in the environment variable {DEVICE}"
         )
+    if where.startswith("cuda"):
+        there, asked = torch.cuda.get_device_properties(where).total_memory, full_size(profile)
+        if there < 1e9 * asked.memory:
+            warnings.warn(
+                f"this GPU has {units.size(there)}, and profile {profile!r} is estimated to need "
+                f"about {asked.memory} GB: work that finds no room fails by itself, and all else "
+                "is stored; nothing has been fetched yet",
+                stacklevel=2,
+            )
 
 
 def reached(profile: str) -> list[Offer]:

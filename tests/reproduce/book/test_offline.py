@@ -1,4 +1,4 @@
-"""The book as a zip file, and as PDF files."""
+"""The book as a zip file, and as a PDF."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from pypdf import PdfReader
 
 from invlib.reproduce.book import offline, pdf
 
+PACKED = ("index.html", "book/intro.html", "book/figures/one.html", "_static/a.js")
+PACKED += ("_sources/book/intro.md",)  # each page offers its own
 BROWSER = """#!{python}
-import pathlib, sys
+import sys
+from pypdf import PdfWriter
 target, page = sys.argv[-2].removeprefix("--print-to-pdf="), sys.argv[-1]
 if {works}:
-    pathlib.Path(target).write_text(page)
+    paper = PdfWriter()
+    paper.add_blank_page(100, 100)
+    paper.add_metadata({{"/Subject": page}})
+    paper.write(target)
 print("cannot draw", file=sys.stderr)
 """
 
@@ -22,11 +29,11 @@ print("cannot draw", file=sys.stderr)
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A built book of two pages."""
-    for name in ("index.html", "book/intro.html", "book/figures/one.html", "_static/a.js"):
+    for name in PACKED:
         file = tmp_path / "_build/html" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(name)
-    for name in (".buildinfo", "_sources/book/intro.md", "404.html"):
+        file.write_text(f"<title>{name} &amp; \N{EM DASH} The course</title>")
+    for name in (".buildinfo", ".doctrees/a.doctree", "404.html"):
         file = tmp_path / "_build/html" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(name)
@@ -46,9 +53,8 @@ def browser(root: Path, *, works: bool) -> None:
 def test_the_archive_has_all_that_pages_load_in_one_folder(root: Path) -> None:
     offline.main(root)
     with ZipFile(root / offline.ARCHIVE) as archive:
-        names = ("index.html", "book/intro.html", "book/figures/one.html", "_static/a.js")
-        assert sorted(archive.namelist()) == sorted(f"invlib-course/{name}" for name in names)
-        assert archive.read("invlib-course/_static/a.js") == b"_static/a.js"
+        assert sorted(archive.namelist()) == sorted(f"invlib-course/{name}" for name in PACKED)
+        assert b"_static/a.js" in archive.read("invlib-course/_static/a.js")
     assert not [*(root / "_build").glob("*.tmp")]
 
 
@@ -61,10 +67,14 @@ def test_without_a_book_there_is_no_archive(root: Path) -> None:
 def test_pages_are_printed_in_their_order(root: Path) -> None:
     browser(root, works=True)
     pdf.main(root)
-    printed = {file.name: file.read_text() for file in (root / pdf.OUTPUT).iterdir()}
-    assert [*sorted(printed)] == ["00-intro.pdf", "01-figures-one.pdf"]
-    page = printed["01-figures-one.pdf"]
+    files = sorted((root / pdf.OUTPUT).iterdir())
+    assert [file.name for file in files] == ["00-intro.pdf", "01-figures-one.pdf"]
+    page = str((PdfReader(files[1]).metadata or {})["/Subject"])
     assert page.startswith("file:///") and page.endswith("book/figures/one.html")
+    whole = PdfReader(root / pdf.WHOLE)
+    titles = [item.title for item in whole.outline if not isinstance(item, list)]
+    assert len(whole.pages) == 2
+    assert titles == ["book/intro.html &", "book/figures/one.html &"]
 
 
 def test_what_cannot_be_printed_is_one_sentence(root: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -327,3 +328,20 @@ def test_only_a_rehearsal_takes_the_cpu_by_itself(monkeypatch: pytest.MonkeyPatc
         checking.check_device("paper")
     monkeypatch.setenv("INVLIB_DEVICE", "cpu")
     checking.check_device("paper")
+
+
+@pytest.mark.parametrize(("gigabytes", "warned"), [(15.8, True), (24.0, False)])
+def test_a_small_gpu_is_warned_of_before_anything_is_fetched(
+    gigabytes: float, warned: bool, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("INVLIB_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    card = SimpleNamespace(total_memory=int(1e9 * gigabytes))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda where: card)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        checking.check_device("paper")
+    texts = [str(each.message) for each in said]
+    assert bool(texts) == warned
+    assert all("this GPU has 15.8 GB" in text and "about 20 GB" in text for text in texts)
+    assert not hub.served
