@@ -80,18 +80,14 @@ def _laid_out(known: Mapping[str, Entries]) -> str:
 def loose(entries: Entries) -> list[str]:
     """The claims whose bound is too far away, without a reason.
 
-    A claim that is made of several things, in a loop, has one bound for all of them: the nearest
-    counts.
+    A claim that is made of several things, in a loop, has one bound for all of them, and needs a
+    reason if it is wide for any.
 
     Args:
         entries: of one page.
     """
-    nearest: dict[str, tuple[float, str]] = {}
-    for line, entry in entries.items():
-        if not entry.get("why"):
-            room = (entry["slack"], line)
-            nearest[entry["at"]] = min(room, nearest.get(entry["at"], room))
-    return [f"{line} (slack {room:.3g})" for room, line in nearest.values() if room > WIDE]
+    wide = [(line, e["slack"]) for line, e in entries.items() if not e.get("why")]
+    return [f"{line} (slack {room:.3g})" for line, room in wide if room > WIDE]
 
 
 def main(

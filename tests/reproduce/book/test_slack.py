@@ -63,7 +63,7 @@ def entry(room: float, at: str, why: str = "") -> dict[str, object]:
     return {"value": 1.0, "slack": room, "at": at} | ({"why": why} if why else {})
 
 
-def test_a_wide_bound_is_named_and_a_loop_has_one() -> None:
+def test_a_wide_bound_is_named_in_a_loop_too() -> None:
     entries = {
         "far < 1": entry(2 * WIDE, "a:1"),
         "near < 1": entry(2.0, "a:2"),
@@ -71,7 +71,7 @@ def test_a_wide_bound_is_named_and_a_loop_has_one() -> None:
         "loop, second < 1": entry(2.0, "b:1"),
         "far, for a reason < 1": entry(2 * WIDE, "b:2", "only its sign is meant"),
     }
-    assert slack.loose(entries) == ["far < 1 (slack 20)"]
+    assert slack.loose(entries) == ["far < 1 (slack 20)", "loop, first < 1 (slack 20)"]
 
 
 def test_a_notebook_is_run_and_its_claims_are_kept(tmp_path: Path) -> None:
