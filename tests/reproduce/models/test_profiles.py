@@ -71,6 +71,8 @@ def test_the_paper_profile_stops_at_once_when_the_hub_cannot_be_reached(
         raise ConnectionError("no route\nto the host")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    card = SimpleNamespace(total_memory=80 * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda where: card)
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", unreachable)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **options: None)
