@@ -41,5 +41,8 @@
       opened.push(() => hidden.classList.add("toggle-hidden"));
     }
   });
-  window.addEventListener("afterprint", () => opened.splice(0).forEach(close => close()));
+  window.addEventListener("afterprint", () => {
+    opened.splice(0).forEach(close => close());
+    window.dispatchEvent(new Event("resize")); // on paper nothing scrolls, and the theme took away the tab stops
+  });
 })();

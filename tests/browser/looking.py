@@ -15,6 +15,7 @@ SCREENS = HTML.parent / "screens"
 PHOTOGRAPHED = "INVLIB_SCREENS" in os.environ  # pictures take longer than all else
 CHAPTER = "book/03_why_naive_fails.html"  # has all that a page can have
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}  # points
+SOON = 400  # milliseconds in which the theme notices that a page has changed
 MOMENTS = 50  # tenths of a second that a page has to come to rest
 TALLEST = 60_000  # of a JPEG file
 
@@ -139,8 +140,10 @@ def printed(page: Page) -> list[str]:
     page.emulate_media(media="print")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     folded = page.locator(FOLDED).count()
-    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    page.wait_for_timeout(SOON)
     page.emulate_media(media="screen")
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    page.wait_for_timeout(SOON)
     after = page.locator(FOLDED).count()
     complaints = [f"on paper {folded} parts stay folded"] if folded else []
     return complaints + ([f"{after} parts are folded, not {before}"] if after != before else [])
