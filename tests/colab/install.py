@@ -28,6 +28,7 @@ def packages(python: str) -> set[str]:
 
 def main(python: str, wheel: str) -> None:
     """Run the cell, and compare what is installed with what was."""
+    python = str(Path(python).absolute())  # the kernel starts in another folder
     before, start = packages(python), time.monotonic()
     source = TEXT.replace(EMPTY, f"SOURCE = {str(Path(wheel).resolve())!r}")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
