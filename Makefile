@@ -139,7 +139,7 @@ colab: wheel $(COLAB)/.installed ## run every chapter alone, with the versions o
 standalone: wheel ## run every chapter alone, with the versions of the book
 	$(PYTHON) -m venv --clear $(STANDALONE)
 	$(STANDALONE)/bin/python -m pip install -c constraints.txt "$$(echo dist/alone/invlib-*.whl)[all]" \
-	  ipykernel onnx onnxruntime papermill torchmetrics tabulate
+	  ipykernel onnx onnxruntime papermill torchmetrics tabulate scipy textalloc
 	$(call alone,$(STANDALONE))
 
 bench: $(STAMP) ## compare the inversion methods on the embedded model
