@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from invlib.reproduce.elsewhere import Plan, costs, draw, drawing, pictures, pla
 from invlib.reproduce.elsewhere.costs import Evaluation, evaluations
 from invlib.reproduce.elsewhere.plan import BUDGET
 from invlib.reproduce.figures.registry import FIGURES
+from invlib.reproduce.models import checking
 
 PAGE = ROOT / "book/run_on_a_gpu.ipynb"
 COSTS = costs.__globals__  # of the module
@@ -187,3 +190,11 @@ def test_the_pages_come_with_the_package(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "fig2.ipynb").write_text("")
     monkeypatch.setattr(drawing, "INSTALLED", tmp_path)
     assert drawing.source(FIGURES["fig2"]) == tmp_path / "fig2.ipynb"
+
+
+def test_the_page_installs_what_its_work_and_its_pages_need() -> None:
+    """Beyond what a chapter needs, which Colab has; a kernel is there where a page runs."""
+    text = "\n".join(cell.source for cell in nbformat.read(PAGE, as_version=4).cells)
+    [needed] = map(ast.literal_eval, re.findall(r"^needed = (.*)$", text, re.MULTILINE))
+    beyond = {name for name, extra in checking.PACKAGES.items() if extra in ("book", "paper")}
+    assert {*needed} == beyond - {"ipykernel"}
