@@ -1,7 +1,8 @@
 """What a likelihood costs at full size: ``python -m invlib.rehearsal.determinants``.
 
 A determinant is nothing but products with the derivative of the network, forward and backward. Both
-are timed on a network of published size with random weights, one row, and the rest is counted.
+are timed on a network of published size with random weights, one row, and the rest is counted. One
+whole likelihood, search and certificate included, is measured for a sampler of few steps.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import typer
 from torch import Tensor
 
 from ..derivatives import Derivatives
+from ..likelihood import likelihood
 from ..likelihood.quadrature import Quadrature
 from ..markdown import table
 from ..memory import in_use, peak, reset_peak
 from ..reproduce.engine.reached import code_of
 from ..reproduce.engine.store import write_json
+from ..sampling import sample
 from ..schedule import Schedule
 from ..solvers import ddim
 from .architectures import ARCHITECTURES, random_network
@@ -29,6 +32,7 @@ from .measure import Problem
 
 RESULTS = Path("results/determinants.json")
 STEPS = 4  # Lanczos steps of a first-order step: what the embedded models take
+FEW, VECTORS = 2, 2  # steps of the sampler and random vectors of the likelihood measured whole
 
 
 def measure(arch: str, nodes: int, guidance: float, device: str) -> dict[str, Any]:
@@ -59,8 +63,6 @@ def measure(arch: str, nodes: int, guidance: float, device: str) -> dict[str, An
         found[f"{name}_seconds"] = timed(work, home)
         found[f"{name}_gb"] = peak(home, before)
     rule = Quadrature()
-    passes = rule.vectors * nodes
-    seconds = STEPS * found["push_seconds"] + (STEPS - 1) * found["pull_seconds"]
     return {
         "arch": arch,
         "numbers": y.numel(),
@@ -69,11 +71,47 @@ def measure(arch: str, nodes: int, guidance: float, device: str) -> dict[str, An
         "vectors": rule.vectors,
         "load": round(os.getloadavg()[0], 1) if home.type == "cpu" else None,
         **found,
-        "determinant_seconds": passes * seconds,
+        "determinant_seconds": counted(found, rule.vectors * nodes),
+        **whole(problem, before),
+        "whole_counted_seconds": counted(found, VECTORS * FEW),
     }
 
 
-def timed(work: Callable[[], Tensor], device: torch.device) -> float:
+def counted(found: dict[str, Any], passes: int) -> float:
+    """Seconds of the products of a determinant: those of every vector at every step."""
+    return passes * (STEPS * found["push_seconds"] + (STEPS - 1) * found["pull_seconds"])
+
+
+def whole(problem: Problem, before: float | None) -> dict[str, Any]:
+    """Seconds, memory and evaluations of one likelihood, and whether it found a noise.
+
+    Args:
+        problem: a network of random weights, and a noise.
+        before: memory in use, the network's included.
+    """
+    home, solver = problem.states.device, ddim(Schedule.scaled_linear().grid(FEW))
+    with torch.no_grad():
+        latents = sample(problem.denoiser, problem.states, solver).image
+    rule, results = Quadrature(vectors=VECTORS, steps=STEPS), []
+
+    def work() -> None:
+        pairs = {"the network": (problem.denoiser, solver)}
+        results.append(likelihood(None, latents, pairs, determinant=rule, naive=False))
+
+    reset_peak(home)
+    seconds = timed(work, home)
+    candidate = results[-1].candidates[0]
+    return {
+        "whole_nodes": FEW,
+        "whole_vectors": VECTORS,
+        "whole_seconds": seconds,
+        "whole_gb": peak(home, before),
+        "whole_nfe": int(candidate.nfe[0]),
+        "whole_noises": len(candidate.roots[0]),
+    }
+
+
+def timed(work: Callable[[], Any], device: torch.device) -> float:
     """Seconds of this process' own time; on a GPU those of the second run, by the clock."""
     with torch.no_grad():
         if device.type == "cuda":
@@ -99,8 +137,14 @@ def markdown(values: dict[str, Any]) -> str:
         ]
         whole = f"{row['determinant_seconds'] / 3600:.1f} h with {row['vectors']} vectors"
         sampler = f"DDIM-{row['nodes']}, CFG {row['guidance']:g}"
-        lines.append((f"{row['arch']}, {values['device']}", sampler, *parts, whole))
-    return table((*head, "a determinant"), lines)
+        minutes, expected = (row[f"whole_{kind}"] / 60 for kind in ("seconds", "counted_seconds"))
+        few = (
+            f"{minutes:.1f} min ({expected:.1f} counted), {row['whole_gb']:.2f} GB, "
+            f"{row['whole_nfe']} evaluations"
+        )
+        lines.append((f"{row['arch']}, {values['device']}", sampler, *parts, whole, few))
+    last = f"one likelihood of DDIM-{FEW} with {VECTORS} vectors, measured whole"
+    return table((*head, "a determinant, counted", last), lines)
 
 
 def main(

@@ -134,13 +134,18 @@ def width(page: Page, name: str, size: str) -> list[str]:
     return [f"{size}: too wide: {tag}" for tag in wide] + [f"{size}: {c}" for c in covered(page)]
 
 
-def printed(page: Page) -> list[str]:
-    """What stays folded on paper; a page that has been printed is as it was before."""
+def printed(page: Page, name: str) -> list[str]:
+    """What stays folded on paper; a page that has been printed is as it was before.
+
+    Keeps a picture of it on paper if asked for.
+    """
     before = page.locator(FOLDED).count()
     page.emulate_media(media="print")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     folded = page.locator(FOLDED).count()
     page.wait_for_timeout(SOON)
+    if PHOTOGRAPHED:
+        photographed(page, name, "print")
     page.emulate_media(media="screen")
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     page.wait_for_timeout(SOON)
@@ -149,17 +154,11 @@ def printed(page: Page) -> list[str]:
     return complaints + ([f"{after} parts are folded, not {before}"] if after != before else [])
 
 
-def dark_and_printed(page: Page, name: str) -> None:
-    """Keep pictures of a page as it is in the dark, and on paper."""
-    page.set_viewport_size(dict(zip(("width", "height"), SIZES["desktop"], strict=True)))
+def darkened(page: Page, name: str) -> None:
+    """Keep a picture of a page as it is in the dark."""
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
     photographed(page, name, "dark")
     page.evaluate("document.documentElement.dataset.theme = 'light'")
-    page.emulate_media(media="print")
-    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    photographed(page, name, "print")
-    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
-    page.emulate_media(media="screen")
 
 
 def photographed(page: Page, name: str, what: str) -> None:

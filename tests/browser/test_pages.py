@@ -21,7 +21,7 @@ from .looking import (
     ROOT,
     SIZES,
     complaints_of,
-    dark_and_printed,
+    darkened,
     faults,
     mathematics,
     pictures,
@@ -77,9 +77,9 @@ def test_a_reader_has_nothing_to_complain_of(name: str, page: Page, address: str
     complaints = read(name, page, address)
     for size in reversed(SIZES):
         complaints += width(page, name, size)
-    complaints += printed(page)
+    complaints += printed(page, name)
     if PHOTOGRAPHED:
-        dark_and_printed(page, name)
+        darkened(page, name)
     complaints += faults(page, axe, code=name == CHAPTER)
     assert not complaints, "\n".join(complaints)
 

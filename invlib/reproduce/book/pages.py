@@ -30,6 +30,7 @@ from ..tables import (
     likelihood,
     reversible,
     seeds,
+    settings,
     who,
 )
 from ..watermark import whose
@@ -55,6 +56,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "exactness": of(exactness.markdown, "exactness"),
     "likelihood": of(likelihood.markdown, "likelihood"),
     "who": of(who.markdown, "who"),
+    "settings": of(settings.markdown, "settings"),
     "confusions": of(confusions.markdown, "confusions"),
     "doubts": of(doubts.markdown, "doubts"),
     "seeds": of(seeds.markdown, "seeds"),

@@ -15,6 +15,7 @@ from . import (
     likelihood,
     reversible,
     seeds,
+    settings,
     who,
 )
 
@@ -31,6 +32,7 @@ TABLES: dict[str, Table] = {
         seeds.TABLE,
         doubts.TABLE,
         who.TABLE,
+        settings.TABLE,
         confusions.TABLE,
         likelihood.TABLE,
         whose.TABLE,
