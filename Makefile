@@ -73,10 +73,13 @@ $(LOWEST)/.installed: pyproject.toml .ci/lowest
 lowest: $(LOWEST)/.installed ## test the library with the lowest versions that pyproject.toml allows
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(CORE) $(DOORS)
 
+# Kernels are forks of one process that has imported PyTorch, where processes fork well.
+KERNEL := $(if $(filter Linux,$(shell uname)),-p invlib.reproduce.book.warm --nbval-kernel-name warm,--nbval-current-env)
+
 notebooks: $(STAMP) ## run the chapters and compare every output with the stored one
 ifneq ($(NOTEBOOKS),)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -p invlib.reproduce.book.compared \
-	  --nbval --nbval-current-env $(NOTEBOOKS)
+	  --nbval $(KERNEL) $(NOTEBOOKS)
 else
 	@echo "no chapters in book/ yet"
 endif
