@@ -257,3 +257,13 @@ def test_who_is_lost_is_led_to_the_edition_that_the_first_page_leads_to(tmp_path
     site.publish("latest", "second")
     assert 'data-edition="v0.10.0/"' in site.there("404.html")
     assert 'data-edition=""' in site.there("latest/404.html")
+
+
+def test_a_page_lists_all_editions_the_newest_first(tmp_path: Path) -> None:
+    site = published(tmp_path)
+    for edition in ("latest", "v0.9.0", "v0.10.0"):
+        site.publish(edition, edition)
+    listed = re.findall(r'<a href="([^"]+)/">', site.there("editions.html"))
+    assert sorted(listed) == ["latest", "v0.10.0", "v0.9.0"]
+    assert listed.index("v0.10.0") < listed.index("v0.9.0")
+    assert all(site.there(f"{edition}/index.html") == edition for edition in listed)

@@ -101,10 +101,9 @@ def page(
 ) -> None:
     where = address()
     if tree is not None:
-        context["metatags"] = context.get("metatags", "") + described()
-    if where.book and tree is not None:
         title = str(context.get("title", app.config.html_title))
-        context["metatags"] += card(where, name, title)
+        tags = described() + (card(where, name, title) if where.book else "")
+        context["metatags"] = context.get("metatags", "") + tags
     header = launching(Path(app.srcdir), name, context.get("header_buttons", []))
     if tree is not None:
         header = editing(where, str(app.env.doc2path(name, base=False)), header)
