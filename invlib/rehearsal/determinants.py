@@ -137,14 +137,19 @@ def markdown(values: dict[str, Any]) -> str:
         ]
         whole = f"{row['determinant_seconds'] / 3600:.1f} h with {row['vectors']} vectors"
         sampler = f"DDIM-{row['nodes']}, CFG {row['guidance']:g}"
-        minutes, expected = (row[f"whole_{kind}"] / 60 for kind in ("seconds", "counted_seconds"))
-        few = (
-            f"{minutes:.1f} min ({expected:.1f} counted), {row['whole_gb']:.2f} GB, "
-            f"{row['whole_nfe']} evaluations"
-        )
+        few = "not measured" if "whole_nfe" not in row else measured_whole(row)
         lines.append((f"{row['arch']}, {values['device']}", sampler, *parts, whole, few))
     last = f"one likelihood of DDIM-{FEW} with {VECTORS} vectors, measured whole"
     return table((*head, "a determinant, counted", last), lines)
+
+
+def measured_whole(row: dict[str, Any]) -> str:
+    """The likelihood that was measured whole, in a cell of the table."""
+    minutes, expected = (row[f"whole_{kind}"] / 60 for kind in ("seconds", "counted_seconds"))
+    return (
+        f"{minutes:.1f} min ({expected:.1f} counted), {row['whole_gb']:.2f} GB, "
+        f"{row['whole_nfe']} evaluations"
+    )
 
 
 def main(

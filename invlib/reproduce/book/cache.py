@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, distribution, metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,6 +27,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from nbformat import NotebookNode
+from packaging.requirements import Requirement
 
 from ..engine.reached import Reach, present
 from ..engine.store import ROOT
@@ -34,6 +35,7 @@ from .kernel import execute
 from .tidy import tidied
 
 CACHE = Path("_build") / ".jupyter_cache"
+UNSEEN = {"browser", "torture"}  # extras that may be installed between two builds
 LONG = 30.0  # seconds that a chapter may compute on an idle core
 
 
@@ -166,9 +168,27 @@ def key(notebook: NotebookNode, reach: Reach, world: str) -> str:
 def surroundings(*folders: Path) -> str:
     """A hash of the files in some folders that are not code, and of what is installed."""
     digest = hashlib.sha256(platform.python_version().encode())
-    versions = {f"{each.name}=={each.version}" for each in distributions()}
-    digest.update("\n".join(sorted(versions)).encode())
+    digest.update("\n".join(sorted(versions())).encode())
     for path in (path for folder in folders for path in sorted(folder.rglob("*"))):
         if path.is_file() and path.suffix not in (".py", ".pyc"):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def versions() -> set[str]:
+    """What the package and its extras bring here, but for those that chapters do not see."""
+    extras = {*metadata("invlib").get_all("Provides-Extra", ())} - UNSEEN
+    wanted = [("invlib", extra) for extra in ("", *sorted(extras))]
+    found: dict[tuple[str, str], str] = {}
+    while wanted:
+        name, extra = place = wanted.pop()
+        if place in found:
+            continue
+        with suppress(PackageNotFoundError):  # of an extra that is not installed
+            there = distribution(name)
+            found[place] = f"{there.name}=={there.version}"
+            for line in there.requires or ():
+                needed = Requirement(line)
+                if not needed.marker or needed.marker.evaluate({"extra": extra}):
+                    wanted += [(needed.name, each) for each in ("", *needed.extras)]
+    return {*found.values()}

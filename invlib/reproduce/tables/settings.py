@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ... import likelihood
-from ...likelihood import Likelihoods
+from ...likelihood import Likelihoods, Quadrature
 from ...markdown import table
 from ...portraits import portraits_denoiser
 from ...probing import from_scheduler
@@ -22,7 +22,7 @@ from ...sampling import sample
 from ...solvers import Solver
 from ..engine.table import SHARD, Rows, Table
 from ..models.problem import Problem
-from .likelihood import RULE, comes_first
+from .likelihood import comes_first
 from .who import BINS, share
 
 STEPS = 10
@@ -34,6 +34,7 @@ SIX: dict[str, tuple[str, Mapping[str, Any]]] = {  # diffusers' class and its op
     "UniPC": ("UniPCMultistepScheduler", {"final_sigmas_type": "sigma_min"}),
     "DEIS": ("DEISMultistepScheduler", {}),
 }
+RULE = Quadrature(vectors=2, steps=6, tol=2.0)  # settings lie further apart than prompts
 SCORES = ("likelihood", "norm", "naive")  # the larger the likelier
 
 

@@ -171,3 +171,9 @@ def test_commands_to_ipython_are_read(root: Path) -> None:
     before = keys(root)
     (root / "toy" / "one.py").write_text("def value():\n    return 4\n")
     assert keys(root)[0] != before[0]
+
+
+def test_what_chapters_do_not_see_may_be_installed_between_two_builds() -> None:
+    names = {entry.partition("==")[0].lower() for entry in book.versions()}
+    assert {"torch", "diffusers", "jupyter-book", "matplotlib"} <= names
+    assert not names & {"playwright", "pip"}  # one is of `make browser`
