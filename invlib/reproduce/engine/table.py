@@ -117,6 +117,25 @@ class Table:
         write_json(output, values, [cell.config for cell in cells])
         return rows
 
+    def lines(
+        self, values: Mapping[str, Any], shown: Callable[[dict[str, Any]], list[str]], columns: int
+    ) -> list[list[str]]:
+        """The lines of a page, one for each sampler and scale; what nobody filled says so.
+
+        Args:
+            values: of the results file, one row a cell.
+            shown: what stands beside the sampler and the scale of a row.
+            columns: how many cells that are.
+        """
+        known = {(row["sampler"], row["guidance"]): row for row in values["rows"]}
+        found = []
+        for name in self.samplers:
+            for scale in self.guidance:
+                row = known.get((name, scale))
+                cells = ["not measured"] * columns if row is None else shown(row)
+                found.append([name, f"{scale:g}", *cells])
+        return found
+
     def _before(self, prompts: int, output: Path) -> tuple[dict[Place, Rows], int]:
         """The rows of a file by what they are of, and the number of prompts, at least as given."""
         if not output.exists():

@@ -127,19 +127,15 @@ TABLE = Table("likelihood", ("DDIM-20", "2M-10"), shard, summary, guidance=(1.0,
 
 def markdown(values: dict[str, Any]) -> str:
     """The table of the page; a cell that nobody filled says so."""
-    known = {(r["sampler"], r["guidance"]): r for r in values["rows"]}
     head = ["sampler", "CFG", "images", "likelihood", "norm", "density of the noise", "whiteness"]
     column = "lead of the true prompt, median, +- its standard error from 2 random vectors"
     head += ["naive inversion", column, "evaluations a candidate"]
-    lines = []
-    for name in TABLE.samplers:
-        for scale in TABLE.guidance:
-            row = known.get((name, scale))
-            cells = ["not measured"] * 8
-            if row is not None:
-                scores = ("likelihood", "norm", "density_of_noise", "whiteness", "naive")
-                lead = f"{row['lead_median']:.0f} +- {row['lead_error_median']:.1g} nats"
-                cells = [str(row["samples"]), *(f"{row[f'top1_{s}']:.0%}" for s in scores), lead]
-                cells.append(f"{row['nfe_per_candidate']:.0f}")
-            lines.append([name, f"{scale:g}", *cells])
-    return table(head, lines)
+    return table(head, TABLE.lines(values, shown, len(head) - 2))
+
+
+def shown(row: dict[str, Any]) -> list[str]:
+    """The cells of one sampler and scale."""
+    scores = ("likelihood", "norm", "density_of_noise", "whiteness", "naive")
+    lead = f"{row['lead_median']:.0f} +- {row['lead_error_median']:.1g} nats"
+    shares = [f"{row[f'top1_{s}']:.0%}" for s in scores]
+    return [str(row["samples"]), *shares, lead, f"{row['nfe_per_candidate']:.0f}"]

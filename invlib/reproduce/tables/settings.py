@@ -93,19 +93,15 @@ TABLE = Table("settings", tuple(SIX), shard, summary, guidance=(1.0, 3.0), promp
 
 def markdown(values: dict[str, Any]) -> str:
     """The table as it stands on the page; a cell that nobody filled says so."""
-    known = {(r["sampler"], r["guidance"]): r for r in values["rows"]}
     head = ["made by", "CFG", "pictures", "right sampler of 6", "by the norm", "by naive inversion"]
     head += ["right guidance of 5", "by the norm", "by naive inversion", "evaluations a candidate"]
-    lines = []
-    for name in TABLE.samplers:
-        for scale in TABLE.guidance:
-            row = known.get((name, scale))
-            cells = ["not measured"] * 8
-            if row is not None:
-                shares = [row[f"{part}_by_{s}"] for part in ("sampler", "guidance") for s in SCORES]
-                nfe = (row["sampler_nfe"] * len(SIX) + row["guidance_nfe"] * len(BINS)) / (
-                    len(SIX) + len(BINS)
-                )
-                cells = [str(row["pictures"]), *(f"{x:.0%}" for x in shares), f"{nfe:.0f}"]
-            lines.append([f"{name}-{STEPS}", f"{scale:g}", *cells])
-    return table(head, lines)
+    lines = TABLE.lines(values, shown, len(head) - 2)
+    return table(head, [[f"{name}-{STEPS}", *cells] for name, *cells in lines])
+
+
+def shown(row: dict[str, Any]) -> list[str]:
+    """The cells of one sampler and scale."""
+    shares = [row[f"{part}_by_{s}"] for part in ("sampler", "guidance") for s in SCORES]
+    evaluations = row["sampler_nfe"] * len(SIX) + row["guidance_nfe"] * len(BINS)
+    nfe = evaluations / (len(SIX) + len(BINS))
+    return [str(row["pictures"]), *(f"{x:.0%}" for x in shares), f"{nfe:.0f}"]

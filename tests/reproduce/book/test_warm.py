@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,22 +21,36 @@ def warm() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelManager]:
-    monkeypatch.setenv("INVLIB_SAID", "to this kernel")
+@contextmanager
+def started(folder: Path) -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
+    """A kernel in a folder, and a line to it."""
     manager = KernelManager(kernel_name=NAME)
-    manager.start_kernel(cwd=str(tmp_path))
-    yield manager
+    manager.start_kernel(cwd=str(folder))
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    yield manager, client
+    client.stop_channels()
     manager.shutdown_kernel(now=True)
 
 
 @pytest.fixture
-def client(manager: KernelManager) -> Iterator[BlockingKernelClient]:
-    client = manager.client()
-    client.start_channels()
-    client.wait_for_ready(timeout=60)
-    yield client
-    client.stop_channels()
+def kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
+    monkeypatch.setenv("INVLIB_SAID", "to this kernel")
+    with started(tmp_path) as both:
+        yield both
+
+
+@pytest.fixture
+def manager(kernel: tuple[KernelManager, BlockingKernelClient]) -> KernelManager:
+    return kernel[0]
+
+
+@pytest.fixture
+def client(kernel: tuple[KernelManager, BlockingKernelClient]) -> BlockingKernelClient:
+    return kernel[1]
 
 
 def said(client: BlockingKernelClient, code: str) -> str:
@@ -58,15 +73,10 @@ def test_it_has_the_folder_the_environment_and_the_modules(
 def test_no_two_share_random_numbers_or_names(tmp_path: Path) -> None:
     printed = []
     for _ in range(2):
-        manager = KernelManager(kernel_name=NAME)
-        manager.start_kernel(cwd=str(tmp_path))
-        client = manager.client()
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        assert said(client, "print('drawn' in globals())") == "False"
-        printed.append(said(client, "import numpy; drawn = numpy.random.rand(); print(drawn)"))
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+        with started(tmp_path) as (_, client):
+            assert said(client, "print('drawn' in globals())") == "False"
+            drawn = "import numpy; drawn = numpy.random.rand(); print(drawn)"
+            printed.append(said(client, drawn))
     assert printed[0] != printed[1]
 
 
