@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import json
 import re
+from collections import Counter
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from chapters import CHAPTERS, ROOT
+from pybtex.database import parse_file
 from widget_states import widget_models
 
 import invlib
@@ -278,6 +280,17 @@ def test_citations_are_in_the_bibliography(path: Path) -> None:
     known = re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.M)
     groups = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", prose(path))
     assert {key.strip() for group in groups for key in group.split(",")} <= set(known)
+
+
+def test_citations_of_two_works_do_not_read_alike() -> None:
+    entries = parse_file(ROOT / "book" / "references.bib").entries.values()
+    shown = [
+        (str(authors[0]) if len(authors) > 2 else str(authors), entry.fields["year"])
+        for entry in entries
+        for authors in [[" ".join(person.last_names) for person in entry.persons["author"]]]
+    ]
+    assert len(entries) > 50
+    assert [label for label, times in Counter(shown).items() if times > 1] == []
 
 
 @per_page(NOTEBOOKS)

@@ -49,8 +49,7 @@ def of(markdown: Callable[..., str], *files: str) -> Callable[[Path], str]:
 
 
 EARLIER = (
-    "\n\n*Measured with an earlier version of the code; the present one has not filled this table "
-    "yet.*"
+    "\n\n*Measured with an earlier version of the code, and not yet again with the present one.*"
 )
 TABLES: dict[str, Callable[[Path], str]] = {
     "exactness": of(exactness.markdown, "exactness"),
