@@ -19,7 +19,7 @@ from sphinx.util.nodes import make_refnode
 EXCEPT = ("book/appendix/glossary", "book/reference/api", "book/reference/bibliography")
 CLOSED = (  # nothing is linked inside of these
     *(nodes.reference, nodes.title, nodes.caption, nodes.term, nodes.rubric, nodes.literal),
-    *(nodes.math, nodes.math_block, nodes.literal_block, nodes.raw, nodes.table, nodes.footnote),
+    *(nodes.math, nodes.math_block, nodes.literal_block, nodes.raw, nodes.footnote),
     *(nodes.FixedTextElement, desc),
 )
 RANK, KIND = r"(?:first|second|third|high|higher)", r"sampler|solver|method|scheme"
@@ -83,16 +83,23 @@ def uses(text: str, known: Words, seen: set[str]) -> Iterator[tuple[int, int, st
             yield found.start(), found.end(), term
 
 
-def open_texts(tree: nodes.document) -> Iterator[nodes.Text]:
-    """The texts of a page that links may stand in."""
+def open_texts(tree: nodes.document) -> list[nodes.Text]:
+    """The texts of a page that links may stand in; those in tables come after all others."""
+    sentences, cells = [], []
     for paragraph in tree.findall(nodes.paragraph):
         for text in paragraph.findall(nodes.Text):
-            above, node = [], text.parent
-            while node is not None:
-                above.append(node)
-                node = node.parent
-            if not any(isinstance(each, CLOSED) for each in above):
-                yield text
+            around = [*above(text)]
+            if not any(isinstance(each, CLOSED) for each in around):
+                in_table = any(isinstance(each, nodes.table) for each in around)
+                (cells if in_table else sentences).append(text)
+    return sentences + cells
+
+
+def above(node: nodes.Node) -> Iterator[nodes.Node]:
+    """All that a node stands in."""
+    while node.parent is not None:
+        node = node.parent
+        yield node
 
 
 def link(app: Sphinx, tree: nodes.document, page: str) -> None:
@@ -105,7 +112,7 @@ def link(app: Sphinx, tree: nodes.document, page: str) -> None:
     targets = {str(each.get("refuri", "")) for each in tree.findall(nodes.reference)}
     ends = {target.partition("#")[2] for target in targets}
     seen = {name for name, (_, label) in terms.items() if label in ends}
-    for text in [*open_texts(tree)]:
+    for text in open_texts(tree):
         parts: list[nodes.Node] = []
         end = 0
         for start, stop, term in uses(text.astext(), known, seen):

@@ -119,7 +119,8 @@ def _made_with(root: Path) -> str:
     for name in FIGURES:
         values = _read(root, name, "tiny")
         code = "earlier code" if name in old else "the present code"
-        rows.append((f"`{results(name, 'tiny')}`", values["device"], f"`{values['code']}`", code))
+        device = values["device"].replace(", 1 threads", ", 1 thread")
+        rows.append((f"`{results(name, 'tiny')}`", device, f"`{values['code']}`", code))
     return table(head, rows)
 
 

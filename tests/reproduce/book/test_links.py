@@ -70,11 +70,17 @@ def test_titles_code_and_links_are_left_alone() -> None:
     closed = [
         nodes.paragraph("", "", nodes.literal("", "residual")),
         nodes.paragraph("", "", nodes.reference("", "residual", refuri="x")),
-        nodes.table("", nodes.paragraph("", "residual")),
     ]
     tree = page(*closed)
     glossary_terms.link(app("residual"), tree, "book/01")
     assert linked(tree) == [("residual", "x")]
+
+
+def test_tables_link_what_no_sentence_uses() -> None:
+    cells = nodes.table("", nodes.paragraph("", "residual"), nodes.paragraph("", "Jacobian"))
+    tree = page(cells, nodes.paragraph("", "Residuals."))
+    glossary_terms.link(app("residual", "Jacobian"), tree, "book/01")
+    assert {text for text, _ in linked(tree)} == {"Jacobian", "Residuals"}
 
 
 def test_what_a_page_links_itself_is_not_linked_again() -> None:
