@@ -191,7 +191,7 @@ def test_slow_tests_are_left_out_by_one_target_alone() -> None:
 
 
 def test_of_a_test_of_many_cases_the_quickest_is_kept() -> None:
-    took = {"a.py::f[1]": 2.9, "a.py::f[2]": 2.0, "b.py::g": 9.0, "b.py::h": 0.9}
+    took = {"a.py::f[1]": 2.9, "a.py::f[2]": 1.2, "b.py::g": 9.0, "b.py::h": 0.9}
     assert chosen(took) == ["a.py::f[1]", "b.py::g"]
 
 
