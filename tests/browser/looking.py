@@ -15,6 +15,7 @@ SCREENS = HTML.parent / "screens"
 PHOTOGRAPHED = "INVLIB_SCREENS" in os.environ  # pictures take longer than all else
 CHAPTER = "book/03_why_naive_fails.html"  # has all that a page can have
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}  # points
+PAPER = {"width": 718, "height": 1047}  # A4 within Chromium's margins
 SOON = 400  # milliseconds in which the theme notices that a page has changed
 MOMENTS = 50  # tenths of a second that a page has to come to rest
 TALLEST = 60_000  # of a JPEG file
@@ -42,6 +43,12 @@ COVERED = """() => [...document.querySelectorAll('.math .eqno')].filter(number =
     const b = formula.getBoundingClientRect();
     return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 }).map(number => number.textContent)"""
+CUT = """() => {
+    const most = document.querySelector('.bd-article')?.getBoundingClientRect().right;
+    return [...document.querySelectorAll('.bd-article :is(table, .math mjx-container)')]
+        .filter(e => e.getBoundingClientRect().right > most + 2)
+        .map(e => e.textContent.trim().slice(0, 80));
+}"""
 FOLDED = ".bd-article details:not([open]), .bd-article .toggle-hidden"
 WITHOUT_FORMULAS = """() => {
     for (const formula of document.querySelectorAll('mjx-container')) formula.replaceWith('x');
@@ -135,22 +142,27 @@ def width(page: Page, name: str, size: str) -> list[str]:
 
 
 def printed(page: Page, name: str) -> list[str]:
-    """What stays folded on paper; a page that has been printed is as it was before.
+    """What stays folded on paper, or is cut; a page that has been printed is as it was before.
 
     Keeps a picture of it on paper if asked for.
     """
     before = page.locator(FOLDED).count()
+    size = page.viewport_size
     page.emulate_media(media="print")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.set_viewport_size(PAPER)
     folded = page.locator(FOLDED).count()
     page.wait_for_timeout(SOON)
+    cut = [f"cut on paper: {text}" for text in page.evaluate(CUT)]
     if PHOTOGRAPHED:
         photographed(page, name, "print")
     page.emulate_media(media="screen")
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    if size:
+        page.set_viewport_size({"width": size["width"], "height": size["height"]})
     page.wait_for_timeout(SOON)
     after = page.locator(FOLDED).count()
-    complaints = [f"on paper {folded} parts stay folded"] if folded else []
+    complaints = cut + ([f"on paper {folded} parts stay folded"] if folded else [])
     return complaints + ([f"{after} parts are folded, not {before}"] if after != before else [])
 
 
