@@ -384,13 +384,13 @@ def test_a_finalist_whose_search_was_cut_off_is_named(
     """The bound of a finalist's search is spent, of the true one and of another."""
     search = sys.modules["invlib.identification.search"]
     bounds = iter([(1, 0), search.MOST] if cut == 0 else [search.MOST, (1, 0)])
-    bounded = search._bounded
+    bounded = search.bounded
 
     def changed(*given: Any, **more: Any) -> Inversion:
         monkeypatch.setattr(search, "MOST", next(bounds))
         return bounded(*given, **more)
 
-    monkeypatch.setattr(search, "_bounded", changed)
+    monkeypatch.setattr(search, "bounded", changed)
     latents = latents_of(pipe, "a red cat", guidance_scale=1.0)
     asked = {"num_inference_steps": 3, "determinant": CHEAP, "height": 16, "width": 16}
     found = identify(pipe, latents, prompts=PROMPTS[:2], guidance_scale=1.0, **asked)

@@ -27,7 +27,7 @@ from .candidates import axes_of
 from .gradient import likelihood_gradient
 from .result import Identification
 from .rough import first_look
-from .search import USED, _bounded, _check_options, _Look, _target, identify
+from .search import USED, _check_options, _Look, _target, bounded, identify
 from .space import Phrases, ascend
 from .wording import Lexicon, Wording
 
@@ -323,5 +323,5 @@ def _root(problem: Problem, states: Tensor | None) -> Inversion:
     found = invert(*given, method=method, max_batch=problem.max_batch)
     if found.reason[0] in ROOTS or stopped():
         return found
-    again = _bounded(*given, max_batch=problem.max_batch)
+    again = bounded(*given, max_batch=problem.max_batch)
     return replace(again, nfe=again.nfe + found.nfe)

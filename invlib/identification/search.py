@@ -254,7 +254,7 @@ class _Look:
         self.pipe, self.target = pipe, target
         self.known, self.schedulers = dict(known), schedulers
         self.call = Options(seed=own.seed, max_batch=own.max_batch, progress=False)
-        self.search = partial(_bounded, search=inverter(own.method))
+        self.search = partial(bounded, search=inverter(own.method))
         self.spent = target.evaluations
         self.left: list[tuple[Candidate, Reason]] = []
         self.refused: dict[Candidate, str] = {}
@@ -303,7 +303,7 @@ class _Look:
         return found
 
 
-def _bounded(
+def bounded(
     denoiser: Any,
     image: Tensor,
     solver: Any,
@@ -311,7 +311,18 @@ def _bounded(
     search: Inverter = exact,
     max_batch: int | None = None,
 ) -> Inversion:
-    """A search, within a budget: of wrong candidates many have no noise."""
+    """A search, within a budget: of wrong candidates many have no noise.
+
+    Args:
+        denoiser: the network.
+        image: the last states, ``[B, ...]``.
+        solver: the sampler's table.
+        search: what searches.
+        max_batch: most states in one call of the network.
+
+    Returns:
+        An :class:`Inversion`; where no noise was found in time, ``reason`` says ``budget``.
+    """
     with watching(Watch(budget=Budget(evaluations=MOST[0] + MOST[1] * solver.steps))):
         return in_parts(search, max_batch)(denoiser, image, solver)
 

@@ -2,7 +2,9 @@
 
 Held-out prompts of the embedded latent model, from the true final latent of each of six samplers
 of ten steps; the exact likelihood compares the six, and five guidance scales of the right one:
-``python -m invlib.reproduce.tables settings``. The first look at guidance scales is in :mod:`.who`.
+``python -m invlib.reproduce.tables settings``. The search for a noise is bounded as
+:func:`invlib.identify` bounds it, and a candidate without one cannot come first. The first look at
+guidance scales is in :mod:`.who`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ... import likelihood
+from ...identification.search import bounded
 from ...likelihood import Likelihoods, Quadrature
 from ...markdown import table
 from ...portraits import portraits_denoiser
@@ -59,7 +62,7 @@ def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
     samplers = {other: (problem.denoiser, sampler(other)) for other in SIX}
     result = {}
     for part, candidates in (("sampler", samplers), ("guidance", scales)):
-        found = likelihood(None, latents, candidates, determinant=RULE)
+        found = likelihood(None, latents, candidates, determinant=RULE, method=bounded)
         result[part] = scores(found)
         result[f"{part}/nfe"] = torch.stack([c.nfe for c in found.candidates], 1)
     return result
