@@ -14,8 +14,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from chapters import CHAPTERS, ROOT
 from pybtex.database import parse_file
+from sphinx.util.matching import get_matching_files
 from widget_states import widget_models
 
 import invlib
@@ -231,6 +233,17 @@ def test_links_and_inclusions_lead_to_files(path: Path) -> None:
         file = path.parent / target.split("#")[0]
         found = (file, file.with_suffix(".md"), file.with_suffix(".ipynb"))
         assert any(f.exists() for f in found), target
+
+
+def test_markdown_of_hidden_folders_is_no_page(tmp_path: Path) -> None:
+    """Packages of an environment in the folder bring some, as pytest's cache does."""
+    hidden = (".pytest_cache/README.md", "env/lib/python3/site-packages/typer/.agents/SKILL.md")
+    for name in (*hidden, "book/intro.md"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True)
+        file.touch()
+    patterns = yaml.safe_load((ROOT / "_config.yml").read_text())["exclude_patterns"]
+    assert [*get_matching_files(tmp_path, exclude_patterns=patterns)] == ["book/intro.md"]
 
 
 def test_contents_list_existing_pages_and_every_page() -> None:

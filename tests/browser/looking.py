@@ -49,6 +49,11 @@ CUT = """() => {
         .filter(e => e.getBoundingClientRect().right > most + 2)
         .map(e => e.textContent.trim().slice(0, 80));
 }"""
+UNMARKED = """() => [...document.querySelectorAll('.bd-article :is(table, pre, mjx-container)')]
+    .filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1
+        && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX))
+    .filter(e => getComputedStyle(e).maskImage == 'none')
+    .map(e => e.outerHTML.slice(0, 120)).slice(0, 4)"""
 FOLDED = ".bd-article details:not([open]), .bd-article .toggle-hidden"
 WITHOUT_FORMULAS = """() => {
     for (const formula of document.querySelectorAll('mjx-container')) formula.replaceWith('x');
@@ -124,21 +129,22 @@ def sliders(page: Page) -> list[str]:
 
 
 def width(page: Page, name: str, size: str) -> list[str]:
-    """What makes a page scroll sideways; keeps a picture of the page if asked for.
+    """What makes a page scroll sideways, or scrolls without a sign; keeps a picture if asked for.
 
     A page that changes its width moves its sidebars for a while; it is judged when it rests.
     """
     across, high = SIZES[size]
     page.set_viewport_size({"width": across, "height": high})
-    wide: list[str] = []
+    found: list[str] = []
     for _ in range(MOMENTS):
         page.wait_for_timeout(100)
-        wide = page.evaluate(TOO_WIDE)
-        if not wide:
+        found = [f"too wide: {tag}" for tag in page.evaluate(TOO_WIDE)]
+        found += [f"no sign that it goes on: {tag}" for tag in page.evaluate(UNMARKED)]
+        if not found:
             break
     if PHOTOGRAPHED:
         photographed(page, name, size)
-    return [f"{size}: too wide: {tag}" for tag in wide] + [f"{size}: {c}" for c in covered(page)]
+    return [f"{size}: {fault}" for fault in [*found, *covered(page)]]
 
 
 def printed(page: Page, name: str) -> list[str]:

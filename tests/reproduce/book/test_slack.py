@@ -14,10 +14,6 @@ from invlib.claims import WIDE
 from invlib.reproduce.book import slack
 
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
-# Their values are known when their work is stored again: it takes hours, and its results say less
-# than the page needs.
-PENDING = {f"book/figures/{name}.ipynb" for name in ("fig4", "fig5")}
-PENDING |= {"book/figures/reconstruction.ipynb"}
 
 
 def without_value(path: Path) -> set[str]:
@@ -41,16 +37,13 @@ def test_every_claim_has_its_value_and_a_near_bound_or_a_reason(path: Path) -> N
     name = path.relative_to(ROOT).as_posix()
     entries = KNOWN.get(name, {})
     assert {*entries} <= printed(path)
-    if name in PENDING:
-        assert without_value(path), f"all values of {path.stem} are known: take it off the list"
-    else:
-        assert without_value(path) == set()
+    assert without_value(path) == set()
     assert slack.loose(entries) == []
 
 
 def test_no_page_is_kept_that_is_gone() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in PAGES}
-    assert set(KNOWN) <= names and PENDING <= names
+    assert set(KNOWN) <= names
     assert sum(len(entries) for entries in KNOWN.values()) > 1500
 
 
