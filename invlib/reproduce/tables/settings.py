@@ -3,8 +3,9 @@
 Held-out prompts of the embedded latent model, from the true final latent of each of six samplers
 of ten steps; the exact likelihood compares the six, and five guidance scales of the right one:
 ``python -m invlib.reproduce.tables settings``. The search for a noise is bounded as
-:func:`invlib.identify` bounds it, and a candidate without one cannot come first. The first look at
-guidance scales is in :mod:`.who`.
+:func:`invlib.identify` bounds it, and a candidate without one cannot come first. A choice counts
+where its probability, averaged over the errors of the determinants, is at least ``SURE``. The first
+look at guidance scales is in :mod:`.who`.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ SIX: dict[str, tuple[str, Mapping[str, Any]]] = {  # diffusers' class and its op
     "UniPC": ("UniPCMultistepScheduler", {"final_sigmas_type": "sigma_min"}),
     "DEIS": ("DEISMultistepScheduler", {}),
 }
-RULE = Quadrature(vectors=2, steps=6, tol=2.0)  # settings lie further apart than prompts
-SCORES = ("likelihood", "norm", "naive")  # the larger the likelier
+RULE = Quadrature(vectors=2, tol=2.0)
+SURE = 0.9  # the probability of a choice that counts
+SCORES = ("norm", "naive")  # of them the largest counts
 
 
 def sampler(name: str) -> Solver:
@@ -64,16 +66,17 @@ def shard(name: str, guidance: float, first: int) -> dict[str, Tensor]:
     for part, candidates in (("sampler", samplers), ("guidance", scales)):
         found = likelihood(None, latents, candidates, determinant=RULE, method=bounded)
         result[part] = scores(found)
+        result[f"{part}/probability"] = found.posterior.T
         result[f"{part}/nfe"] = torch.stack([c.nfe for c in found.candidates], 1)
     return result
 
 
 def scores(found: Likelihoods) -> Tensor:
-    """What every candidate scores: the likelihood, the norm, the round trip of naive inversion."""
+    """What every candidate scores without its likelihood, ``[B, candidates, SCORES]``."""
     cheap = [candidate.scores for candidate in found.candidates]
     norm = torch.stack([-(one.norm - 1).abs() for one in cheap], 1)
     naive = torch.stack([-one.naive for one in cheap], 1)
-    return torch.stack([found.log_p.T, norm, naive], 2)
+    return torch.stack([norm, naive], 2)
 
 
 def summary(name: str, guidance: float, merged: dict[str, Tensor]) -> Rows:
@@ -81,12 +84,14 @@ def summary(name: str, guidance: float, merged: dict[str, Tensor]) -> Rows:
     right = {"sampler": list(SIX).index(name), "guidance": BINS.index(guidance)}
     row: dict[str, Any] = {"sampler": name, "guidance": guidance}
     for part, place in right.items():
-        told = merged[part]
+        told, probability = merged[part], merged[f"{part}/probability"].nan_to_num(0.0)
         row["pictures"] = len(told)
+        sure = probability.amax(1) >= SURE
+        first = probability.argmax(1) == place
+        row[f"{part}_right"], row[f"{part}_wrong"] = share(sure & first), share(sure & ~first)
         for k, score in enumerate(SCORES):
             row[f"{part}_by_{score}"] = share(comes_first(told[:, :, k], place))
-        row[f"{part}_named"] = told[:, :, 0].argmax(1).bincount(minlength=told.shape[1]).tolist()
-        row[f"{part}_without_noise"] = int(told[:, place, 0].isinf().sum())
+        row[f"{part}_probability"] = probability.mean(0).tolist()
         row[f"{part}_nfe"] = merged[f"{part}/nfe"].double().mean().item()
     return [row]
 
@@ -96,15 +101,19 @@ TABLE = Table("settings", tuple(SIX), shard, summary, guidance=(1.0, 3.0), promp
 
 def markdown(values: dict[str, Any]) -> str:
     """The table as it stands on the page; a cell that nobody filled says so."""
-    head = ["made by", "CFG", "pictures", "right sampler of 6", "by the norm", "by naive inversion"]
-    head += ["right guidance of 5", "by the norm", "by naive inversion", "evaluations a candidate"]
+    head = ["made by", "CFG", "pictures", "sampler of 6: right, wrong", "right by the norm"]
+    head += ["by naive inversion", "guidance of 5: right, wrong", "right by the norm"]
+    head += ["by naive inversion", "evaluations a candidate"]
     lines = TABLE.lines(values, shown, len(head) - 2)
     return table(head, [[f"{name}-{STEPS}", *cells] for name, *cells in lines])
 
 
 def shown(row: dict[str, Any]) -> list[str]:
     """The cells of one sampler and scale."""
-    shares = [row[f"{part}_by_{s}"] for part in ("sampler", "guidance") for s in SCORES]
+    cells = []
+    for part in ("sampler", "guidance"):
+        cells.append(f"{row[f'{part}_right']:.0%}, {row[f'{part}_wrong']:.0%}")
+        cells += [f"{row[f'{part}_by_{score}']:.0%}" for score in SCORES]
     evaluations = row["sampler_nfe"] * len(SIX) + row["guidance_nfe"] * len(BINS)
     nfe = evaluations / (len(SIX) + len(BINS))
-    return [str(row["pictures"]), *(f"{x:.0%}" for x in shares), f"{nfe:.0f}"]
+    return [str(row["pictures"]), *cells, f"{nfe:.0f}"]
