@@ -24,6 +24,7 @@ HTML, OUTPUT = Path("_build/html"), Path("_build/pdf")
 WHOLE = Path("_build/invlib-course.pdf")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SETTLE = 20_000  # milliseconds of a page's own clock, in which formulas are set
+PATIENCE = 300.0  # seconds; a page takes some ten, and the clock of some never ends
 
 
 def main(root: Path = ROOT) -> None:
@@ -62,14 +63,21 @@ def printed(browser: str, page: Path, target: Path) -> None:
     """Print a page.
 
     Raises:
-        SystemExit: if the browser wrote nothing.
+        SystemExit: if the browser wrote nothing, or did not end.
     """
     target.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as profile:
         command = [browser, "--headless", "--no-sandbox", "--no-pdf-header-footer"]
         command += [f"--user-data-dir={profile}", f"--virtual-time-budget={SETTLE}"]
         command += [f"--print-to-pdf={target}", page.resolve().as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=PATIENCE
+            )
+        except subprocess.TimeoutExpired:
+            sys.exit(
+                f"{browser} did not print {page.name} in {PATIENCE:.0f} s: try another version"
+            )
     if not target.is_file():
         sys.exit(f"{browser} did not print {page.name}: {done.stderr.strip()[-200:]}")
 
