@@ -7,6 +7,8 @@
     const right = box.scrollWidth - box.clientWidth - box.scrollLeft;
     box.classList.toggle("more-left", box.scrollLeft > 1);
     box.classList.toggle("more-right", right > 1);
+    // The theme lets code that scrolls be reached by keys, but later.
+    if (box.localName === "pre" && (right > 1 || box.scrollLeft > 1)) box.tabIndex = 0;
   }
 
   const sizes = new ResizeObserver(entries => entries.forEach(mark));
