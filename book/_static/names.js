@@ -1,5 +1,4 @@
-// For readers who hear the page or have no mouse: what has a name for the eye only gets it for the
-// ear, too, and what scrolls can be reached by keys.
+// For readers who hear the page: what has a name for the eye only gets it for the ear, too.
 (() => {
   function name(root) {
     for (const handle of root.querySelectorAll(".widget-slider [role=slider]:not([aria-label])")) {
@@ -12,17 +11,8 @@
     }
   }
 
-  // Not when the window is resized: a sidebar may open or close later.
-  const sizes = new ResizeObserver(entries => {
-    for (const {target: table} of entries) {
-      if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
-      else table.removeAttribute("tabindex");
-    }
-  });
-
   window.addEventListener("load", () => {
     name(document);
-    for (const table of document.querySelectorAll(".bd-article table")) sizes.observe(table);
     // docutils calls the entries of a bibliography a list, and has other things between them.
     for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role");
     // Sphinx lays long signatures out as lists of definitions without a term.
