@@ -105,7 +105,7 @@ offline: book ## the book as a zip file that opens from a disk
 rehearsal: $(STAMP) ## rehearse the full-size profiles to their end, on random weights from loopback
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/rehearsal
 
-pdf: book ## the pages as PDF files, printed by Chromium
+pdf: book $(BROWSER) ## the pages as PDF files, printed by Chromium
 	$(BIN)/python -m invlib.reproduce.book.pdf
 
 $(BROWSER): $(STAMP)

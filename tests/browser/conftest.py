@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +12,10 @@ from zipfile import ZipFile
 
 import pytest
 from filelock import FileLock
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from published import published
 
-from invlib.reproduce.book import offline, web
+from invlib.reproduce.book import offline, pdf, web
 
 from .looking import HTML, ROOT
 
@@ -113,11 +112,8 @@ def place(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium: the one of this machine if there is one, else playwright's own."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with pdf.chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

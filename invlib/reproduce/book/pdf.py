@@ -1,7 +1,7 @@
 """The built book as one PDF, printed by Chromium: ``python -m invlib.reproduce.book.pdf``.
 
 The style sheet and ``print.js`` of the book open what is folded, and lay out all frames of sliders.
-Pages are kept by themselves, too.
+Pages are kept by themselves, too. Needs the ``browser`` extra, for Playwright.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import html
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from pypdf import PdfWriter
@@ -20,11 +21,15 @@ from pypdf import PdfWriter
 from ..engine.store import ROOT
 from .cache import listed
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 HTML, OUTPUT = Path("_build/html"), Path("_build/pdf")
 WHOLE = Path("_build/invlib-course.pdf")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SETTLE = 20_000  # milliseconds of a page's own clock, in which formulas are set
-PATIENCE = 300.0  # seconds; a page takes some ten, and the clock of some never ends
+PATIENCE = 300_000  # milliseconds to load a page, which takes some seconds
+MARGIN = dict.fromkeys(("top", "right", "bottom", "left"), "1cm")
+SET = "() => window.MathJax?.startup?.promise"  # resolved when the formulas are set
 
 
 def main(root: Path = ROOT) -> None:
@@ -33,19 +38,50 @@ def main(root: Path = ROOT) -> None:
     Args:
         root: folder of the repository, in which the book was built.
     """
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
-        sys.exit(f"pages are printed by Chromium, and there is none of {', '.join(BROWSERS)}")
     names = [*listed(yaml.safe_load((root / "_toc.yml").read_text()))]
     missing = [name for name in names if not (root / HTML / f"{name}.html").is_file()]
     if missing:
         sys.exit(f"{missing[0]} was not built: run `make book` first")
     (root / OUTPUT).mkdir(parents=True, exist_ok=True)
+    with chromium() as browser:
+        joined(root, names, lambda page, target: printed(browser, page, target))
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Chromium without a window: the one of this machine if there is one, else Playwright's own.
+
+    Raises:
+        SystemExit: if there is none, or no Playwright.
+    """
+    try:
+        from playwright.sync_api import Error, sync_playwright  # heavy, and only for this
+    except ImportError:
+        sys.exit("pages are shown by Playwright: run `make chromium`")
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        except Error as error:
+            reason = str(error).strip().partition("\n")[0]
+            sys.exit(f"there is no Chromium that starts ({reason}): run `make chromium`")
+        yield browser
+        browser.close()
+
+
+def joined(root: Path, names: list[str], printer: Callable[[Path, Path], None]) -> None:
+    """One file of all pages, with a bookmark each.
+
+    Args:
+        root: folder of the repository.
+        names: pages, without their suffix.
+        printer: prints a page to a file.
+    """
     whole = PdfWriter()
     for number, name in enumerate(names):
         page = root / HTML / f"{name}.html"
         target = root / OUTPUT / f"{number:02d}-{name.removeprefix('book/').replace('/', '-')}.pdf"
-        printed(browser, page, target)
+        printer(page, target)
         whole.append(target, outline_item=title(page))
         print(target.relative_to(root), flush=True)
     whole.compress_identical_objects()  # fonts and marks that every page has
@@ -59,27 +95,13 @@ def title(page: Path) -> str:
     return html.unescape(found).partition(" \N{EM DASH} ")[0].strip()
 
 
-def printed(browser: str, page: Path, target: Path) -> None:
-    """Print a page.
-
-    Raises:
-        SystemExit: if the browser wrote nothing, or did not end.
-    """
-    target.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory() as profile:
-        command = [browser, "--headless", "--no-sandbox", "--no-pdf-header-footer"]
-        command += [f"--user-data-dir={profile}", f"--virtual-time-budget={SETTLE}"]
-        command += [f"--print-to-pdf={target}", page.resolve().as_uri()]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=PATIENCE
-            )
-        except subprocess.TimeoutExpired:
-            sys.exit(
-                f"{browser} did not print {page.name} in {PATIENCE:.0f} s: try another version"
-            )
-    if not target.is_file():
-        sys.exit(f"{browser} did not print {page.name}: {done.stderr.strip()[-200:]}")
+def printed(browser: Browser, page: Path, target: Path) -> None:
+    """Print a page as a reader would who waits until its formulas are set."""
+    with browser.new_page() as tab:
+        tab.set_default_timeout(PATIENCE)
+        tab.goto(page.resolve().as_uri(), wait_until="load")
+        tab.evaluate(SET)
+        tab.pdf(path=target, format="A4", margin=MARGIN)
 
 
 if __name__ == "__main__":
