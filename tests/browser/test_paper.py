@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
 
 from invlib.reproduce.book import pdf
@@ -49,3 +49,19 @@ def test_without_a_browser_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) 
     with ThreadPoolExecutor(1) as another:  # the browser of these tests has the thread of its own
         with pytest.raises(SystemExit, match=r"no Chromium that starts .*: run `make chromium`"):
             another.submit(started).result()
+
+
+UNBROKEN = """() => [...document.querySelectorAll('.bd-article pre')].filter(code => {
+    for (let e = code; !e.matches('.bd-article'); e = e.parentElement) {
+        const style = getComputedStyle(e);
+        if (style.breakInside != 'auto' || style.overflowY != 'visible') return true;
+    }
+}).map(code => code.textContent.slice(0, 80))"""
+
+
+def test_long_code_goes_on_over_sheets(page: Page, address: str) -> None:
+    """Instead of leaving an empty sheet with the head of its frame."""
+    page.goto(f"{address}/{CHAPTER}", wait_until="load")
+    page.emulate_media(media="print")
+    assert page.locator(".bd-article pre").count() > 5
+    assert page.evaluate(UNBROKEN) == []
