@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
+from widget_states import widget_models
 
 from invlib.reproduce.book import pdf
 
 from .looking import CHAPTER, HTML, ROOT
-from .test_pages import PAGES, slides_in, widget_models
+from .test_pages import PAGES, slides_in
 
 
 @pytest.fixture(scope="module")

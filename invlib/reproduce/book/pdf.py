@@ -42,7 +42,6 @@ def main(root: Path = ROOT) -> None:
     missing = [name for name in names if not (root / HTML / f"{name}.html").is_file()]
     if missing:
         sys.exit(f"{missing[0]} was not built: run `make book` first")
-    (root / OUTPUT).mkdir(parents=True, exist_ok=True)
     with chromium() as browser:
         joined(root, names, lambda page, target: printed(browser, page, target))
 
@@ -55,7 +54,7 @@ def chromium() -> Iterator[Browser]:
         SystemExit: if there is none, or no Playwright.
     """
     try:
-        from playwright.sync_api import Error, sync_playwright  # heavy, and only for this
+        from playwright.sync_api import Error, sync_playwright  # of the extra `browser`
     except ImportError:
         sys.exit("pages are shown by Playwright: run `make chromium`")
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
@@ -77,6 +76,7 @@ def joined(root: Path, names: list[str], printer: Callable[[Path, Path], None]) 
         names: pages, without their suffix.
         printer: prints a page to a file.
     """
+    (root / OUTPUT).mkdir(parents=True, exist_ok=True)
     whole = PdfWriter()
     for number, name in enumerate(names):
         page = root / HTML / f"{name}.html"

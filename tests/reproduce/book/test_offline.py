@@ -56,7 +56,6 @@ def test_without_a_book_there_is_no_archive(root: Path) -> None:
 
 
 def test_pages_are_printed_in_their_order(root: Path) -> None:
-    (root / pdf.OUTPUT).mkdir()
     pdf.joined(root, ["book/intro", "book/figures/one"], blank)
     files = sorted((root / pdf.OUTPUT).iterdir())
     assert [file.name for file in files] == ["00-intro.pdf", "01-figures-one.pdf"]
