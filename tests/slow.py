@@ -14,7 +14,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 LIST = Path(__file__).parent / "slow.txt"
-LONG, ALONE = 0.1, 1.5  # seconds
+LONG, ALONE = 0.1, 2.7  # seconds
 
 
 def slow() -> frozenset[str]:

@@ -502,8 +502,11 @@ def test_the_round_off_of_another_network_is_not_believed() -> None:
     assert proof.verdict == ("approximate",) * 2 and (proof.limit == 1e-20).all()
 
 
-def test_the_network_of_the_search_is_asked_once_a_sample_whatever_became_of_the_result() -> None:
-    solver, calls = ddim(SCHEDULE.grid(10)), list[int]()
+@pytest.mark.parametrize("scale", [1.0, 1.7])
+def test_the_network_of_the_search_is_asked_once_a_sample_whatever_became_of_the_result(
+    scale: float,
+) -> None:
+    solver, calls = ddim(SCHEDULE.grid(10), scale=scale), list[int]()
 
     def counted(x: Tensor, t: Tensor) -> Tensor:
         calls.append(len(x))
@@ -513,13 +516,40 @@ def test_the_network_of_the_search_is_asked_once_a_sample_whatever_became_of_the
     image = sample(network, randn(2, SMALL), solver).image
     for method in ("exact", exact):
         found = invert(network, image, solver, method=method)
-        again = ddim(SCHEDULE.grid(10))
+        again = ddim(SCHEDULE.grid(10), scale=scale)
         for result, times in ((replace(found, method="mine"), 1), (copy.deepcopy(found), 10)):
             calls.clear()
             assert certify(network, result, again).verdict == ("exact",) * 2
             assert sum(calls) == 2 * times
     stored = pickle.loads(pickle.dumps(found))
     assert stored.origin is None and torch.equal(stored.noise, found.noise)
+
+
+@pytest.mark.parametrize("says", ["nothing", "first residual", "second residual", "round-off"])
+def test_a_run_is_believed_if_its_first_equation_holds_as_well_as_the_search_says(
+    says: str,
+) -> None:
+    """The network has changed by 1e-7: that is a residual, or a round-off, of its first step."""
+    solver, calls, change = ddim(SCHEDULE.grid(10)), list[int](), [1.0]
+
+    def drifting(x: Tensor, t: Tensor) -> Tensor:
+        calls.append(len(x))
+        return change[0] * half(x, t)
+
+    network = predicting(drifting, "epsilon")
+    found = invert(network, sample(network, randn(2, SMALL), solver).image, solver)
+    assert found.roundoff is not None
+    residuals, rough = found.residuals.clone(), found.roundoff.outputs.clone()
+    if "residual" in says:
+        residuals[:, 0 if says == "first residual" else 1] = 1e-5
+    if says == "round-off":
+        rough[:, 0] = 1e-6
+    change[0] = 1 + 1e-7
+    calls.clear()
+    known = replace(found.roundoff, outputs=rough)
+    certify(network, replace(found, residuals=residuals, roundoff=known), solver, vectors=0)
+    believed = sum(calls) == 2
+    assert believed == (says in ("first residual", "round-off"))
 
 
 def test_what_brings_states_to_its_device_does_not_make_another_network() -> None:

@@ -38,7 +38,8 @@ from invlib.inverters import (
     stepwise,
     whole_trajectory,
 )
-from invlib.inverters.starts import random_states
+from invlib.inverters.algorithm2 import _paper_finder
+from invlib.inverters.starts import SCATTER, random_states
 from invlib.newton import newton_krylov
 from invlib.precision import Roundoff, roundoff, step_tolerance
 from invlib.probing import from_scheduler, network_prediction
@@ -625,3 +626,23 @@ def test_results_carry_no_gradient() -> None:
     for method in methods:
         result: Inversion = invert(twelve(), image, solver, method=method)
         assert not result.noise.requires_grad and not result.states.requires_grad
+
+
+def test_no_two_starts_of_more_searches_are_the_same() -> None:
+    assert len({*SCATTER}) == len(SCATTER)
+
+
+def test_only_the_first_step_of_algorithm_2_halves_its_steps_where_it_stands_still() -> None:
+    """As in the authors' code, which gives the last step, next to the image, a rule of its own."""
+    solver = dpm_solver_pp_2m(SCHEDULE.grid(6))
+    rules = [_paper_finder(solver, i).keywords for i in range(6)]
+    assert [rule.get("plateau", "default") for rule in rules] == [20, *[None] * 4, "default"]
+    assert rules[-1]["rho"] == 1 and 0 < rules[0]["rho"] < rules[3]["rho"] <= 1
+
+
+def test_a_result_is_printed_without_what_it_knows_beside_the_noise() -> None:
+    tensor = torch.zeros(1, 3)
+    empty = Inversion(tensor, tensor[None], tensor, *[torch.zeros(1)] * 2, ("budget",), "naive")
+    known = {name: tensor for name in ("again", "repeat", "others", "nfe_others", "starts")}
+    full = replace(empty, roundoff=Roundoff(tensor, tensor, 0.0), **known)
+    assert repr(full) == repr(empty)

@@ -23,7 +23,7 @@ from invlib.likelihood import Problem, Quadrature, exactly
 from invlib.likelihood.blocks import forward_blocks, node_blocks
 from invlib.likelihood.quadrature import rules, step_products
 from invlib.likelihood.result import CandidateLikelihood, Determinant, Likelihoods, Root
-from invlib.likelihood.roots import log_weights, odds, weighed
+from invlib.likelihood.roots import Estimate, log_weights, odds, weighed
 from invlib.likelihood.scores import Scores, whiteness
 from invlib.sampling import sample
 from invlib.schedule import Schedule
@@ -169,6 +169,11 @@ def gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
     return values, 2 * vectors[0] ** 2
 
 
+def determinants(rule: Estimate, problem: Problem, *runs: Tensor) -> tuple[Determinant, ...]:
+    """Of several runs of the first sample."""
+    return rule(problem, torch.zeros(len(runs), dtype=torch.long), torch.cat(runs, 1))
+
+
 def plane_weights(x: float, y: float, noises: list[float], v: float) -> Tensor:
     """What the noises of a point of the plane contribute to its likelihood, by the library."""
     image = torch.tensor([[x, y]], dtype=torch.float64) @ TURN.T
@@ -177,7 +182,7 @@ def plane_weights(x: float, y: float, noises: list[float], v: float) -> Tensor:
     runs = [problem.states(0, start) for start in starts]
     for states in runs:
         torch.testing.assert_close(states[-1], image, rtol=0, atol=1e-6)
-    return log_weights(weighed(problem, 0, runs, exactly))
+    return log_weights(weighed(problem, 0, runs, determinants(exactly, problem, *runs)))
 
 
 def test_more_searches_find_more_of_the_sum_and_the_odds_are_those_of_the_weights() -> None:
@@ -202,7 +207,8 @@ def test_signs_of_determinants_tell_that_a_noise_was_left_out() -> None:
     image = torch.tensor([[x, 0.0]], dtype=torch.float64) @ TURN.T
     starts = [torch.tensor([[z, 0.0]], dtype=torch.float64) @ TURN.T for z in noises]
     problem = Problem.of(FOLDED, FEW, image)
-    roots = weighed(problem, 0, [problem.states(0, z * FEW.scale) for z in starts], exactly)
+    runs = [problem.states(0, z * FEW.scale) for z in starts]
+    roots = weighed(problem, 0, runs, determinants(exactly, problem, *runs))
     assert sorted(root.determinant.sign for root in roots) == [-1, 1, 1]
     found = likelihood(FOLDED, image, [FEW], naive=False)
     whole = replace(found.candidates[0], roots=(roots,))
@@ -264,8 +270,8 @@ def test_estimates_agree_with_exact_determinants_within_their_errors() -> None:
     for seed in range(CASES):
         problem, states = case(seed)
         rule = Quadrature(vectors=8, seed=seed)
-        estimate = rule(problem, problem.denoiser, states)
-        exact = exactly(problem, problem.denoiser, states)
+        [estimate] = determinants(rule, problem, states)
+        [exact] = determinants(exactly, problem, states)
         assert estimate.error > 0
         assert exact.error == 0
         scores.append((estimate.value - exact.value) / estimate.error)
@@ -284,8 +290,27 @@ def test_all_vectors_and_all_steps_give_the_exact_determinant(seed: int) -> None
     start = eye.repeat_interleave(problem.solver.steps, 0) if one_step else eye
     pair = (step_products if one_step else sampler_products)(network, states, DIM)
     *_, last = rules(*pair, start, DIM)
-    exact = exactly(problem, problem.denoiser, states).value
+    exact = determinants(exactly, problem, states)[0].value
     assert last.sum().item() == pytest.approx(exact, abs=1e-8)
+
+
+@pytest.mark.parametrize("most", [None, 16, 1])  # all together; two at a time; one by one
+@pytest.mark.parametrize("build", [ddim, dpm_solver_pp_2m])
+def test_determinants_of_several_samples_are_those_of_each(
+    build: Callable[..., Solver], most: int | None
+) -> None:
+    """Guided by prompts of their own, at steps that are a fixed number: no tolerance ends them."""
+    solver, network = build(SCHEDULE.grid(4)), prompted(3, 2.0)
+    made = sample(network, randn(3, 64), solver)
+    problem = Problem.of(network, solver, made.image)
+    rule = Quadrature(vectors=2, steps=5, tol=0, max_batch=most)
+    rows = torch.tensor([2, 0, 1, 0])
+    together = rule(problem, rows, made.states[:, rows])
+    for row, found in zip(rows.tolist(), together, strict=True):
+        [alone] = rule(problem, torch.tensor([row]), made.states[:, row : row + 1])
+        assert found.nfe == alone.nfe
+        torch.testing.assert_close(found.draws, alone.draws, rtol=1e-9, atol=1e-9)
+    assert len({round(found.value, 6) for found in together}) == 3
 
 
 def test_products_are_those_of_the_jacobian_and_its_transpose() -> None:
@@ -318,8 +343,8 @@ def test_differences_of_like_candidates_are_sharper_than_their_likelihoods() -> 
 def test_an_estimate_says_when_it_was_cut_short() -> None:
     """Three Lanczos steps are too few, and the error says so, though all vectors agree."""
     problem, states = case(1)
-    short = Quadrature(vectors=64, steps=3)(problem, problem.denoiser, states)
-    exact = exactly(problem, problem.denoiser, states).value
+    [short] = determinants(Quadrature(vectors=64, steps=3), problem, states)
+    exact = determinants(exactly, problem, states)[0].value
     assert short.value > exact  # the rule comes from above
     assert short.truncation > 0.3 * (short.value - exact)
     assert short.error > short.draws.std().item() / 8
@@ -332,11 +357,11 @@ def test_an_estimate_ends_with_its_budget_and_its_error_says_so(seed: int) -> No
     rule = Quadrature(vectors=4, tol=1e-9)
     seen: list[Progress] = []
     with watching(Watch(callback=seen.append)):
-        whole = rule(problem, problem.denoiser, states)
+        [whole] = determinants(rule, problem, states)
     assert [p.phase for p in seen] == ["determinant"] * len(seen)
     assert seen[-1].evaluations == whole.nfe > 1000
     with watching(Watch(budget=Budget(evaluations=300))):
-        short = rule(problem, problem.denoiser, states)
+        [short] = determinants(rule, problem, states)
     assert 300 <= short.nfe < 600 and short.nfe < whole.nfe
     assert short.truncation > 0.3 * (short.value - whole.value) > whole.truncation
     assert short.error > short.draws.std().item() / 2

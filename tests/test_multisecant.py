@@ -199,3 +199,18 @@ def test_final_sigma_zero(prediction: Any) -> None:
     denoiser, noise = twelve(prediction=prediction), randn(4, DIM)
     image = sample(denoiser, noise, solver).image
     assert (error_db(multisecant(denoiser, image, solver).noise, noise) < -200).all()
+
+
+def test_the_older_half_of_the_pairs_is_forgotten() -> None:
+    """And what is kept of their products is that of the pairs that are left, the newest first."""
+    y, nothing = randn(2, 3, 5), torch.zeros(3, dtype=torch.float64)
+    pairs = Pairs.empty(nothing, nothing, 6, 1e-12, y, torch.float64)
+    for k in range(5):
+        pairs.add(randn(2, 3, 5, seed=k), randn(2, 3, 5, seed=10 + k))
+    assert pairs.count == 4
+    dy, dm = pairs.dy[:, :, :2].clone(), pairs.dm[:, :, :2].clone()
+    pairs.forget()
+    assert pairs.count == pairs.memory == 2
+    assert torch.equal(pairs.dy, dy) and torch.equal(pairs.dm, dm)
+    torch.testing.assert_close(pairs.gram, dy @ dy.transpose(2, 3))
+    torch.testing.assert_close(pairs.cross, torch.einsum("knad,kmbd->knamb", dy, dm))

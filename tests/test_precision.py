@@ -32,8 +32,10 @@ from invlib.precision import (
     DRAWS,
     NotRepeatableError,
     Roundoff,
+    apart,
     check_repetition,
     limiting,
+    raised,
     repetition,
     rough_changes,
     roundoff,
@@ -420,3 +422,34 @@ def test_autocast_and_tf32_are_named_where_they_limit(monkeypatch: pytest.Monkey
         assert limiting(torch.device("cuda"), torch.bfloat16) == ""
         said = limiting(torch.device("cuda"), torch.float32)
         assert ("TF32 is on" in said) == ("tf32" in (product, convolution))
+
+
+def test_what_is_not_finite_is_no_difference() -> None:
+    """It is named elsewhere; here it would hide how far the others are apart."""
+    once = torch.tensor([[1.0, 2.0], [1.0, 1.0], [torch.inf, 1.0]], dtype=torch.float64)
+    twice = torch.tensor([[1.0, 2.5], [torch.inf, 1.0], [torch.inf, 1.0]], dtype=torch.float64)
+    assert apart(once, twice).tolist() == pytest.approx([0.5 / 5**0.5, 0, 0])
+
+
+def test_a_network_without_round_off_is_one_in_float64() -> None:
+    """A constant has none at any change: the smallest change is taken."""
+    assert rough_changes(torch.ones_like, randn(3)) == (CHANGES[0], CHANGES[0])
+
+
+def test_a_network_that_is_constant_within_a_call_and_not_from_call_to_call_is_noticed() -> None:
+    calls: list[None] = []
+
+    def drifting(x: Tensor) -> Tensor:
+        calls.append(None)
+        return torch.full_like(x, 1 + 0.1 * len(calls))
+
+    y = randn(3)
+    with pytest.raises(NotRepeatableError, match="does not repeat itself"):
+        rough_changes(drifting, y, drifting(y))
+
+
+@pytest.mark.parametrize(("repeat", "expected"), [(2.0, 8.0), (0.1, 1.0), (torch.nan, 1.0)])
+def test_a_limit_is_raised_to_four_times_the_repetition(repeat: float, expected: float) -> None:
+    limit = torch.tensor([1e-10], dtype=torch.float64)
+    found = raised(limit, 1e-10 * torch.tensor([repeat], dtype=torch.float64))
+    assert found.item() == pytest.approx(1e-10 * expected)

@@ -6,7 +6,7 @@ import copy
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +26,7 @@ from analytic import (
 from torch import Tensor
 
 from invlib.denoisers import Prediction, parts, predicting
-from invlib.probing import Loop, NotInvertible, from_scheduler, network_prediction
+from invlib.probing import Loop, NotInvertible, _first, from_scheduler, network_prediction
 from invlib.sampling import sample
 from invlib.schedule import FlowSchedule, Grid, Schedule
 from invlib.solvers import (
@@ -524,3 +524,16 @@ def test_solver_of_other_predictions_is_the_same_sampler() -> None:
             other = replace(noise, prediction=kind)
             states = sample(other, y, solver).states
             torch.testing.assert_close(states, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_how_a_loop_drives_its_scheduler_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Loop().scaled = False  # type: ignore[misc]
+
+
+def test_a_loop_at_times_of_its_own_begins_with_the_first_level() -> None:
+    scheduler = SimpleNamespace(timesteps=torch.tensor([9.0, 6.0, 3.0]))
+    for times, first in (([6.0, 3.0], 1), ([9.0, 3.0], 0), ([8.5, 3.0], 0)):
+        assert _first(scheduler, torch.tensor(times)) == first
+    scheduler.begin_index = 2
+    assert _first(scheduler, torch.tensor([6.0])) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +25,10 @@ from invlib.pipelines import Options, invert_image, invert_latents, read
 from invlib.pipelines.entrance import stock
 from invlib.pipelines.images import Pictures
 from invlib.pipelines.invert import _moved
+from invlib.pipelines.reading import Reading
 from invlib.pipelines.recording import record
-from invlib.pipelines.replay import NotReplayable, read_replay
+from invlib.pipelines.replay import NotReplayable, _close, _state_leaf, read_replay
+from invlib.pipelines.state import all_settings, tables, uncompiled
 from invlib.probing import NotInvertible
 from invlib.rehearsal.zoo.transformer_recipes import RECIPES as TRANSFORMERS
 from invlib.rehearsal.zoo.unet_recipes import RECIPES
@@ -995,3 +997,75 @@ def test_a_stock_call_moves_by_its_round_off_another_way_for_another_number() ->
     assert asked == [1, -1, 1] and torch.equal(ends[0], ends[2])
     assert all(0.1 * eps**2 < nmse(end, plain).item() < 1e4 * eps**2 for end in ends)
     assert not torch.equal(ends[0], ends[1])
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("kind", ["latents", "draw", "first step"])
+def test_what_gets_in_is_noise_unless_it_is_a_late_or_an_injected_state(
+    kind: str, mixed: bool, late: bool
+) -> None:
+    """At a low strength what ``latents`` takes is half a picture, unless a pipeline mixes it in."""
+    shift = torch.tensor([1.0 if mixed else 0.0, 0.0])
+    times = torch.tensor([900.0, 500.0, 100.0])
+    recording = SimpleNamespace(
+        scheduler=SimpleNamespace(timesteps=times),
+        loop=SimpleNamespace(labels=lambda scheduler: times[1 if late else 0 :]),
+    )
+    entrance = SimpleNamespace(kind=kind, map=SimpleNamespace(shift=shift, scale=torch.ones(2)))
+    stage: Any = SimpleNamespace(entrance=entrance, recording=recording)
+    any_: Any = None
+    reading = Reading(stage, any_, any_, any_, 0.0, 0, ())
+    begins_late = late and kind != "draw" and not mixed
+    assert reading.begins_late == begins_late
+    assert reading.takes_noise == (kind != "first step" and not begins_late)
+    assert reading.only_scales == (reading.takes_noise and not mixed)
+    with pytest.raises(FrozenInstanceError):
+        reading.gap = 1.0  # type: ignore[misc]
+
+
+class Factors(torch.nn.Module):
+    """A layer with the factors of FreeU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.s1, self.s2, self.b1, self.b2 = 0.9, 0.2, 1.5, 1.6
+
+
+def test_settings_of_a_compiled_network_are_those_of_the_network() -> None:
+    """Whether it is compiled as a whole or in parts, its layers keep their names."""
+    plain = torch.nn.ModuleDict({"up": Factors(), "down": torch.nn.Linear(1, 1)})
+    parts = torch.nn.ModuleDict({"up": torch.compile(Factors()), "down": torch.nn.Linear(1, 1)})
+    expected = {"up": {"s1": 0.9, "s2": 0.2, "b1": 1.5, "b2": 1.6}}
+    for network in (plain, parts, torch.compile(plain), torch.compile(parts)):
+        assert all_settings(network) == expected
+    assert uncompiled("_orig_mod.up._orig_mod.weight") == "up.weight"
+
+
+def test_a_scheduler_is_known_by_its_numbers_and_curves_and_by_no_larger_table() -> None:
+    scheduler = dpm()
+    before = tables(scheduler)
+    assert {"alphas_cumprod", "sigmas", "timesteps"} <= {*before}
+    scheduler.square, scheduler.curve = torch.eye(3), torch.ones(3)
+    assert {*tables(scheduler)} - {*before} == {"curve"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_states_that_a_factor_has_rounded_are_still_those_of_the_loop(dtype: torch.dtype) -> None:
+    value = torch.tensor([1.0, -3.0, 100.0], dtype=dtype)
+    eps = torch.finfo(dtype).eps
+    assert _close(value * (1 + 2 * eps), value) and not _close(value * (1 + 20 * eps), value)
+    whole = torch.tensor([1, 2**40])
+    assert _close(whole, whole) and not _close(whole + 1, whole)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_a_network_is_given_beside_the_state_is_what_stands_before_or_after_it(
+    first: bool,
+) -> None:
+    states = [torch.randn(2, 4, 3, 3) for _ in range(4)]
+    beside = torch.randn(2, 5, 3, 3)
+    given = [torch.cat([y, beside] if first else [beside, y], 1) for y in states]
+    leaf, chunks = _state_leaf(given[:2], given[2:], states[:2], states[2:], 2)
+    assert chunks == 1 and leaf.kind == "state+"
+    assert torch.equal(leaf.value, beside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -552,3 +553,20 @@ def test_newton_survives_a_derivative_that_is_not_finite() -> None:
 
     found = newton_krylov(residual, torch.zeros(2, 3).double())
     assert found.reason == ("stalled", "converged")
+
+
+@pytest.mark.parametrize(("options", "rho"), [({}, 0.5), ({"rho": 0.2}, 0.2)])
+def test_the_step_of_the_forward_step_method_grows_over_its_warm_up(
+    options: dict, rho: float
+) -> None:
+    """By default to the 0.5 of the authors' code, over twenty iterations."""
+    seen: list[Tensor] = []
+
+    def residual(x: Tensor, rows: Tensor) -> Tensor:
+        seen.append(x)
+        return torch.ones_like(x) * (1.0 + 0.01 * len(seen))  # which moves it ever further
+
+    forward_step_method(residual, torch.zeros(1, 4), max_iterations=25, plateau=None, **options)
+    steps = [(a - b).mean().item() / (1.01 + 0.01 * k) for k, (a, b) in enumerate(pairwise(seen))]
+    assert steps == pytest.approx([rho * min(1.0, (k + 1) / 20) for k in range(len(steps))])
+    assert len(steps) > 20

@@ -11,7 +11,7 @@ from analytic import SD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invlib.schedule import FlowSchedule, Grid, Schedule
+from invlib.schedule import AngleSchedule, FlowSchedule, Grid, Schedule
 
 FORMULAS = {
     "scaled_linear": (Schedule.scaled_linear, SD),
@@ -25,6 +25,13 @@ def dpm(steps: int, **config: object) -> diffusers.DPMSolverMultistepScheduler:
     scheduler = diffusers.DPMSolverMultistepScheduler(**{**SD, **config})
     scheduler.set_timesteps(steps)
     return scheduler
+
+
+def test_an_angle_is_zero_at_the_image() -> None:
+    levels = AngleSchedule(lambda t: t * torch.pi / 2, times=1)
+    for t, alpha in ((levels.image, 1.0), (levels.image + levels.times, 0.0)):
+        assert levels.alpha_t(t).item() == pytest.approx(alpha, abs=1e-15)
+        assert levels.sigma_t(t).item() == pytest.approx(1 - alpha, abs=1e-15)
 
 
 @given(betas, st.floats(0, 1))

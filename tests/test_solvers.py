@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
 from functools import partial
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from analytic import (
@@ -138,6 +140,35 @@ def test_lower_order_final(build: Callable[..., Solver]) -> None:
     assert last(15) == [full, full] and last(10, lower_order_final=False) == [full, full]
     assert last(20, lower_order_final=True) == [2, 1]
     assert last(20, "zero") == [full, 1]  # lambda is infinite at the end
+
+
+@pytest.mark.parametrize(
+    ("build", "degree"),
+    [
+        (partial(dpm_solver_2m, kind="heun"), 1),
+        (partial(dpm_solver_pp_2m, kind="heun"), 1),
+        (partial(dpm_solver_pp_3m, kind="taylor"), 2),
+    ],
+)
+def test_outputs_that_are_polynomials_of_lambda_are_integrated_exactly(
+    build: Callable[..., Solver], degree: int
+) -> None:
+    """x_n/c_n - x_m/c_m = +- the integral of e^(+-lambda) times the output, c = sigma or -alpha."""
+    grid = SCHEDULE.grid(5)
+    solver = build(grid, lower_order_final=False)
+    sign, c = (1, grid.sigma) if solver.prediction == "sample" else (-1, grid.alpha)
+    points, weights = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(20))
+
+    def output(lambda_: Tensor) -> Tensor:
+        return sum((0.3 * lambda_ - 0.7) ** k for k in range(degree + 1))
+
+    for i in range(degree, 5):  # with so many outputs before
+        start, end = grid.lambda_[i], grid.lambda_[i + 1]
+        at = (start + end) / 2 + points * (end - start) / 2
+        integral = (weights * torch.exp(sign * at) * output(at)).sum() * (end - start) / 2
+        step = solver.a[i] * 1.3 + solver.b[i] @ output(grid.lambda_[:-1])
+        exact = c[i + 1] * (1.3 / c[i] + sign * integral)
+        torch.testing.assert_close(step, exact, rtol=1e-12, atol=1e-12)
 
 
 # diffusers' DPMSolverMultistepScheduler: (our table, its options)
@@ -309,3 +340,9 @@ def test_bad_networks_are_refused() -> None:
         sample(noise_prediction(lambda x, t: x[:, :2]), y, solver)
     with pytest.raises(ValueError, match="one condition per row"):
         sample(guided(mixture(SCHEDULE), torch.zeros(3), torch.zeros(1), 2.0), y, solver)
+
+
+def test_what_a_sampler_passed_through_cannot_be_changed() -> None:
+    made = sample(predicting(lambda x, t: 0 * x, "epsilon"), randn(1, 4), ddim(SCHEDULE.grid(2)))
+    with pytest.raises(FrozenInstanceError):
+        made.scale = 2.0  # type: ignore[misc]

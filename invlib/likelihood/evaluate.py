@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from itertools import chain, islice
 
 import torch
 
 from ..certificate import certify
 from ..inverters import Inverter, invert
-from ..watch import samples
 from .problem import Problem
-from .result import CandidateLikelihood
+from .result import CandidateLikelihood, Determinant
 from .roots import Estimate, log_weights, odds, runs_of, weighed
 from .scores import scores
 
@@ -27,7 +28,7 @@ def evaluate(
         name: what to call it.
         problem: its network, its sampler and the latents.
         method: how to look for noises; those that it keeps as ``others`` count, too.
-        determinant: how to compute a determinant.
+        determinant: how to compute determinants.
         trip: whether to score the round trip of naive inversion.
     """
     given, most = (problem.denoiser, problem.image, problem.solver), problem.max_batch
@@ -36,11 +37,14 @@ def evaluate(
     batch, nfe = len(problem.image), found.nfe.clone()
     log_p, error = (torch.full((batch,), v, dtype=torch.float64) for v in (-torch.inf, 0.0))
     noise = torch.full_like(problem.image, torch.nan).flatten(1)
+    all_runs = [runs_of(problem, found, proof, index) for index in range(batch)]
+    rows = torch.tensor([k for k, runs in enumerate(all_runs) for _ in runs], dtype=torch.long)
+    known: Iterator[Determinant] = iter(())
+    if len(rows):
+        known = iter(determinant(problem, rows, torch.cat(list(chain(*all_runs)), 1)))
     all_roots = []
-    for index in range(batch):
-        runs = runs_of(problem, found, proof, index)
-        with samples([index]):
-            roots = weighed(problem, index, runs, determinant)
+    for index, runs in enumerate(all_runs):
+        roots = weighed(problem, index, runs, [*islice(known, len(runs))])
         all_roots.append(roots)
         nfe[index] += sum(root.determinant.nfe for root in roots)
         nfe[index] += problem.solver.steps * max(len(runs) - 1, 0)

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..denoisers import Denoiser, jvp_cost
+from ..denoisers import jvp_cost, select
 from ..derivatives import BATCH, Derivatives, Product, sampler_products
-from ..watch import count, enter, observe
+from ..watch import count, enter, observe, samples
 from .problem import Problem
 from .result import Determinant
 
@@ -60,10 +60,11 @@ class Quadrature:
                 f"{self.steps}"
             )
 
-    def __call__(self, problem: Problem, denoiser: Denoiser, states: Tensor) -> Determinant:
-        """The determinant of one sample at the states ``[n+1, 1, ...]``.
+    def __call__(self, problem: Problem, rows: Tensor, states: Tensor) -> tuple[Determinant, ...]:
+        """The determinants of samples ``rows [R]`` at states ``[n+1, R, ...]``, one each.
 
-        Where a watch ends it, it is what is known by then, with an error that says so.
+        As many at a time as fit into one call of the network. Where a watch ends it, each is what
+        is known by then, with an error that says so.
 
         Raises:
             NotImplementedError: if the network has no reverse-mode derivative.
@@ -75,56 +76,76 @@ class Quadrature:
             )
         solver, size = problem.solver, problem.size
         most = self.max_batch or problem.max_batch or max(1, BATCH // size)
-        network = Derivatives(denoiser, solver, most)
-        rows = self.vectors * (solver.steps if solver.order_one else 1)
+        each = self.vectors * (solver.steps if solver.order_one else 1)
         draw = torch.Generator().manual_seed(self.seed)
-        v = 2.0 * torch.randint(0, 2, (rows, size), generator=draw) - 1
-        v = v.to(states).view(rows, *states.shape[2:])
+        v = (2.0 * torch.randint(0, 2, (each, size), generator=draw) - 1).to(states)
+        found: list[Determinant] = []
+        for some in torch.arange(len(rows)).split(max(1, most // each)):
+            with samples(rows[some].tolist()):
+                network = Derivatives(select(problem.denoiser, rows[some]), solver, most)
+                found += self._together(network, states[:, some], v)
+        return tuple(found)
+
+    def _together(self, network: Derivatives, states: Tensor, v: Tensor) -> list[Determinant]:
+        """The determinants of all samples of a network, with the vectors ``v [P or P n, D]``."""
+        solver, number, size = network.solver, states.shape[1], v.shape[1]
         products = step_products if solver.order_one else sampler_products
+        start = v.repeat_interleave(number, 0).view(-1, *states.shape[2:])
+        push = self.vectors * solver.steps * jvp_cost(network.denoiser)
         enter("determinant")
-        totals: list[Tensor] = []
-        cost, push = 0, self.vectors * solver.steps * jvp_cost(denoiser)
-        for rule in rules(*products(network, states, self.vectors), v, min(self.steps, size)):
+        totals: list[Tensor] = []  # [P, R] after each step
+        cost = 0
+        for rule in rules(*products(network, states, self.vectors), start, min(self.steps, size)):
             more = push + (3 * self.vectors * solver.steps if totals else 0)
-            totals.append(size * rule.view(self.vectors, -1).sum(1))
+            totals.append(size * rule.view(self.vectors, -1, number).sum(1))
             cost += more
-            count({0: more})
-            gap = 0.0 if len(totals) == size else truncation(totals)
-            if observe(torch.tensor([torch.inf])) or gap < self.tol:
+            count(dict.fromkeys(range(number), more))
+            gaps = [0.0] * number if len(totals) == size else truncations(totals)
+            if observe(torch.tensor([torch.inf])) or max(gaps) < self.tol:
                 break
-        return Determinant(totals[-1].mean().item(), totals[-1].cpu(), gap, cost)
+        return [
+            Determinant(last.mean().item(), last.cpu(), gap, cost)
+            for last, gap in zip(totals[-1].T, gaps, strict=True)
+        ]
 
 
-def truncation(totals: list[Tensor]) -> float:
+def truncations(totals: list[Tensor]) -> list[float]:
     r"""How far the last mean is from its limit, if its changes go on falling as they did.
 
     .. math:: |\delta_k| \max\Bigl(1, \frac{\rho}{1-\rho}\Bigr), \qquad
               \rho = \min(\delta_k/\delta_{k-1}, .95)
 
     Args:
-        totals: the values of all vectors after 1, 2, ... k steps, ``[P]`` each; with less than
-            three of them nothing is known.
+        totals: the values of all vectors and samples after 1, 2, ... k steps, ``[P, R]`` each; with
+            less than three of them nothing is known.
+
+    Returns:
+        One number a sample.
     """
     if len(totals) < 3:
-        return torch.inf
-    first, second, last = (t.mean().item() for t in totals[-3:])
-    before, now = abs(second - first), abs(last - second)
-    ratio = min(now / before, 0.95) if before else 0.0
-    return now * max(1.0, ratio / (1 - ratio))
+        return [torch.inf] * totals[-1].shape[1]
+    first, second, last = (t.mean(0) for t in totals[-3:])
+    gaps = zip((second - first).abs().tolist(), (last - second).abs().tolist(), strict=True)
+    found = []
+    for before, now in gaps:
+        ratio = min(now / before, 0.95) if before else 0.0
+        found.append(now * max(1.0, ratio / (1 - ratio)))
+    return found
 
 
 def step_products(network: Derivatives, states: Tensor, count: int) -> tuple[Product, Product]:
-    r"""Products of all steps :math:`a_i I + b_{ii} J_i` and their transposes, ``[P n, ...]``.
+    r"""Products of all steps :math:`a_i I + b_{ii} J_i` and their transposes, ``[P n R, ...]``.
 
     Args:
         network: the derivatives of the network.
-        states: y_0 ... y_n, ``[n+1, 1, ...]``.
+        states: y_0 ... y_n, ``[n+1, R, ...]``.
         count: vectors P of every step.
     """
-    solver = network.solver
-    y = states[:-1, 0].repeat(count, *[1] * (states.ndim - 2))
-    nodes = torch.arange(solver.steps, device=y.device).repeat(count)
-    at = y, nodes, torch.zeros_like(nodes)
+    solver, number = network.solver, states.shape[1]
+    y = states[:-1].flatten(0, 1).repeat(count, *[1] * (states.ndim - 2))
+    nodes = torch.arange(solver.steps, device=y.device).repeat_interleave(number).repeat(count)
+    rows = torch.arange(number, device=y.device).repeat(solver.steps * count)
+    at = y, nodes, rows
     a, b = (w.to(y)[nodes].view(-1, *[1] * (y.ndim - 1)) for w in (solver.a, solver.b.diagonal()))
     return (
         lambda v: a * v + b * network.push(*at, v),

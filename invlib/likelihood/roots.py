@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from ..certificate import Certificate
-from ..denoisers import Denoiser
 from ..inversion import Inversion
 from ..metrics import nmse
 from .blocks import CHUNK, forward_blocks, log_determinant, node_blocks
 from .problem import Problem
 from .result import Determinant, Root
 
-Estimate = Callable[[Problem, Denoiser, Tensor], Determinant]
+Estimate = Callable[[Problem, Tensor, Tensor], tuple[Determinant, ...]]  # see exactly
 
 
 def runs_of(
@@ -44,7 +43,7 @@ def runs_of(
 
 
 def weighed(
-    problem: Problem, index: int, runs: Sequence[Tensor], determinant: Estimate
+    problem: Problem, index: int, runs: Sequence[Tensor], determinants: Sequence[Determinant]
 ) -> tuple[Root, ...]:
     r"""The noises of a sample, the most probable one first.
 
@@ -54,16 +53,14 @@ def weighed(
         problem: the candidate.
         index: the sample.
         runs: the states ``[n+1, 1, ...]`` of every noise.
-        determinant: how to compute :math:`\log|\det \partial y_n/\partial y_0|`.
+        determinants: :math:`\log|\det \partial y_n/\partial y_0|` of every noise.
     """
-    denoiser, _ = problem.row(index)
     roots = []
-    for states in runs:
+    for states, inside in zip(runs, determinants, strict=True):
         batch = torch.zeros_like(problem.image)
         batch[index] = states[0, 0]
         noise = problem.noise(batch).reshape(len(batch), -1)[index]
         normal = -0.5 * (noise.square().sum().item() + problem.size * math.log(2 * math.pi))
-        inside = determinant(problem, denoiser, states)
         whole = replace(
             inside, value=inside.value + problem.log_scale, draws=inside.draws + problem.log_scale
         )
@@ -86,18 +83,23 @@ def log_weights(roots: Sequence[Root]) -> Tensor:
     return torch.tensor([root.log_weight for root in roots], dtype=torch.float64)
 
 
-def exactly(problem: Problem, denoiser: Denoiser, states: Tensor) -> Determinant:
-    """The determinant from the derivatives of all nodes, D rows each.
+def exactly(problem: Problem, rows: Tensor, states: Tensor) -> tuple[Determinant, ...]:
+    """The determinants from the derivatives of all nodes, D rows each.
 
     Args:
         problem: the candidate.
-        denoiser: its network for one sample.
-        states: the states of that sample, ``[n+1, 1, ...]``.
+        rows: which sample each run belongs to, ``[R]``.
+        states: the states of the runs, ``[n+1, R, ...]``.
     """
-    with torch.no_grad():
-        derivatives = node_blocks if problem.reverse else forward_blocks
-        chunk = min(CHUNK, problem.max_batch or CHUNK)
-        blocks = derivatives(denoiser, problem.solver, states, chunk=chunk)
-    sign, value = (v.item() for v in log_determinant(problem.solver, blocks))
+    derivatives = node_blocks if problem.reverse else forward_blocks
+    chunk = min(CHUNK, problem.max_batch or CHUNK)
     cost = 1 + 2 * problem.size if problem.reverse else 2 * problem.size
-    return Determinant(value, torch.zeros(0), 0.0, problem.solver.steps * cost, sign)
+    found = []
+    for run, index in enumerate(rows.tolist()):
+        denoiser, _ = problem.row(index)
+        with torch.no_grad():
+            here = states[:, run : run + 1]
+            blocks = derivatives(denoiser, problem.solver, here, chunk=chunk)
+        sign, value = (v.item() for v in log_determinant(problem.solver, blocks))
+        found.append(Determinant(value, torch.zeros(0), 0.0, problem.solver.steps * cost, sign))
+    return tuple(found)

@@ -52,6 +52,8 @@ MODULES: dict[str, tuple[str, ...]] = {
         for name in ("reading", "recording", "replay", "stage", "state", "network")
     ),
 }
+NAMES = ("file", "function", "before", "after")  # what tells mutants apart
+VERDICT: Mapping[str, Any] = {"equivalent": False, "why": ""}  # of one that nobody has judged
 SEED = "invlib"  # the same mutants every time, so that each survivor can be judged
 MOST = 30  # of each module
 ENOUGH = 15.0  # seconds of tests that a mutant has to survive, unless all that reach it are faster
@@ -193,8 +195,7 @@ def run(mutant: Mutant, tests: Sequence[str], *more: str) -> tuple[str, str]:
             sys.meta_path.insert(0, _Changed(mutant.file, mutant.source))
             signal.setitimer(signal.ITIMER_PROF, 60)  # to import
             options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"]
-            options += ["-m", "not slow", *more]
-            code = int(pytest.main([*options, *tests], plugins=[_Watcher(out)]))
+            code = int(pytest.main([*options, *more, *tests], plugins=[_Watcher(out)]))
         finally:
             os._exit(code)
     os.close(out)
@@ -235,10 +236,10 @@ def check(killed: Mapping[Mutant, str]) -> None:
             sys.exit(f"{mutant.file} unchanged is {became[0]} by {by}: see {STATE}/said")
 
 
-def judged() -> dict[tuple[str, ...], str]:
-    """Why a mutant may survive, by what it changes."""
+def judged() -> dict[tuple[str, ...], Mapping[str, Any]]:
+    """Why a mutant may survive, and whether nobody could notice it, by what it changes."""
     lines = json.loads(JUDGED.read_text())
-    return {(e["file"], e["function"], e["before"], e["after"]): e["why"] for e in lines}
+    return {tuple(e[name] for name in NAMES): {k: e[k] for k in VERDICT} for e in lines}
 
 
 def module(name: str, most: int) -> dict[str, Any]:
@@ -260,9 +261,8 @@ def module(name: str, most: int) -> dict[str, Any]:
         print(f"{k + 1}/{len(mutants)} {became} in {perf_counter() - start:.0f} s, {place}:")
         print(f"   - {mutant.before}\n   + {mutant.after}", flush=True)
         if became == "survived":
-            why = judged().get(mutant.key, "")
-            names = ("file", "function", "before", "after")
-            left.append({**dict(zip(names, mutant.key, strict=True)), "why": why})
+            verdict = judged().get(mutant.key, VERDICT)
+            left.append({**dict(zip(NAMES, mutant.key, strict=True)), **verdict})
     check(killers)
     return {
         "places": count(files),

@@ -45,7 +45,7 @@ def measure() -> int:
     """Run the tests; the exit code of pytest."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "coverage", "run", "--branch", "--source=invlib"]
-    command += [f"--data-file={DATA}", "-m", "pytest", "-q", "-p", "reach", "-m", "not slow"]
+    command += [f"--data-file={DATA}", "-m", "pytest", "-q", "-p", "reach"]
     command += [f"tests/test_{name}.py" for name in TESTS.split()]
     here = os.pathsep.join((str(ROOT), str(Path(__file__).parent)))
     environment = {"PYTHONPATH": here, "OMP_NUM_THREADS": "1", SECONDS: str(TIMES)}

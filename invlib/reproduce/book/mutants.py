@@ -52,17 +52,22 @@ def interval(killed: int, tried: int) -> str:
     return f"{low:.0%} to {high:.0%}"
 
 
+def equivalent(line: Line) -> int:
+    """How many mutants of a module do what the code does, so that nobody can notice them."""
+    return sum(mutant["equivalent"] for mutant in line["survived"])
+
+
 def markdown(values: Line) -> str:
     """How many mutants of each module were killed, and how sure that share is."""
-    head = ["module", "places", "mutants", "killed", "by time", "share", "95 %", "equivalent"]
-    head += ["missed", "date", "commit"]
+    head = ["module", "places", "mutants", "killed", "by time", "equivalent", "share", "95 %"]
+    head += ["let live", "missed", "date", "commit"]
     rows = []
     for name, line in values["modules"].items():
-        tried, killed = line["mutants"], line["killed"]
-        excused = sum(bool(mutant["why"]) for mutant in line["survived"])
-        counts = [line["places"], tried, killed, line["timed out"]]
-        shares = [f"{killed / tried:.0%}", interval(killed, tried)]
-        left = [excused, len(line["survived"]) - excused]
+        tried, killed, same = line["mutants"], line["killed"], equivalent(line)
+        judged = sum(bool(mutant["why"]) for mutant in line["survived"])
+        counts = [line["places"], tried, killed, line["timed out"], same]
+        shares = [f"{killed / (tried - same):.0%}", interval(killed, tried - same)]
+        left = [judged - same, len(line["survived"]) - judged]
         rows.append(
             [name, *map(str, counts), *shares, *map(str, left), line["date"], line["commit"]]
         )
@@ -70,11 +75,13 @@ def markdown(values: Line) -> str:
 
 
 def survivors(values: Line) -> str:
-    """Every mutant that no test noticed, and why none can, or that one is missing."""
+    """Every mutant that no test noticed, and why none can or need, or that one is missing."""
     said = []
     for name, line in values["modules"].items():
         for mutant in line["survived"]:
             where = f"{mutant['file']}:{mutant['function']}".rstrip(":")
             what = f"`{mutant['before']}` became `{mutant['after']}`"
-            said.append(f"* **{name}**, `{where}`: {what}. {mutant['why'] or 'A test is missing.'}")
+            kind = "Equivalent: " if mutant["equivalent"] else ""
+            why = mutant["why"] or "A test is missing."
+            said.append(f"* **{name}**, `{where}`: {what}. {kind}{why}")
     return "\n".join(said) or "None."
