@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import reach
 import reached
 
 ENOUGH = 0.95
@@ -27,3 +28,9 @@ def test_the_core_and_its_tests_are_where_they_are_looked_for() -> None:
     assert all((reached.ROOT / f"tests/test_{name}.py").is_file() for name in reached.TESTS.split())
     shares = {"a": {"lines": [1, 4]}, "b": {"lines": [5, 6]}}
     assert reached.share(shares, "lines") == 0.6
+
+
+def test_of_a_test_that_is_slow_as_a_whole_one_case_is_run() -> None:
+    names = ["a::one", "a::two[1]", "a::two[2]", "a::three[1]", "a::three[2]", "a::four"]
+    slow = {"a::two[1]", "a::three[1]", "a::three[2]", "a::four"}
+    assert reach.chosen(names, slow) == {"a::one", "a::two[2]", "a::three[1]", "a::four"}
