@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...denoisers import Denoiser, select
+from ...denoisers import Denoiser
 from ...flow import (
     FLOW_RIVALS,
     FLOW_SAMPLERS,
@@ -24,8 +24,7 @@ from ...flow import (
     from_vp_noise,
     straight_grid,
 )
-from ...inversion import Inversion, retry
-from ...inverters import Inverter, invert, multisecant, stepwise
+from ...inverters import Inverter, exact, invert
 from ...markdown import table
 from ...metrics import decibel, nmse
 from ...portraits import caption, held_out, portraits_denoiser
@@ -82,16 +81,6 @@ def methods(name: str, guidance: float) -> dict[str, Inverter]:
         if make in (flow_euler, FLOW_SAMPLERS[label]):
             found[label] = rival
     return found
-
-
-def exact(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
-    """The first attempts of :func:`invlib.inverters.exact`: step by step, then all at once."""
-    if not solver.order_one:
-        return multisecant(denoiser, image, solver)
-    return retry(
-        stepwise(denoiser, image, solver),
-        lambda rows: multisecant(select(denoiser, rows), image[rows], solver),
-    )
 
 
 def measure(
