@@ -209,3 +209,8 @@ def test_shapes_are_checked() -> None:
         found(torch.zeros(1, 1, 4, 2))
     with pytest.raises(ValueError, match=r"makes \(1, 4, 4\), got \(1, 4, 2\)"):
         found.inverse(torch.zeros(1, 4, 2))
+
+
+def test_a_map_to_whole_numbers_is_not_affine() -> None:
+    with pytest.raises(ValueError, match="it makes torch.uint8 of torch.float64"):
+        read_elementwise(lambda x: (255 * x).to(torch.uint8), (2, 3))

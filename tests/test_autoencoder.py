@@ -34,8 +34,10 @@ from invlib.autoencoder import (
     quasi_newton,
     to_bytes,
 )
+from invlib.autoencoder.chance import draws_nothing
 from invlib.autoencoder.gradient_free import Rule, adam, inertial, plain
 from invlib.autoencoder.lbfgs import Memory
+from invlib.autoencoder.model import _code, _picture, _rows
 from invlib.portraits import caption, held_out, portraits_denoiser
 from invlib.portraits.quality import noise_for
 from invlib.schedule import Schedule
@@ -818,3 +820,37 @@ def test_quasi_newton_beats_the_papers_gradient_descent_on_portraits() -> None:
     assert (ours.evaluations < paper.evaluations).all()
     assert (ours.image_nmse < paper.image_nmse).all()
     assert (ours.inside > paper.inside).all()
+
+
+def test_latents_and_pictures_are_found_in_whatever_a_network_returns() -> None:
+    tensor = torch.ones(2, 3)
+    law = SimpleNamespace(mode=lambda: tensor)
+    for code in (
+        *(tensor, (tensor, None), SimpleNamespace(latents=tensor), SimpleNamespace(latent=tensor)),
+        *(SimpleNamespace(latent_dist=law), (SimpleNamespace(latent_dist=law),)),
+    ):
+        assert _code(code) is tensor
+    for picture in (tensor, (tensor, None), SimpleNamespace(sample=tensor)):
+        assert _picture(picture) is tensor
+
+
+def test_arguments_of_a_decoder_are_those_of_the_rows() -> None:
+    index = torch.tensor([1, 1])
+    value = torch.arange(4).view(4, 1)  # two for each of two rows
+    assert _rows(value, index, 2).flatten().tolist() == [2, 3, 2, 3]
+    for whole in (3.0, torch.tensor(1.0), torch.ones(3)):
+        assert _rows(whole, index, 2) is whole
+
+
+def test_a_generator_among_its_arguments_is_watched_and_put_back() -> None:
+    generator, module = torch.Generator().manual_seed(3), torch.nn.Identity()
+    before, cpu = generator.get_state(), torch.device("cpu")
+    with draws_nothing(module, cpu, {"generator": generator, "other": 1}):
+        pass
+    with pytest.raises(ValueError, match="draws random numbers.*call its eval"):
+        with draws_nothing(module, cpu, {"generator": generator}):
+            torch.rand(2, generator=generator)
+    assert torch.equal(generator.get_state(), before)
+    with pytest.raises(ValueError, match="invert clean latents instead"):
+        with draws_nothing(module.eval(), cpu, {}):
+            torch.rand(2)

@@ -27,6 +27,7 @@ from invlib.denoisers import (
     gaussian,
     guided,
     ideal,
+    in_float64,
     layers,
     nodewise,
     parts,
@@ -382,3 +383,14 @@ def test_tensors_without_data_have_a_network_as_well() -> None:
     assert evaluated(lambda x: 2 * x, torch.ones(2, 4, device="meta")).is_meta
     for transform in (torch.func.vmap, torch.func.jacrev, torch.func.jacfwd):
         assert transform(lambda x: evaluated(lambda x: 2 * x, x))(torch.ones(2, 4)).shape[0] == 2
+
+
+def test_conditions_in_dictionaries_get_a_copy_in_float64() -> None:
+    held = {
+        "text": torch.ones(2),
+        "ids": torch.ones(2, dtype=torch.long),
+        "more": {"a": torch.ones(1)},
+    }
+    fine = in_float64(held)
+    assert fine["text"].dtype == fine["more"]["a"].dtype == torch.float64
+    assert fine["ids"].dtype == torch.long and held["text"].dtype == torch.float32

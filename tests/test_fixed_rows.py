@@ -14,7 +14,7 @@ from test_pipeline_traces import CAT, sd
 from torch import Tensor, nn
 
 import invlib
-from invlib.fixed_rows import FixedRows, compiled
+from invlib.fixed_rows import FixedRows, _check, compiled
 from invlib.newton import forward_mode
 
 SHAPE = (3, 4, 8, 8)
@@ -182,3 +182,11 @@ def test_what_is_compiled_already_is_refused() -> None:
     other: Any = torch.compile(net, backend="eager")
     with pytest.raises(ValueError, match="already"), compiled(other, rows=2):
         pass
+
+
+def test_another_shape_or_another_number_is_another_answer() -> None:
+    plain = {"sample": torch.ones(2), "count": 3, "ids": torch.arange(2)}
+    _check({**plain, "count": 4, "ids": torch.zeros(2, dtype=torch.long)}, plain)  # no numbers
+    for sample in (torch.ones(1), 1.1 * torch.ones(2), torch.tensor([1.0, torch.nan])):
+        with pytest.raises(ValueError, match="answers something else"):
+            _check({**plain, "sample": sample}, plain)

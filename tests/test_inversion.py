@@ -26,20 +26,24 @@ from twelve import (
 )
 
 from invlib.certificate import certify
-from invlib.denoisers import Denoiser, select
+from invlib.denoisers import Denoiser, predicting, select
 from invlib.evaluator import Evaluator
 from invlib.inversion import Inversion, merge
 from invlib.inverters import (
     algorithm1,
     algorithm2,
     exact,
+    in_parts,
     invert,
     naive,
     stepwise,
     whole_trajectory,
 )
 from invlib.inverters.algorithm2 import _paper_finder
+from invlib.inverters.naive import walk
+from invlib.inverters.rounds import most_pairs
 from invlib.inverters.starts import SCATTER, random_states
+from invlib.inverters.steps import StepProblem
 from invlib.newton import newton_krylov
 from invlib.precision import Roundoff, roundoff, step_tolerance
 from invlib.probing import from_scheduler, network_prediction
@@ -646,3 +650,44 @@ def test_a_result_is_printed_without_what_it_knows_beside_the_noise() -> None:
     known = {name: tensor for name in ("again", "repeat", "others", "nfe_others", "starts")}
     full = replace(empty, roundoff=Roundoff(tensor, tensor, 0.0), **known)
     assert repr(full) == repr(empty)
+
+
+def test_between_two_stages_of_one_time_nothing_is_walked() -> None:
+    """And nothing is asked of the network."""
+    solver, calls = ddim(SCHEDULE.grid(3)), list[int]()
+    network = predicting(lambda x, t: calls.append(len(x)) or x, "epsilon")
+    y = randn(2, 4)
+    evaluator, _ = Evaluator.start(network, y, solver)
+    assert walk(evaluator, y, 1, 1, 5, torch.arange(2)) is y and not calls
+
+
+def test_a_step_that_does_not_ask_the_network_tells_no_noise() -> None:
+    evaluator, image = Evaluator.start(twelve(), randn(2, DIM), ddim(SCHEDULE.grid(3)))
+    assert not StepProblem(evaluator, 1, image, b=0.0).noise(image).any()
+
+
+def test_a_batch_is_for_inverters_that_take_one() -> None:
+    def mine(denoiser: Denoiser, image: Tensor, solver: Solver) -> Inversion:
+        raise AssertionError
+
+    assert in_parts(mine, None) is mine
+    assert in_parts(naive, 3).keywords == {"max_batch": 3}  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="mine takes no max_batch: leave it out"):
+        in_parts(mine, 3)
+
+
+@pytest.mark.parametrize(
+    ("memory", "steps", "free", "expected"),
+    [
+        (30, 10, None, (30, torch.float64)),
+        (300, 20, None, (100, torch.float64)),  # the pairs of all nodes make one system
+        (30, 10, 4 * 3 * 8 * 30 * 1000, (30, torch.float64)),
+        (30, 10, 4 * 3 * 8 * 30 * 1000 - 4, (30, torch.float32)),
+        (30, 10, 4 * 3 * 4 * 7 * 1000, (7, torch.float32)),
+        (30, 10, 0, (4, torch.float32)),
+    ],
+)
+def test_pairs_are_kept_by_what_is_free(
+    memory: int, steps: int, free: float | None, expected: tuple[int, torch.dtype]
+) -> None:
+    assert most_pairs(memory, steps, 1000, free) == expected

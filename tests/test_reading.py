@@ -26,9 +26,11 @@ from invlib.pipelines.entrance import stock
 from invlib.pipelines.images import Pictures
 from invlib.pipelines.invert import _moved
 from invlib.pipelines.reading import Reading
-from invlib.pipelines.recording import record
+from invlib.pipelines.recording import first_tensor, record
 from invlib.pipelines.replay import NotReplayable, _close, _state_leaf, read_replay
-from invlib.pipelines.state import all_settings, tables, uncompiled
+from invlib.pipelines.running import same_again
+from invlib.pipelines.state import all_settings, check_written, rebuilt, tables, uncompiled
+from invlib.pipelines.steps import few_enough_steps
 from invlib.probing import NotInvertible
 from invlib.rehearsal.zoo.transformer_recipes import RECIPES as TRANSFORMERS
 from invlib.rehearsal.zoo.unet_recipes import RECIPES
@@ -1069,3 +1071,51 @@ def test_what_a_network_is_given_beside_the_state_is_what_stands_before_or_after
     leaf, chunks = _state_leaf(given[:2], given[2:], states[:2], states[2:], 2)
     assert chunks == 1 and leaf.kind == "state+"
     assert torch.equal(leaf.value, beside)
+
+
+def test_the_first_tensor_of_what_a_pipeline_returns_is_found() -> None:
+    tensor = torch.ones(2)
+    for result in (tensor, {"a": tensor}, (tensor, 3), [tensor]):
+        assert first_tensor(result) is tensor
+    assert torch.equal(first_tensor(([tensor, 2 * tensor],)), torch.stack([tensor, 2 * tensor]))
+    for none in (None, 3, "a", ([tensor, torch.ones(3)],), (torch.arange(2),), ([1, 2],), ()):
+        assert first_tensor(none) is None
+
+
+def test_arguments_that_a_run_may_change_are_given_anew_to_each_run() -> None:
+    generator = torch.Generator().manual_seed(4)
+    given = {"g": generator, "n": np.ones(2), "t": (torch.ones(2), [torch.zeros(1)]), "s": "a"}
+    anew = same_again(given)
+    assert anew["g"] is not generator and torch.equal(anew["g"].get_state(), generator.get_state())
+    anew["n"][0], anew["t"][0][0], anew["t"][1][0][0] = 7, 7, 7
+    assert given["n"][0] == given["t"][0][0] == 1 and given["t"][1][0][0] == 0
+    assert anew["s"] == "a" and type(anew["t"]) is tuple
+
+
+@pytest.mark.parametrize(
+    ("steps", "most", "fails"), [(30, 20, True), (10, 20, False), (20, 20, False), ("a", 20, False)]
+)
+def test_too_many_steps_are_named_where_a_call_fails(steps: Any, most: int, fails: bool) -> None:
+    scheduler = diffusers.DDIMScheduler(num_train_timesteps=most)
+
+    class Pipe:
+        def __call__(self, num_inference_steps: Any = 50) -> None: ...
+
+    pipe: Any = Pipe()
+    pipe.scheduler = scheduler
+    with few_enough_steps(pipe, {"num_inference_steps": 10**6}):
+        pass  # whatever works is not stopped
+    error, match = (ValueError, "is too much for DDIM") if fails else (IndexError, "index 7")
+    with pytest.raises(error, match=match):
+        with few_enough_steps(pipe, {"num_inference_steps": steps}):
+            raise IndexError("index 7")
+
+
+def test_a_scheduler_that_no_file_can_hold_is_refused() -> None:
+    own = dpm()
+    with pytest.raises(ValueError, match="diffusers has no scheduler 'Mine'"):
+        rebuilt(own, {"_class_name": "Mine"})
+    other = rebuilt(own, {"_class_name": "DDIMScheduler", "num_train_timesteps": 9})
+    assert type(other).__name__ == "DDIMScheduler" and other.config.num_train_timesteps == 9
+    with pytest.raises(ValueError, match="no file can hold a DPMSolver"):
+        check_written(own, "", {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from functools import partial
 
 import diffusers
@@ -346,3 +346,17 @@ def test_what_a_sampler_passed_through_cannot_be_changed() -> None:
     made = sample(predicting(lambda x, t: 0 * x, "epsilon"), randn(1, 4), ddim(SCHEDULE.grid(2)))
     with pytest.raises(FrozenInstanceError):
         made.scale = 2.0  # type: ignore[misc]
+
+
+def test_tables_are_equal_by_their_numbers_whatever_they_are_called() -> None:
+    solver = ddim(SCHEDULE.grid(3))
+    assert solver.equals(replace(solver, name="another"))
+    others = [
+        *(replace(solver, scale=2.0), replace(solver, prediction="sample")),
+        *(
+            replace(solver, **{n: 2 * getattr(solver, n)})
+            for n in ("a", "b", "t", "alpha", "sigma")
+        ),
+        *(ddim(SCHEDULE.grid(4)), dpm_solver_pp_1(SCHEDULE.grid(3))),
+    ]
+    assert not any(solver.equals(other) for other in others)

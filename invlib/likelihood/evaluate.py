@@ -38,7 +38,8 @@ def evaluate(
     log_p, error = (torch.full((batch,), v, dtype=torch.float64) for v in (-torch.inf, 0.0))
     noise = torch.full_like(problem.image, torch.nan).flatten(1)
     all_runs = [runs_of(problem, found, proof, index) for index in range(batch)]
-    rows = torch.tensor([k for k, runs in enumerate(all_runs) for _ in runs], dtype=torch.long)
+    whose = [k for k, runs in enumerate(all_runs) for _ in runs]
+    rows = torch.tensor(whose, dtype=torch.long, device=problem.image.device)
     known: Iterator[Determinant] = iter(())
     if len(rows):
         known = iter(determinant(problem, rows, torch.cat(list(chain(*all_runs)), 1)))
