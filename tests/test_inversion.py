@@ -42,7 +42,7 @@ from invlib.inverters import (
 from invlib.inverters.algorithm2 import _paper_finder
 from invlib.inverters.naive import walk
 from invlib.inverters.rounds import most_pairs
-from invlib.inverters.starts import SCATTER, random_states
+from invlib.inverters.starts import random_states
 from invlib.inverters.steps import StepProblem
 from invlib.newton import newton_krylov
 from invlib.precision import Roundoff, roundoff, step_tolerance
@@ -630,10 +630,6 @@ def test_results_carry_no_gradient() -> None:
     for method in methods:
         result: Inversion = invert(twelve(), image, solver, method=method)
         assert not result.noise.requires_grad and not result.states.requires_grad
-
-
-def test_no_two_starts_of_more_searches_are_the_same() -> None:
-    assert len({*SCATTER}) == len(SCATTER)
 
 
 def test_only_the_first_step_of_algorithm_2_halves_its_steps_where_it_stands_still() -> None:

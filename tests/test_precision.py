@@ -34,6 +34,7 @@ from invlib.precision import (
     Roundoff,
     apart,
     check_repetition,
+    finer,
     limiting,
     raised,
     repetition,
@@ -453,3 +454,13 @@ def test_a_limit_is_raised_to_four_times_the_repetition(repeat: float, expected:
     limit = torch.tensor([1e-10], dtype=torch.float64)
     found = raised(limit, 1e-10 * torch.tensor([repeat], dtype=torch.float64))
     assert found.item() == pytest.approx(1e-10 * expected)
+
+
+def test_what_a_copy_in_float64_says_is_told_in_its_first_two_hundred_letters() -> None:
+    def measure(network: Denoiser) -> float:
+        raise RuntimeError("x " * 300)
+
+    network = predicting(torch.nn.Linear(3, 3), "epsilon")
+    with pytest.warns(UserWarning, match="no copy in float64") as noted:
+        assert finer(network, measure) is None
+    assert str(noted[0].message).count("x ") == str(noted[0].message).count("x") == 100

@@ -37,7 +37,8 @@ TESTS = (
     "schedule continuous solvers denoisers probing rootfind precision certificate inversion exact "
     "implicit multisecant persistent autoencoder joint affine devices device_use sentence decoders "
     "pipeline_traces pipeline_calls pipelines reading watch pipeline_hypothesis fixed_rows "
-    "replay bridge split metrics equality options saving noisefile find_prompt likelihood_pipelines"
+    "starts replay bridge split metrics equality options saving noisefile find_prompt "
+    "likelihood_pipelines"
 )
 
 
