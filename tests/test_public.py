@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from importlib import import_module
 
 import pytest
 from chapters import ROOT
@@ -13,6 +14,7 @@ from invlib.inverters import METHODS
 
 API = (ROOT / "book/reference/api.md").read_text()
 LISTED = re.findall(r"automodule:: (\S+)", API)
+CLASSES = re.findall(r"autoclass:: (\S+)", API)
 # A comparison for chapter 7 and the bench, by its name only.
 UNNAMED = {"whole_trajectory_finer_start"}
 
@@ -50,3 +52,28 @@ def test_the_api_lists_modules_that_exist_once() -> None:
     for name in LISTED:
         path = ROOT.joinpath(*name.split("."))
         assert path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def test_the_api_lists_every_class_that_a_function_takes_or_returns() -> None:
+    """Else the book's reference to it leads nowhere, and the build of the book fails."""
+    named: dict[type, str] = {}
+    documented: set[type] = set()
+    for module in map(import_module, LISTED):
+        public = getattr(module, "__all__", None)
+        for name, value in vars(module).items():
+            own = getattr(value, "__module__", "") == module.__name__ and name[0] != "_"
+            if own if public is None else name in public:
+                documented |= {value} if inspect.isclass(value) else set()
+                named |= dict.fromkeys(_annotated(value), f"{module.__name__}.{name}")
+    listed = {f"{c.__module__}.{c.__qualname__}" for c in documented} | {*CLASSES}
+    missing = {c: n for c, n in named.items() if f"{c.__module__}.{c.__qualname__}" not in listed}
+    assert missing == {}
+
+
+def _annotated(value: object) -> set[type]:
+    """Our classes in the annotations of a function, which are strings in this library."""
+    if not inspect.isfunction(value):
+        return set()
+    words = re.findall(r"[A-Z]\w+", " ".join(value.__annotations__.values()))
+    found = [value.__globals__.get(word) for word in words]
+    return {c for c in found if inspect.isclass(c) and c.__module__.startswith("invlib")}
