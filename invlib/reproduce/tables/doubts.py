@@ -137,8 +137,8 @@ TABLE = Table("doubts", ("2M-10",), shard, summary, guidance=(1.0, 3.0), prompts
 
 def markdown(values: dict[str, Any]) -> str:
     """The table as it stands on the page."""
-    head = ["sampler", "CFG", "pictures", "number", "misfit in roundings: least", "median", "most"]
-    head += ["accepted by the picture", "accepted by the noise of the latents"]
+    head = ["sampler", "CFG", "pictures", "number", "misfit: least", "median", "most"]
+    head += ["accepted by the picture", "by the noise"]
     lines = [
         [
             row["sampler"],

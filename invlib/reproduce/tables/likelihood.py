@@ -128,8 +128,7 @@ TABLE = Table("likelihood", ("DDIM-20", "2M-10"), shard, summary, guidance=(1.0,
 def markdown(values: dict[str, Any]) -> str:
     """The table of the page; a cell that nobody filled says so."""
     head = ["sampler", "CFG", "images", "likelihood", "norm", "density of the noise", "whiteness"]
-    column = "lead of the true prompt, median, +- its standard error from 2 random vectors"
-    head += ["naive inversion", column, "evaluations a candidate"]
+    head += ["naive inversion", "lead", "evaluations a candidate"]
     return table(head, TABLE.lines(values, shown, len(head) - 2))
 
 
