@@ -72,11 +72,11 @@ def rf_inversion_finds_a_random_noise() -> Iterator[bool]:
     yield from (row["noise_db"] > 0 for (_, _, m), row in flows().items() if m == "rf_inversion")
 
 
-def ours_is_exact_without_much_guidance() -> Iterator[bool]:
-    yield from (row["exact"] == 1 for (_, w, m), row in flows().items() if m == "exact" and w < 7.5)
+def ours_is_exact_without_guidance() -> Iterator[bool]:
+    yield from (row["exact"] == 1 for (_, w, m), row in flows().items() if m == "exact" and w == 1)
 
 
-def ours_costs_two_to_more_than_a_hundred_times_a_rival() -> Iterator[bool]:
+def ours_costs_two_to_more_than_five_hundred_times_a_rival() -> Iterator[bool]:
     known = flows()
     ratios = [
         known[sampler, scale, "exact"]["nfe"] / row["nfe"]
@@ -84,16 +84,15 @@ def ours_costs_two_to_more_than_a_hundred_times_a_rival() -> Iterator[bool]:
         if method != "exact" and (sampler, scale, "exact") in known
     ]
     yield 2 < min(ratios) < 3
-    yield 100 < max(ratios) < 150
+    yield 500 < max(ratios) < 600
 
 
 def rivals_end_nearer_to_eulers_noise() -> Iterator[bool]:
     known = flows()
-    for scale in (3.5, 7.5):
-        found = known["Euler-10", scale, "exact"]["noise_db"]
-        for rival in FLOW_RIVALS:
-            if rival != "rf_inversion":
-                yield known["Euler-10", scale, rival]["noise_db"] < found
+    found = known["Euler-10", 7.5, "exact"]["noise_db"]
+    for rival in FLOW_RIVALS:
+        if rival != "rf_inversion":
+            yield known["Euler-10", 7.5, rival]["noise_db"] < found
 
 
 def second_order_samplers_give_the_true_noise_back() -> Iterator[bool]:
@@ -103,11 +102,10 @@ def second_order_samplers_give_the_true_noise_back() -> Iterator[bool]:
         yield known[name, 3.5, "exact"]["noise_db"] < -60
 
 
-def at_most_guidance_eulers_are_solved_and_some_others_not() -> Iterator[bool]:
-    known = flows()
-    yield from (known[f"Euler-{n}", 7.5, "exact"]["exact"] == 1 for n in (10, 28))
-    for name in ("midpoint-10", "FireFlow-10"):
-        yield 0 < known[name, 7.5, "exact"]["exact"] < 1
+def with_guidance_one_image_of_four_fails_at_times() -> Iterator[bool]:
+    for scale in (3.5, 7.5):
+        shares = {r["exact"] for (_, w, m), r in flows().items() if m == "exact" and w == scale}
+        yield shares == {0.75, 1.0}
 
 
 # --- reversible samplers
@@ -211,20 +209,18 @@ SENTENCES = [
     Sentence(FLOW, "comes nearest to the image", uni_inv_is_nearest_on_eulers_images),
     Sentence(FLOW, "come much nearer than on Euler's", rivals_are_nearer_on_their_own_samplers),
     Sentence(FLOW, "as far from the true one as a random draw", rf_inversion_finds_a_random_noise),
-    Sentence(FLOW, "**Ours is exact** on every image", ours_is_exact_without_much_guidance),
+    Sentence(FLOW, "**Ours is exact** on every image", ours_is_exact_without_guidance),
     Sentence(
         FLOW,
-        "two to more than a hundred times the evaluations",
-        ours_costs_two_to_more_than_a_hundred_times_a_rival,
+        "two to more than five hundred times the evaluations",
+        ours_costs_two_to_more_than_five_hundred_times_a_rival,
     ),
     Sentence(FLOW, "end nearer to the true noise", rivals_end_nearer_to_eulers_noise),
     Sentence(
         FLOW, "most of the true noise comes back", second_order_samplers_give_the_true_noise_back
     ),
     Sentence(
-        FLOW,
-        "all of Euler's images are solved",
-        at_most_guidance_eulers_are_solved_and_some_others_not,
+        FLOW, "on one image of four where it does", with_guidance_one_image_of_four_fails_at_times
     ),
     Sentence(PAIRS, "give back the noise to the round-off of float64", pairs_give_back_the_noise),
     Sentence(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -108,13 +109,19 @@ def code_of(*functions: Callable[..., Any]) -> str:
     """A hash of the code of the package that some functions on the top level reach."""
     reach, units = present(), set[Unit]()
     for function in functions:
-        module = function.__module__
+        module = home(function.__module__)
         if reach.library.module(module) is None:
             file = inspect.getsourcefile(function)
             assert file is not None
             reach.library.read(Path(file).read_text("utf-8"), module)
         units |= reach.from_function(module, function.__qualname__)
     return reach.hash(units)
+
+
+def home(module: str) -> str:
+    """The name of a module of the package, also of one that runs as the program."""
+    spec = getattr(sys.modules[module], "__spec__", None) if module == "__main__" else None
+    return spec.name if spec is not None else module
 
 
 def code_at(module: str, name: str) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import pytest
 
-from invlib.reproduce.engine.reached import Reach, code_of, code_of_text
+from invlib.rehearsal import peak
+from invlib.reproduce.engine.reached import Reach, code_at, code_of, code_of_text
 
 FILES = {
     "__init__": """
@@ -216,3 +220,13 @@ def test_the_text_of_a_definition_is_the_same_in_every_version_of_python(tmp_pat
         f"defaults=[Constant(value=1)]),body=[Return(value=BinOp(left={joined},"
         "op=Add(),right=numpy.g))])"
     )
+
+
+def test_a_module_that_runs_as_the_program_is_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``python -m invlib.rehearsal.peak`` stamps what it measures as an import of it would."""
+    program = ModuleType("__main__")
+    program.__spec__ = ModuleSpec("invlib.rehearsal.peak", None)
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    measure = FunctionType(peak.measure.__code__, peak.measure.__globals__)
+    measure.__module__ = "__main__"
+    assert code_of(measure) == code_at("rehearsal.peak", "measure")
