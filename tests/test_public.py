@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from importlib import import_module
+from types import FunctionType
 
 import pytest
 from chapters import ROOT
@@ -56,24 +57,25 @@ def test_the_api_lists_modules_that_exist_once() -> None:
 
 def test_the_api_lists_every_class_that_a_function_takes_or_returns() -> None:
     """Else the book's reference to it leads nowhere, and the build of the book fails."""
-    named: dict[type, str] = {}
-    documented: set[type] = set()
+    listed, named = {*CLASSES}, dict[str, str]()
     for module in map(import_module, LISTED):
         public = getattr(module, "__all__", None)
         for name, value in vars(module).items():
             own = getattr(value, "__module__", "") == module.__name__ and name[0] != "_"
             if own if public is None else name in public:
-                documented |= {value} if inspect.isclass(value) else set()
-                named |= dict.fromkeys(_annotated(value), f"{module.__name__}.{name}")
-    listed = {f"{c.__module__}.{c.__qualname__}" for c in documented} | {*CLASSES}
-    missing = {c: n for c, n in named.items() if f"{c.__module__}.{c.__qualname__}" not in listed}
-    assert missing == {}
+                if inspect.isclass(value):
+                    listed.add(_path(value))
+                if inspect.isfunction(value):
+                    named |= dict.fromkeys(_annotated(value), f"{module.__name__}.{name}")
+    assert {path: name for path, name in named.items() if path not in listed} == {}
 
 
-def _annotated(value: object) -> set[type]:
+def _annotated(function: FunctionType) -> set[str]:
     """Our classes in the annotations of a function, which are strings in this library."""
-    if not inspect.isfunction(value):
-        return set()
-    words = re.findall(r"[A-Z]\w+", " ".join(value.__annotations__.values()))
-    found = [value.__globals__.get(word) for word in words]
-    return {c for c in found if inspect.isclass(c) and c.__module__.startswith("invlib")}
+    words = re.findall(r"[A-Z]\w+", " ".join(function.__annotations__.values()))
+    found = [function.__globals__.get(word) for word in words]
+    return {_path(c) for c in found if inspect.isclass(c) and c.__module__.startswith("invlib")}
+
+
+def _path(value: type) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
