@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ STEP = 1e-14  # relative residual of one step that is round-off in float64, what
 COPIES = 8  # of a state that show whether a network repeats itself; few numbers may by chance
 UNEVEN, LEVELS = 100.0, 5  # a ratio of neighbours from which on so many nodes are measured
 HOPELESS = 0.05  # a relative round-off that a network hardly has that repeats itself
+WRAPPED = 1e-3  # of a network's round-off: less is that of arithmetic around it
 SURE = 1e-9  # a relative change of an output that float64's last place hardly makes in a state
 APART = 10.0  # two outputs at one state, in units of round-off: more than two batches make of it
 LOOSE = 1e-4  # a relative difference of two outputs at one state that is no round-off
@@ -49,12 +50,10 @@ def rough_changes(
 
     .. math:: d(h) = \frac{\|m(y + hy) - 2 m(y) + m(y - hy)\|}{\sqrt 6\,\|m(y)\|}
 
-    What is linear in m cancels in a second difference. What is curved grows as :math:`h^2`, and
-    round-off does not, so of two changes the smaller one shows round-off if :math:`d(h_1) >
-    4\,d(h_2)\,(h_1/h_2)^2`, unless a smaller one shows what is curved. A change that is lost when
-    the network casts its input shows nothing. Changes are tried from the last place of float64 to
-    that of bfloat16, in one call. The largest one with :math:`d > 1000\,h^2` is safe at other
-    states, too, where the network may be more curved.
+    What is linear in m cancels in a second difference; :func:`rough_sizes` says what of the rest
+    is round-off. A change that is lost when the network casts its input shows nothing. Changes are
+    tried from the last place of float64 to that of bfloat16, in one call. The largest one with
+    :math:`d > 1000\,h^2` is safe at other states, too, where the network may be more curved.
 
     Args:
         evaluate: the network, ``[k, ...] -> [k, ...]``.
@@ -69,21 +68,40 @@ def rough_changes(
     m = evaluate(y * (1 + column(changes, y.expand(len(changes), *y.shape))))
     count = len(CHANGES)
     sizes = second_difference(m[1 : count + 1], m[:1], m[count + 1 :]).tolist()
-    rough: list[tuple[float, float]] = []
-    curved = [
-        4 * d * (h / g) ** 2 for h, g, d in zip(CHANGES, CHANGES[1:], sizes[1:], strict=False)
-    ]
-    for h, d, most in zip(CHANGES, sizes, [*curved, CURVED * CHANGES[-1] ** 2], strict=True):
-        if d > most:
-            rough.append((h, d))
-        elif d > 0:
-            break
+    rough = rough_sizes(sizes)
     safe = [h for h, d in rough if d > CURVED * h**2]
     if at is not None:
         gap = apart(m[:1], at[None]).item()
         if sizes[0] > SURE or gap > max(SURE, APART * max((d for _, d in rough), default=0.0)):
             check_repetition(evaluate, y)
     return rough[0][0] if rough else CHANGES[0], max(safe, default=CHANGES[0])
+
+
+def rough_sizes(sizes: Sequence[float]) -> list[tuple[float, float]]:
+    r"""Which of the ``CHANGES`` show round-off, and the second differences d there.
+
+    What is curved grows as :math:`h^2`, what has kinks as h at least, and round-off by less. So of
+    two neighbours the smaller one shows round-off if :math:`d(h_1) > 4\,d(h_2)\,(h_1/h_2)^2`. One
+    that does not is curved, and so are those above it; or it is what a wrapper in a better dtype
+    makes of a rough network, which shows from a larger change on: the first one above that
+    counts grows by less than h / 2. float64's last place shows no curve. Where there are both, what
+    is a thousand times less than the network's own is the wrapper's.
+
+    Args:
+        sizes: the second differences, one a change.
+    """
+    found: list[tuple[float, float]] = []
+    curved, most = False, 0.0
+    for k, (h, d) in enumerate(zip(CHANGES, sizes, strict=True)):
+        last = k + 1 == len(CHANGES)
+        ratio = 1.0 if last else CHANGES[k + 1] / h
+        level = not last and sizes[k + 1] < ratio * d / 2 and d < HOPELESS
+        rough = d > (CURVED * h**2 if last else 4 * sizes[k + 1] / ratio**2)
+        if level or (rough and not curved):
+            found.append((h, d))
+        curved = not level and (curved or (k > 0 and 0 < d and not rough))
+        most = max(most, d if level else 0.0)
+    return [(h, d) for h, d in found if d >= WRAPPED * most]
 
 
 def check_repetition(evaluate: Callable[[Tensor], Tensor], y: Tensor) -> None:

@@ -45,6 +45,17 @@ def ten_bits(x: Tensor) -> Tensor:
     return torch.ldexp((fraction * 2**11).round() / 2**11, exponent)
 
 
+def preconditioned(network: Denoiser, dtype: torch.dtype, gain: float) -> Denoiser:
+    """A network in a wrapper that computes in another dtype, with guidance that amplifies."""
+
+    def wrapper(x: Tensor, t: Tensor) -> Tensor:
+        x = x.to(dtype)
+        here, there = (network(scale * x, t).to(dtype) for scale in (0.9, 0.8))
+        return 0.3 * x + gain * here - 0.8 * gain * there
+
+    return predicting(wrapper, "epsilon")
+
+
 def networks() -> dict[str, tuple[Denoiser, Denoiser]]:
     """Each network, and the same weights computed in float64."""
     whole = Perceptron()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from analytic import noise_prediction, randn
-from perceptron import WIDTH, Perceptron, networks
+from perceptron import WIDTH, Perceptron, networks, preconditioned
 from torch import Tensor
 from twelve import SCHEDULE, counted, error_db, run
 
@@ -82,6 +82,20 @@ def test_a_network_need_not_be_recognised(make: Callable[[Grid], Solver]) -> Non
         assert torch.equal(image, again) and proof.verdict == ("exact",) * 3
         assert (found.nfe <= 1.2 * module.nfe).all()
         assert (error_db(found.noise, module.noise) < -100).all()
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("name", ["float32", "float16", "ten bits"])
+def test_preconditioning_in_float64_costs_nothing(
+    name: str, make: Callable[[Grid], Solver]
+) -> None:
+    """A rough network in a wrapper is solved to its own round-off, not to the wrapper's."""
+    solver, network = make(SCHEDULE.grid(10)), NETWORKS[name][0]
+    found, proof, _ = solved(preconditioned(network, torch.float64, 1.0), solver, double=False)
+    same, _, _ = solved(preconditioned(network, torch.float32, 1.0), solver, double=False)
+    assert set(found.reason) <= {"converged", "round-off"}
+    assert [v == "exact" for v in proof.verdict] == found.converged.tolist()
+    assert (found.nfe <= 1.2 * same.nfe.max()).all()
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "ten bits"])

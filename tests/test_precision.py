@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from analytic import mixture, noise_prediction, randn
-from perceptron import WIDTH, Perceptron, networks
+from perceptron import WIDTH, Perceptron, networks, preconditioned
 from torch import Tensor
 from twelve import DIM, SCHEDULE, counted, run
 
@@ -47,7 +47,8 @@ from invlib.solvers import Solver, ddim, dpm_solver_pp_2m
 
 SOLVER = dpm_solver_pp_2m(SCHEDULE.grid(10))
 LAST = SOLVER.t[9]
-EPS = torch.finfo(torch.float64).eps
+FLOAT64 = torch.float64
+EPS = torch.finfo(FLOAT64).eps
 NETWORKS = networks()
 
 
@@ -90,6 +91,25 @@ def test_it_is_the_distance_to_the_same_network_in_float64(name: str) -> None:
     gap = residual(SOLVER, image, y, m) - residual(SOLVER, image, y, true)
     ratio = found.equations / (gap.flatten(1).norm(dim=1) / y.flatten(1).norm(dim=1))
     assert (ratio > 0.1).all() and (ratio < 10).all()
+
+
+@pytest.mark.parametrize("gain", [1.0, 30.0])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16", "ten bits", "behind NumPy"])
+def test_a_wrapper_in_a_better_dtype_does_not_hide_it(
+    name: str, dtype: torch.dtype, gain: float
+) -> None:
+    """Preconditioning and guidance in float64 round far less than the network that they hold."""
+    rough, fine = (
+        preconditioned(n, d, gain) for n, d in zip(NETWORKS[name], (dtype, FLOAT64), strict=True)
+    )
+    y = states(rough)
+    found, m, true = measured(rough, y), at_nodes(rough, y), at_nodes(fine, y)
+    some = torch.tensor([0, 4, 9])
+    ratio = found.outputs[:, some] / (size(m - true) / size(true))[:, some]
+    assert (ratio > 0.1).all() and (ratio < 10).all()
+    noticed = at_nodes(rough, y * (1 + found.change)) - m
+    assert (size(noticed) > 0.01 * found.outputs * size(m))[:, some].any()
 
 
 def test_in_float64_it_is_that_of_float64() -> None:
