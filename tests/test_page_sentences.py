@@ -108,6 +108,24 @@ def with_guidance_one_image_of_four_fails_at_times() -> Iterator[bool]:
         yield shares == {0.75, 1.0}
 
 
+# --- likelihoods
+
+
+def without_guidance_only_the_likelihood_tells() -> Iterator[bool]:
+    for row in results("likelihood")["rows"]:
+        if row["guidance"] == 1:
+            others = ("norm", "density_of_noise", "whiteness", "naive")
+            yield row["top1_likelihood"] == 1 > 0.5 >= max(row[f"top1_{name}"] for name in others)
+
+
+def with_guidance_the_density_tells_and_the_lead_is_larger() -> Iterator[bool]:
+    known = {(r["sampler"], r["guidance"]): r for r in results("likelihood")["rows"]}
+    for (sampler, guidance), row in known.items():
+        if guidance == 3:
+            yield row["top1_density_of_noise"] == 1
+            yield row["lead_median"] > 10 * known[sampler, 1.0]["lead_median"]
+
+
 # --- reversible samplers
 
 
@@ -221,6 +239,14 @@ SENTENCES = [
     ),
     Sentence(
         FLOW, "on one image of four where it does", with_guidance_one_image_of_four_fails_at_times
+    ),
+    Sentence(
+        RESULTS, "only the likelihood names the true", without_guidance_only_the_likelihood_tells
+    ),
+    Sentence(
+        RESULTS,
+        "the lead is more than ten times as large",
+        with_guidance_the_density_tells_and_the_lead_is_larger,
     ),
     Sentence(PAIRS, "give back the noise to the round-off of float64", pairs_give_back_the_noise),
     Sentence(
