@@ -42,11 +42,6 @@ def flows() -> dict[tuple[str, float, str], Row]:
     return {(r["sampler"], r["guidance"], r["method"]): r for r in results("flow")["rows"]}
 
 
-def searches_that_are_not_marked_were_made() -> Iterator[bool]:
-    wanted = {(n, w, m) for n in flow.SAMPLERS for w in flow.GUIDANCE for m in flow.methods(n)}
-    yield {*flows()} == wanted
-
-
 def no_rival_is_exact() -> Iterator[bool]:
     yield from (row["exact"] == 0 for (_, _, method), row in flows().items() if method != "exact")
 
@@ -72,11 +67,12 @@ def rf_inversion_finds_a_random_noise() -> Iterator[bool]:
     yield from (row["noise_db"] > 0 for (_, _, m), row in flows().items() if m == "rf_inversion")
 
 
-def ours_is_exact_without_guidance() -> Iterator[bool]:
-    yield from (row["exact"] == 1 for (_, w, m), row in flows().items() if m == "exact" and w == 1)
+def ours_is_exact_but_at_the_largest_scale() -> Iterator[bool]:
+    found = {(n, w): row["exact"] for (n, w, m), row in flows().items() if m == "exact" and w < 7}
+    yield found == {(n, w): 1 for n in flow.SAMPLERS for w in (1.0, 3.5)}
 
 
-def ours_costs_two_to_more_than_five_hundred_times_a_rival() -> Iterator[bool]:
+def ours_costs_two_to_about_two_hundred_times_a_rival() -> Iterator[bool]:
     known = flows()
     ratios = [
         known[sampler, scale, "exact"]["nfe"] / row["nfe"]
@@ -84,7 +80,9 @@ def ours_costs_two_to_more_than_five_hundred_times_a_rival() -> Iterator[bool]:
         if method != "exact" and (sampler, scale, "exact") in known
     ]
     yield 2 < min(ratios) < 3
-    yield 500 < max(ratios) < 600
+    yield 150 < max(ratios) < 250
+    most = max(known, key=lambda at: known[at]["nfe"])
+    yield most[0].startswith(("midpoint", "FireFlow")) and most[1] == 7.5
 
 
 def rivals_end_nearer_to_eulers_noise() -> Iterator[bool]:
@@ -97,15 +95,14 @@ def rivals_end_nearer_to_eulers_noise() -> Iterator[bool]:
 
 def second_order_samplers_give_the_true_noise_back() -> Iterator[bool]:
     known = flows()
-    yield known["Euler-10", 3.5, "exact"]["noise_db"] > -60
+    yield known["Euler-10", 3.5, "exact"]["noise_db"] > -20
     for name in ("midpoint-10", "FireFlow-10"):
-        yield known[name, 3.5, "exact"]["noise_db"] < -60
+        yield known[name, 3.5, "exact"]["noise_db"] < -40
 
 
-def with_guidance_one_image_of_four_fails_at_times() -> Iterator[bool]:
-    for scale in (3.5, 7.5):
-        shares = {r["exact"] for (_, w, m), r in flows().items() if m == "exact" and w == scale}
-        yield shares == {0.75, 1.0}
+def at_the_largest_scale_one_image_of_four_fails_at_times() -> Iterator[bool]:
+    shares = {r["exact"] for (_, w, m), r in flows().items() if m == "exact" and w == 7.5}
+    yield shares == {0.75, 1.0}
 
 
 # --- likelihoods
@@ -222,23 +219,24 @@ FLOW, PAIRS = "book/reference/flow.md", "book/reference/reversible.md"
 RESULTS, PIPELINES = "book/reference/results.md", "book/reference/pipelines.md"
 BENCH, CARD = "book/reference/bench.ipynb", "invlib/portraits/weights/MODEL_CARD.md"
 SENTENCES = [
-    Sentence(FLOW, "Searches that nobody made are marked.", searches_that_are_not_marked_were_made),
     Sentence(FLOW, "**No rival is exact anywhere**", no_rival_is_exact),
     Sentence(FLOW, "comes nearest to the image", uni_inv_is_nearest_on_eulers_images),
     Sentence(FLOW, "come much nearer than on Euler's", rivals_are_nearer_on_their_own_samplers),
     Sentence(FLOW, "as far from the true one as a random draw", rf_inversion_finds_a_random_noise),
-    Sentence(FLOW, "**Ours is exact** on every image", ours_is_exact_without_guidance),
+    Sentence(FLOW, "**Ours is exact** on every image", ours_is_exact_but_at_the_largest_scale),
     Sentence(
         FLOW,
-        "two to more than five hundred times the evaluations",
-        ours_costs_two_to_more_than_five_hundred_times_a_rival,
+        "two to about two hundred times the evaluations",
+        ours_costs_two_to_about_two_hundred_times_a_rival,
     ),
     Sentence(FLOW, "end nearer to the true noise", rivals_end_nearer_to_eulers_noise),
     Sentence(
         FLOW, "most of the true noise comes back", second_order_samplers_give_the_true_noise_back
     ),
     Sentence(
-        FLOW, "on one image of four where it does", with_guidance_one_image_of_four_fails_at_times
+        FLOW,
+        "on one image of four where it does",
+        at_the_largest_scale_one_image_of_four_fails_at_times,
     ),
     Sentence(
         RESULTS, "only the likelihood names the true", without_guidance_only_the_likelihood_tells
